@@ -1,0 +1,1 @@
+"""Result cards as typed values. No module here imports JAX."""

@@ -1,0 +1,273 @@
+"""The interfaces that every part is written against. Abstract classes only: a concrete class is never subclassed."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from .types import ActionSpace, EnvSpec, Metrics, Prediction, RewardFunction, TerminationFunction, Transition
+
+Belief = TypeVar("Belief")
+State = TypeVar("State")
+Memory = TypeVar("Memory")
+Plan = TypeVar("Plan")
+Search = TypeVar("Search")
+EnvState = TypeVar("EnvState")
+
+
+class AbstractDistribution(eqx.Module):
+    """What a model expects to see: a diagonal distribution over observations."""
+
+    @abc.abstractmethod
+    def mean(self) -> Float[Array, "*batch obs"]:
+        """Expected observation."""
+
+    @abc.abstractmethod
+    def variance(self) -> Float[Array, "*batch obs"]:
+        """Variance of each dimension."""
+
+    @abc.abstractmethod
+    def log_prob(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
+        """Log-density, summed over dimensions."""
+
+
+class AbstractModel(eqx.Module, Generic[Belief]):
+    """A world to imagine in.
+
+    Every leaf of a belief has a leading axis `[particles, ...]` (1 for a model without particles). `step` must
+    accept further batch axes behind it, `[particles, *batch, ...]`: planners put their candidates there.
+    """
+
+    @abc.abstractmethod
+    def init(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> Belief:
+        """The belief after seeing `obs` at the start of an imagined trajectory; leaves `[particles, ...]`."""
+
+    @abc.abstractmethod
+    def step(self, belief: Belief, action: Array, *, key: PRNGKeyArray) -> tuple[Belief, Prediction]:
+        """One imagined step; `action` is `[particles, *batch, *action]`."""
+
+    @abc.abstractmethod
+    def observation(self, belief: Belief) -> AbstractDistribution | None:
+        """What would be seen now, with batch axes `[particles, *batch]`; None if the model cannot say.
+
+        After `step`, a probabilistic model answers with the distribution that the step drew from.
+        """
+
+
+class AbstractFilter(AbstractModel[Belief]):
+    """A model whose belief takes in real observations as they come."""
+
+    @abc.abstractmethod
+    def observe(self, belief: Belief, action: Array, obs: Array, *, key: PRNGKeyArray) -> Belief:
+        """The belief after taking `action` and then seeing `obs`."""
+
+
+class AbstractLearner(eqx.Module):
+    """A model together with what it takes to fit it: optimiser state, schedules, or nothing for a closed form."""
+
+    model: eqx.AbstractVar[AbstractModel]
+
+    @abc.abstractmethod
+    def fit(self, replay: "AbstractReplay", *, key: PRNGKeyArray) -> tuple[Self, Metrics]:
+        """Refit the model to all data so far. Metrics should hold `model/loss`."""
+
+
+class AbstractPlanner(eqx.Module, Generic[Plan]):
+    """Chooses an action by imagining. The plan is carried between calls: warm start and diagnostics live in it."""
+
+    action: eqx.AbstractVar[ActionSpace]
+
+    @abc.abstractmethod
+    def init(self) -> Plan:
+        """The plan before the first call of an episode."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, model: AbstractModel, belief: PyTree, plan: Plan, *, guide: Any = None, key: PRNGKeyArray
+    ) -> tuple[Array, Plan]:
+        """The next action `[*action]` and the plan to hand to the next call."""
+
+
+class AbstractRefiningPlanner(AbstractPlanner[Plan], Generic[Plan, Search]):
+    """A planner that can stop early: `begin`, then `refine` as often as time allows, then `best`."""
+
+    iterations: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def begin(self, plan: Plan) -> Search:
+        """The search before any model call."""
+
+    @abc.abstractmethod
+    def refine(self, model: AbstractModel, belief: PyTree, search: Search, *, key: PRNGKeyArray) -> Search:
+        """One improvement; the cost of one planner iteration."""
+
+    @abc.abstractmethod
+    def best(self, search: Search) -> tuple[Array, Plan]:
+        """The best action found so far and the plan for the next step."""
+
+    def __call__(self, model, belief, plan, *, guide=None, key):
+        import jax
+
+        def body(i, search):
+            return self.refine(model, belief, search, key=jax.random.fold_in(key, i))
+
+        return self.best(jax.lax.fori_loop(0, self.iterations, body, self.begin(plan)))
+
+
+class AbstractEnv(eqx.Module, Generic[EnvState]):
+    """A JAX-native environment. Never auto-resets: the driver does."""
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> EnvSpec:
+        """Sizes, bounds and time limit."""
+
+    @abc.abstractmethod
+    def reset(
+        self, *, key: PRNGKeyArray, start: EnvState | None = None, clock: Int[Array, ""] | int = 0
+    ) -> tuple[EnvState, Float[Array, " obs"]]:
+        """A first state and observation; `start` chooses the state, `clock` is the global step."""
+
+    @abc.abstractmethod
+    def step(
+        self, state: EnvState, action: Array, *, key: PRNGKeyArray
+    ) -> tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
+        """`(state, next_obs, reward, terminated, truncated)` after one step."""
+
+    @property
+    def reward_function(self) -> RewardFunction | None:
+        """The task's reward as a function of one transition, where it has one."""
+        return None
+
+    @property
+    def termination_function(self) -> TerminationFunction | None:
+        """The task's termination as a function of one transition, where it has one."""
+        return None
+
+    def state_from(self, obs: Float[Array, " obs"]) -> EnvState | None:
+        """The state that `obs` determines (clock at zero), or None where it determines none."""
+        return None
+
+    def render(self, state: EnvState) -> np.ndarray | None:
+        """One RGB frame `[height, width, 3]` uint8, drawn on the host; None where there is no picture."""
+        return None
+
+
+class HostStep(NamedTuple):
+    """One step of all environments of an `AbstractHostEnv`; arrays are NumPy, leading axis `[num_envs]`."""
+
+    next_obs: np.ndarray  # the true successor, also at an episode's end
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    obs: np.ndarray  # what the policy sees next: the reset observation where an episode has ended
+    fresh: np.ndarray  # bool: `obs` is the first of an episode, so per-episode memory must be reset
+    valid: (
+        np.ndarray
+    )  # bool: False where this call only reset (vector environments that reset on the next step)
+
+
+class AbstractHostEnv(abc.ABC):
+    """`num_envs` environments stepped from Python, side by side; each resets itself when its episode ends.
+
+    Every reset is handed its own key, so that episode k starts the same however the run got there.
+    """
+
+    spec: EnvSpec
+    num_envs: int
+    reward_function: RewardFunction | None = None
+    termination_function: TerminationFunction | None = None
+
+    @abc.abstractmethod
+    def start(self, keys: list[PRNGKeyArray]) -> np.ndarray:
+        """Reset every environment with its key; the first observations `[num_envs, obs]` float32."""
+
+    @abc.abstractmethod
+    def step(
+        self, actions: np.ndarray, *, step_key: PRNGKeyArray, reset_key: Callable[[int], PRNGKeyArray]
+    ) -> HostStep:
+        """Act in every environment. `reset_key(i)` is called when environment i starts its next episode."""
+
+    @abc.abstractmethod
+    def render(self) -> np.ndarray | None:
+        """An RGB frame `[height, width, 3]` uint8 of environment 0; None where there is no picture."""
+
+    @abc.abstractmethod
+    def copy(self, num_envs: int = 1) -> "AbstractHostEnv":
+        """An independent environment of the same task, for evaluation beside training."""
+
+    def close(self) -> None:
+        """Release what the environment holds."""
+
+
+class AbstractReplay(eqx.Module):
+    """Stored experience."""
+
+    @property
+    @abc.abstractmethod
+    def capacity(self) -> int:
+        """Rows that fit."""
+
+    @abc.abstractmethod
+    def add(self, batch: Transition) -> Self:
+        """Append rows `[n, ...]`; the oldest give way."""
+
+    @abc.abstractmethod
+    def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
+        """`batch_size` rows drawn uniformly with replacement."""
+
+    @abc.abstractmethod
+    def latest(self, n: int) -> Transition:
+        """The last `n` rows added, oldest first."""
+
+
+class AbstractAgent(eqx.Module, Generic[State, Memory]):
+    """Learns and acts. Everything that learning changes is in `State`; what an episode changes is in `Memory`."""
+
+    spec: eqx.AbstractVar[EnvSpec]
+    random_steps: eqx.AbstractVar[int]  # environment steps with uniform actions before the first update
+    update_every: eqx.AbstractVar[
+        int | None
+    ]  # environment steps between updates; None: only after random_steps
+    traceable: eqx.AbstractVar[bool]  # False: `update` does host work, so only the step driver can run it
+
+    @abc.abstractmethod
+    def init(self, *, key: PRNGKeyArray) -> State:
+        """The state before any data."""
+
+    @abc.abstractmethod
+    def init_memory(self, state: State) -> Memory:
+        """The memory at the start of an episode: plan, belief and previous action, or None."""
+
+    @abc.abstractmethod
+    def act(
+        self, state: State, memory: Memory, obs: Array, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Array, Memory, PyTree]:
+        """One action `[*action]` for one observation `[obs]`, the memory to carry, and extras for the replay."""
+
+    @abc.abstractmethod
+    def update(self, state: State, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        """One round of learning, as the paper counts rounds. Metrics keep the same keys at every call."""
+
+    def model(self, state: State) -> AbstractModel | None:
+        """The model that the agent plans or dreams in, for the diagnostics; None if it has none."""
+        return None
+
+
+class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory, Search]):
+    """An agent whose `act` can be cut short: the step driver refines until a deadline."""
+
+    @abc.abstractmethod
+    def begin(self, state: State, memory: Memory, obs: Array, *, key: PRNGKeyArray) -> Search:
+        """The search for an action before any model call."""
+
+    @abc.abstractmethod
+    def refine(self, state: State, search: Search, *, key: PRNGKeyArray) -> Search:
+        """One planner iteration."""
+
+    @abc.abstractmethod
+    def best(self, state: State, memory: Memory, search: Search) -> tuple[Array, Memory]:
+        """The best action so far and the memory to carry."""

@@ -1,0 +1,1 @@
+"""Diagnostics: what a run shows, and whether its model can be trusted."""

@@ -1,0 +1,1 @@
+"""Environments: adapters and small JAX-native tasks."""

@@ -1,0 +1,35 @@
+"""Errors that a user can mend. The command line prints them as one line and exits with their code."""
+
+
+class UserError(Exception):
+    """A mistake in what was asked for: what, got, wanted, remedy, in one line. Exit code 2."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(UserError):
+    """The environment broke in the middle of a run; what was learned until then is saved. Exit code 3."""
+
+    exit_code = 3
+
+
+class StorageFault(UserError):
+    """The disk is full, read-only or gone; the last checkpoint is whole. Exit code 4."""
+
+    exit_code = 4
+
+
+class TrainingFault(UserError):
+    """A loss, action or parameter became non-finite; the last finite checkpoint is kept. Exit code 5."""
+
+    exit_code = 5
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A remedy for an unknown `name`: the nearest known ones, or all of them."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(close) + "?"
+    return "known: " + ", ".join(known)

@@ -1,0 +1,1 @@
+"""Configs of the agents and their presets. No module here imports JAX."""

@@ -1,0 +1,54 @@
+"""Uniform ring buffer held on the device."""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from ..core import AbstractReplay
+from ..types import EnvSpec, Transition
+
+
+class UniformReplay(AbstractReplay):
+    """The last `capacity` transitions. Donate it to the function that adds to it: adding is then in place."""
+
+    data: Transition  # leaves [capacity, ...]; rows at and past `size` are zeros
+    head: Int[Array, ""]  # row that the next transition takes
+    size: Int[Array, ""]  # rows in use
+
+    @classmethod
+    def empty(cls, spec: EnvSpec, capacity: int) -> Self:
+        """A buffer with no rows in use. Raises ValueError if `capacity` is below 1."""
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity} must be at least 1")
+        example = Transition.example(spec)
+        data = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
+        return cls(data, jnp.array(0), jnp.array(0))
+
+    @property
+    def capacity(self) -> int:
+        return self.data.reward.shape[0]
+
+    def add(self, batch: Transition) -> Self:
+        n = batch.reward.shape[0]
+        if n > self.capacity:
+            raise ValueError(
+                f"cannot add {n} rows to a replay with capacity={self.capacity}; add at most that many"
+            )
+        index = (self.head + jnp.arange(n)) % self.capacity
+        data = jax.tree.map(lambda store, new: store.at[index].set(new), self.data, batch)
+        return type(self)(data, (self.head + n) % self.capacity, jnp.minimum(self.size + n, self.capacity))
+
+    def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
+        index = jr.randint(key, (batch_size,), 0, jnp.maximum(self.size, 1))
+        return jax.tree.map(lambda store: store[index], self.data)
+
+    def latest(self, n: int) -> Transition:
+        index = (self.head - n + jnp.arange(n)) % self.capacity
+        return jax.tree.map(lambda store: store[index], self.data)
+
+    def in_use(self) -> Bool[Array, " capacity"]:
+        """True for the rows that hold a transition, `[capacity]`."""
+        return jnp.arange(self.capacity) < self.size

@@ -1,0 +1,1 @@
+"""Drivers: the loops that every agent runs in. They import no concrete agent, model or environment."""

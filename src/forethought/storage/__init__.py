@@ -1,0 +1,1 @@
+"""Storage: checkpoints, run folders, metric sinks."""

@@ -1,0 +1,178 @@
+"""Data that crosses module boundaries. Every array leaf may carry leading batch axes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+Metrics = dict[str, Float[Array, ""]]
+"""Scalars by name, such as `model/loss`; what a driver logs."""
+
+RewardFunction = Callable[[Array, Array, Array], Array]
+"""`(obs [obs], action [action], next_obs [obs]) -> reward []`, for one transition, written in jax.numpy."""
+
+TerminationFunction = Callable[[Array, Array, Array], Array]
+"""`(obs [obs], action [action], next_obs [obs]) -> terminated []`, for one transition, written in jax.numpy."""
+
+
+class Box(eqx.Module):
+    """Continuous actions in `[low, high]`, in the environment's own units; always one axis, always bounded."""
+
+    low: tuple[float, ...] = eqx.field(static=True)
+    high: tuple[float, ...] = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if len(self.low) != len(self.high) or not self.low:
+            raise ValueError(
+                f"Box: low={self.low} and high={self.high} must have the same length of at least 1"
+            )
+        if not all(-float("inf") < lo < hi < float("inf") for lo, hi in zip(self.low, self.high)):
+            raise ValueError(
+                f"Box: low={self.low}, high={self.high} must be finite with low < high in every dimension; "
+                "wrap the environment with gymnasium.wrappers.RescaleAction, or give bounds"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one action."""
+        return (len(self.low),)
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of an action as a network's input."""
+        return len(self.low)
+
+    def features(self, action: Float[Array, "*batch action"]) -> Float[Array, "*batch features"]:
+        """The action as a network's input: itself."""
+        return action
+
+    def sample(self, shape: tuple[int, ...] = (), *, key: PRNGKeyArray) -> Float[Array, "*shape action"]:
+        """Actions drawn uniformly."""
+        return jr.uniform(key, (*shape, *self.shape), minval=jnp.array(self.low), maxval=jnp.array(self.high))
+
+
+class Discrete(eqx.Module):
+    """Actions 0 .. n-1, as int32 scalars."""
+
+    n: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"Discrete: n={self.n} must be at least 1")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one action."""
+        return ()
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of an action as a network's input."""
+        return self.n
+
+    def features(self, action: Array) -> Float[Array, "*batch features"]:
+        """The action as a network's input: one-hot."""
+        return jnp.eye(self.n)[action]
+
+    def sample(self, shape: tuple[int, ...] = (), *, key: PRNGKeyArray) -> Int[Array, "*shape"]:
+        """Actions drawn uniformly."""
+        return jr.randint(key, shape, 0, self.n)
+
+
+ActionSpace = Box | Discrete
+
+
+class EnvSpec(eqx.Module):
+    """What an agent knows of a task before it has seen any data. All static, so it can be a jit constant."""
+
+    name: str = eqx.field(static=True)
+    obs_dim: int = eqx.field(static=True)
+    action: ActionSpace = eqx.field(static=True)
+    max_episode_steps: int | None = eqx.field(static=True, default=None)  # simulator steps before truncation
+    angle_dims: tuple[int, ...] = eqx.field(
+        static=True, default=()
+    )  # observations in radians: seen as sin and cos
+    action_repeat: int = eqx.field(static=True, default=1)  # simulator steps per action
+
+    def __check_init__(self) -> None:
+        if self.obs_dim < 1:
+            raise ValueError(f"EnvSpec: obs_dim={self.obs_dim} must be at least 1")
+        if any(not 0 <= d < self.obs_dim for d in self.angle_dims):
+            raise ValueError(f"EnvSpec: angle_dims={self.angle_dims} must lie in 0..{self.obs_dim - 1}")
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of `features(obs)`."""
+        return self.obs_dim + len(self.angle_dims)
+
+    def features(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch features"]:
+        """The observation as a network's input: angles are replaced by their sine, and their cosines appended."""
+        if not self.angle_dims:
+            return obs
+        angles = obs[..., list(self.angle_dims)]
+        return jnp.concatenate([obs.at[..., list(self.angle_dims)].set(jnp.sin(angles)), jnp.cos(angles)], -1)
+
+    def difference(self, next_obs: Array, obs: Array) -> Array:
+        """`next_obs - obs`, the short way round for angles."""
+        delta = next_obs - obs
+        if not self.angle_dims:
+            return delta
+        dims = list(self.angle_dims)
+        wrapped = (delta[..., dims] + jnp.pi) % (2 * jnp.pi) - jnp.pi
+        return delta.at[..., dims].set(wrapped)
+
+
+class Transition(eqx.Module):
+    """One environment step.
+
+    `next_obs` is the true successor, never an auto-reset observation. `terminated` (the task ended) and
+    `truncated` (time ran out) are never merged.
+    """
+
+    obs: Float[Array, "*batch obs"]
+    action: Array  # [*batch, action] float32 for Box, [*batch] int32 for Discrete
+    reward: Float[Array, "*batch"]
+    next_obs: Float[Array, "*batch obs"]
+    terminated: Bool[Array, "*batch"]
+    truncated: Bool[Array, "*batch"]
+    extras: PyTree[Any] = None
+
+    @classmethod
+    def example(cls, spec: EnvSpec) -> "Transition":
+        """One all-zero transition, for shapes and dtypes."""
+        obs, no = jnp.zeros(spec.obs_dim), jnp.array(False)
+        action = jnp.zeros(spec.action.shape, jnp.float32 if isinstance(spec.action, Box) else jnp.int32)
+        return cls(obs, action, jnp.zeros(()), obs, no, no)
+
+
+class Prediction(eqx.Module):
+    """What a model says about one imagined step."""
+
+    reward: Float[Array, "particles *batch"]
+    continuation: Float[Array, "particles *batch"]  # probability in [0, 1] that the episode goes on
+    extras: PyTree[Any] = None  # what some models know besides: legal actions, the player to move
+
+
+class Given(eqx.Module):
+    """What an agent is told about its task instead of having to learn it; `None` means learned.
+
+    Part of every run's record and of every published number.
+    """
+
+    reward: RewardFunction | None = eqx.field(static=True, default=None)
+    termination: TerminationFunction | None = eqx.field(static=True, default=None)
+    model: Any = None  # an AbstractModel of the true dynamics: makes the agent an oracle
+
+
+def never_terminates(obs: Array, action: Array, next_obs: Array) -> Bool[Array, ""]:
+    """The termination function of a task that only ever ends by truncation."""
+    return jnp.zeros((), bool)
+
+
+def pointwise(function: Callable[..., Array], action: ActionSpace) -> Callable[..., Array]:
+    """`function` of one transition (a RewardFunction, say), made to work on `[*batch]` of them, broadcasting."""
+    inner = "(o),(a),(o)->()" if action.shape else "(o),(),(o)->()"
+    return jnp.vectorize(function, signature=inner)
