@@ -25,7 +25,7 @@ class UniformReplay(AbstractReplay):
             raise ValueError(f"capacity={capacity} must be at least 1")
         example = Transition.example(spec)
         data = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
-        return cls(data, jnp.array(0), jnp.array(0))
+        return cls(data, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     @property
     def capacity(self) -> int:
