@@ -1,0 +1,56 @@
+"""What an environment handed out, checked: a broken one is named with the episode, the step and the action."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import EnvironmentFault
+
+
+@dataclass
+class Place:
+    """Where a run is in one environment, for messages; episodes and actions are counted from 0."""
+
+    env: str
+    index: int  # which of the environments side by side
+    episode: int = -1
+    step: int = 0
+
+    def begin(self) -> None:
+        """Note that the next episode starts."""
+        self.episode += 1
+        self.step = 0
+
+    def fault(self, what: str, action: object = None) -> EnvironmentFault:
+        """The error to raise: `what` went wrong, and where."""
+        where = f"environment {self.env} (number {self.index}), episode {self.episode}, step {self.step}"
+        taken = "at reset" if action is None else f"after action {np.asarray(action).tolist()}"
+        return EnvironmentFault(f"{where}: {what} {taken}; mend the environment, then resume")
+
+
+def checked_obs(obs: object, obs_dim: int, place: Place, action: object = None) -> np.ndarray:
+    """`obs` as float32 `[obs_dim]`. Raises EnvironmentFault if it has another shape or is not finite."""
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(obs, np.float32)
+    except (TypeError, ValueError) as error:
+        raise place.fault(f"the observation is no array of numbers: {obs!r}", action) from error
+    if array.shape != (obs_dim,):
+        raise place.fault(f"observation shape {array.shape}, expected {(obs_dim,)},", action)
+    if not np.isfinite(array).all():
+        dims = np.flatnonzero(~np.isfinite(array)).tolist()
+        raise place.fault(f"the observation is not finite (float32) in dimensions {dims}", action)
+    return array
+
+
+def checked_reward(reward: object, place: Place, action: object) -> float:
+    """`reward` as a float. Raises EnvironmentFault if it is not one finite number."""
+    try:
+        value = np.asarray(reward, np.float64)
+    except (TypeError, ValueError) as error:
+        raise place.fault(f"the reward is no number: {reward!r}", action) from error
+    if value.size != 1:
+        raise place.fault(f"reward shape {value.shape}, expected one number,", action)
+    if not np.isfinite(value).all():
+        raise place.fault(f"the reward is {value.item()}", action)
+    return float(value.item())

@@ -1,0 +1,89 @@
+"""A JAX-native environment, stepped from Python."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..core import AbstractEnv, AbstractHostEnv, HostStep
+from ..types import Box
+from .faults import Place, checked_obs, checked_reward
+
+
+@eqx.filter_jit
+def _reset(env, keys):
+    return jax.vmap(lambda key: env.reset(key=key))(keys)
+
+
+@eqx.filter_jit
+def _step(env, states, actions, step_key):
+    keys = jax.vmap(lambda i: jr.fold_in(step_key, i))(jnp.arange(actions.shape[0]))
+    return jax.vmap(lambda state, action, key: env.step(state, action, key=key))(states, actions, keys)
+
+
+@eqx.filter_jit
+def _put(states, i, state):
+    return jax.tree.map(lambda rows, row: rows.at[i].set(row[0]), states, state)
+
+
+class HostedJaxEnv(AbstractHostEnv):
+    """`num_envs` copies of an AbstractEnv behind the interface of a host environment.
+
+    Environment i resets with the very key it is given and steps with `fold_in(step_key, i)`, so a driver that
+    compiles the environment into its loop sees the same episodes. `clock` stays at 0.
+    """
+
+    def __init__(self, env: AbstractEnv, num_envs: int = 1) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs} must be at least 1")
+        self.env = env
+        self.spec = env.spec
+        self.num_envs = num_envs
+        self.reward_function = env.reward_function
+        self.termination_function = env.termination_function
+        self._states = None
+        self._places = [Place(self.spec.name, i) for i in range(num_envs)]
+
+    def start(self, keys: list[PRNGKeyArray]) -> np.ndarray:
+        """Reset every environment with its key; the first observations `[num_envs, obs]` float32."""
+        self._states, obs = _reset(self.env, jnp.stack(keys))
+        for place in self._places:
+            place.begin()
+        return np.stack([checked_obs(o, self.spec.obs_dim, p) for o, p in zip(np.asarray(obs), self._places)])
+
+    def step(
+        self, actions: np.ndarray, *, step_key: PRNGKeyArray, reset_key: Callable[[int], PRNGKeyArray]
+    ) -> HostStep:
+        """Act in every environment; those whose episode ends are reset at once, so every row is valid."""
+        if self._states is None:
+            raise ValueError("HostedJaxEnv.step before start: call start(keys) first")
+        dtype = jnp.float32 if isinstance(self.spec.action, Box) else jnp.int32
+        actions = jnp.asarray(actions, dtype).reshape(self.num_envs, *self.spec.action.shape)
+        out = _step(self.env, self._states, actions, step_key)
+        self._states = out[0]
+        next_obs, reward, terminated, truncated = (np.array(x) for x in out[1:])
+        obs, fresh = next_obs.copy(), terminated | truncated
+        for i, place in enumerate(self._places):
+            place.step += self.spec.action_repeat
+            checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
+            checked_reward(reward[i], place, actions[i])
+            if fresh[i]:
+                state, first = _reset(self.env, jnp.stack([reset_key(i)]))
+                self._states = _put(self._states, i, state)
+                place.begin()
+                obs[i] = checked_obs(first[0], self.spec.obs_dim, place)
+        return HostStep(next_obs, reward, terminated, truncated, obs, fresh, np.ones(self.num_envs, bool))
+
+    def render(self) -> np.ndarray | None:
+        """An RGB frame `[height, width, 3]` uint8 of environment 0; None where there is no picture."""
+        if self._states is None:
+            return None
+        return self.env.render(jax.tree.map(lambda leaf: leaf[0], self._states))
+
+    def copy(self, num_envs: int = 1) -> "HostedJaxEnv":
+        """An independent environment of the same task."""
+        return HostedJaxEnv(self.env, num_envs)

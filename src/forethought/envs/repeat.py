@@ -1,0 +1,65 @@
+"""Action repeat for JAX-native environments; host adapters repeat inside, environment by environment."""
+
+import dataclasses
+from typing import Generic
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from ..core import AbstractEnv, EnvState
+from ..types import EnvSpec, TerminationFunction
+
+
+class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
+    """Takes each action `repeat` times, sums the rewards and stops where the episode ends.
+
+    The time limit stays in simulator steps. The summed reward is no function of one transition, so there is no
+    `reward_function`; a `termination_function` that looks at `next_obs` alone still holds, and is passed on.
+    """
+
+    env: AbstractEnv[EnvState]
+    repeat: int
+
+    def __check_init__(self) -> None:
+        if self.repeat < 1:
+            raise ValueError(f"action_repeat={self.repeat} must be at least 1")
+
+    @property
+    def spec(self) -> EnvSpec:
+        inner = self.env.spec
+        return dataclasses.replace(inner, action_repeat=self.repeat * inner.action_repeat)
+
+    @property
+    def reward_function(self):
+        return self.env.reward_function if self.repeat == 1 else None
+
+    @property
+    def termination_function(self) -> TerminationFunction | None:
+        return self.env.termination_function
+
+    def reset(
+        self, *, key: PRNGKeyArray, start: EnvState | None = None, clock: Int[Array, ""] | int = 0
+    ) -> tuple[EnvState, Float[Array, " obs"]]:
+        return self.env.reset(key=key, start=start, clock=clock)
+
+    def step(
+        self, state: EnvState, action: Array, *, key: PRNGKeyArray
+    ) -> tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
+        first = self.env.step(state, action, key=jr.fold_in(key, 0))
+
+        def again(now, i):
+            state, _, reward, terminated, truncated = now
+            following = self.env.step(state, action, key=jr.fold_in(key, i))
+            following = (*following[:2], reward + following[2], *following[3:])
+            over = terminated | truncated
+            return jax.tree.map(lambda old, new: jnp.where(over, old, new), now, following), None
+
+        return jax.lax.scan(again, first, jnp.arange(1, self.repeat))[0]
+
+    def state_from(self, obs: Float[Array, " obs"]) -> EnvState | None:
+        return self.env.state_from(obs)
+
+    def render(self, state: EnvState):
+        return self.env.render(state)
