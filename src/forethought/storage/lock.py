@@ -1,0 +1,91 @@
+"""One process at a time trains into a run."""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import UserError
+from .files import faults
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: the process id alone has to do
+    fcntl = None
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path` for the length of the block.
+
+    Raises UserError, naming the holder, if another living process (or another block in this one) holds it. The
+    operating system frees the lock when its holder dies, `kill -9` included. Raises StorageFault.
+    """
+    with faults(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not _take(descriptor):
+            raise UserError(
+                f"{path.parent} is in use by {_describe(_read(descriptor))}; wait for it, or stop it first"
+            )
+        with faults(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(_identity(os.getpid())).encode(), 0)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """True if a living process holds the lock file at `path`."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:  # never locked, or a folder that only can be read
+        return False
+    try:
+        return not _take(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:  # network file systems without flock
+            pass
+    holder = _read(descriptor)
+    if holder is None or holder.get("host") != socket.gethostname():
+        return True
+    return holder != _identity(int(holder.get("pid", -1)))
+
+
+def _identity(pid: int) -> dict[str, int | str | None]:
+    """A process, told apart from a later one with the same id by when it started; `start` None: it is dead."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        start = int(stat.rpartition(")")[2].split()[19])  # clock ticks since boot, field 22 of proc(5)
+    except (OSError, ValueError, IndexError):
+        start = None
+    return {"pid": pid, "start": start, "host": socket.gethostname()}
+
+
+def _read(descriptor: int) -> dict[str, int | str | None] | None:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return holder if isinstance(holder, dict) else None
+    except ValueError:
+        return None
+
+
+def _describe(holder: dict[str, int | str | None] | None) -> str:
+    return "another process" if holder is None else f"process {holder.get('pid')} on {holder.get('host')}"
