@@ -151,7 +151,7 @@ def shifted(sequence: Array, pad: Array) -> Array:
 def coloured_noise(
     shape: tuple[int, int, int], beta: float, *, key: PRNGKeyArray
 ) -> Float[Array, "n horizon action"]:
-    """Unit-variance Gaussian noise with spectrum `1 / frequency**beta` over the horizon (Pinneri et al. 2020).
+    """Gaussian noise of variance 1, spectrum `1 / frequency**beta` over the horizon (Pinneri et al. 2020).
 
     0 is white, 2 is Brownian. The constant component is as strong as the lowest frequency, 1 / horizon.
     """
