@@ -1,0 +1,123 @@
+"""Videos of episodes: H.264 that browsers play, or a GIF where there is no ffmpeg."""
+
+import os
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import StorageFault, UserError
+
+_NO_PICTURE = (
+    'the environment gave no picture; make it with render_mode="rgb_array", or, for one of your own, '
+    "return RGB frames [height, width, 3] uint8 from render()"
+)
+
+
+def write_video(path: str | PathLike[str], frames: Iterable[np.ndarray | None], fps: float = 30.0) -> Path:
+    """Write `frames`, each `[height, width, 3]` uint8, at `fps` frames a second; the path written to.
+
+    An .mp4 holds H.264 with 4:2:0 colours (odd sizes get one more row or column, as that needs). Where
+    ffmpeg is missing a .gif of the same name is written instead, and that path returned; a `path` ending in
+    .gif asks for one. The file appears whole or not at all. Raises UserError if there is no frame or a frame
+    is no RGB picture, and StorageFault if the file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".mp4", ".gif"):
+        raise UserError(f"video path {str(target)!r} ends in {target.suffix!r}; use .mp4 or .gif")
+    if not fps > 0:
+        raise UserError(f"fps={fps} must be above 0; 30 is usual")
+    pictures = _checked(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise UserError(f"no frames to write to {str(target)!r}: {_NO_PICTURE}")
+    if target.suffix.lower() == ".mp4" and not _has_ffmpeg():
+        target = target.with_suffix(".gif")
+    write = _write_mp4 if target.suffix.lower() == ".mp4" else _write_gif
+    part = target.with_name(f".{target.stem}.part{target.suffix.lower()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(part, first, pictures, fps)
+        os.replace(part, target)
+    except OSError as error:
+        raise StorageFault(f"cannot write the video {str(target)!r}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def overlay(frame: np.ndarray, text: str) -> np.ndarray:
+    """A copy of `frame` `[height, width, 3]` with a small caption in its lower left corner."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.fromarray(np.ascontiguousarray(frame))
+    size = max(10, round(image.height / 24))
+    font = ImageFont.load_default(size)
+    draw = ImageDraw.Draw(image, "RGBA")
+    pad = max(3, size // 3)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    width, height = right - left, bottom - top
+    corner = (pad, image.height - height - 3 * pad)
+    box = (*corner, min(corner[0] + width + 2 * pad, image.width - 1), corner[1] + height + 2 * pad)
+    draw.rounded_rectangle(box, radius=pad, fill=(20, 24, 28, 170))
+    draw.text((corner[0] + pad - left, corner[1] + pad - top), text, font=font, fill=(255, 255, 255, 255))
+    return np.asarray(image)
+
+
+def _checked(frames: Iterable[np.ndarray | None]) -> Iterator[np.ndarray]:
+    """Frames of one even size; a size that differs from the first one's is an error."""
+    shape = None
+    for i, frame in enumerate(frames):
+        if frame is None:
+            raise UserError(f"frame {i} is None: {_NO_PICTURE}")
+        frame = np.asarray(frame)
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise UserError(
+                f"frame {i} has shape {frame.shape} and dtype {frame.dtype}; wanted [height, width, 3] uint8"
+            )
+        shape = shape or frame.shape
+        if frame.shape != shape:
+            raise UserError(f"frame {i} has shape {frame.shape}, the first has {shape}; render at one size")
+        yield np.pad(frame, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+
+
+def _has_ffmpeg() -> bool:
+    try:
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+def _write_mp4(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], fps: float) -> None:
+    import imageio_ffmpeg
+
+    size = (first.shape[1], first.shape[0])
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        size,
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        macro_block_size=2,
+        output_params=["-crf", "23", "-preset", "veryfast", "-movflags", "+faststart"],
+    )
+    writer.send(None)
+    try:
+        writer.send(np.ascontiguousarray(first))
+        for frame in rest:
+            writer.send(np.ascontiguousarray(frame))
+    finally:
+        writer.close()
+
+
+def _write_gif(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], fps: float) -> None:
+    from PIL import Image
+
+    images = (Image.fromarray(frame) for frame in rest)
+    Image.fromarray(first).save(
+        path, save_all=True, append_images=images, duration=max(20, round(1000 / fps)), loop=0
+    )
