@@ -1,4 +1,4 @@
-"""One file of named arrays and a manifest: an uncompressed .npz that NumPy alone can read, every array hashed.
+"""One file of named arrays and a manifest: a plain .npz that NumPy alone can read, every array hashed.
 
 Knows nothing of JAX: `checkpoint` turns PyTrees into what is stored here.
 """
@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import UserError
 from .files import check_format, replacing
+from .records import plain
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -73,7 +74,7 @@ def write(path: Path, arrays: dict[str, Stored], meta: dict[str, Any]) -> None:
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, (data, dtype, impl) in arrays.items():
             data = np.asarray(data, order="C")
-            raw = memoryview(data.reshape(-1).view(np.uint8))
+            raw = data.reshape(-1).view(np.uint8).data
             entry = Entry(dtype, data.dtype.str, data.shape, impl, hashlib.sha256(raw).hexdigest())
             entries[name] = entry._asdict()
             # by hand rather than np.save, which copies through small chunks when it is given a zip member
@@ -82,7 +83,7 @@ def write(path: Path, arrays: dict[str, Stored], meta: dict[str, Any]) -> None:
                 np.lib.format.write_array_header_1_0(member, header)
                 member.write(raw)
         manifest = {"format": FORMAT, "meta": meta, "arrays": entries}
-        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest))
+        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest, default=plain))
 
 
 class Archive:

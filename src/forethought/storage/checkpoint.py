@@ -19,7 +19,7 @@ Tree = TypeVar("Tree")
 
 
 def save(path: Path | str, tree: Any, meta: dict[str, Any]) -> None:
-    """Write every array leaf of `tree` and `meta` (JSON) to `path`; an older file there is replaced or kept whole.
+    """Write every array leaf of `tree` and `meta` (JSON) to `path`, replacing an older file at the very end.
 
     Leaves that are not arrays are not written. Raises StorageFault if the disk is full, read-only or gone,
     and ValueError for arrays of Python objects.
@@ -35,8 +35,8 @@ def load(path: Path | str, like: Tree) -> tuple[Tree, dict[str, Any]]:
     """The tree and the meta data that `save` was given.
 
     `like` has the tree's structure; its array leaves may be `jax.ShapeDtypeStruct`, and its other leaves and
-    static fields are kept as they are. Raises DamagedCheckpoint if anything in the file is not what was written,
-    NewerFormat, and UserError where the file does not fit `like`, naming the first leaf that differs.
+    static fields are kept as they are. Raises DamagedCheckpoint if anything in the file is not what was
+    written, NewerFormat, and UserError naming the first leaf in which it does not fit `like`.
     """
     leaves, structure = tree_flatten_with_path(like)
     loaded = []

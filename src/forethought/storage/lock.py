@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from .files import faults
@@ -15,18 +17,21 @@ try:
 except ImportError:  # not a POSIX system: the process id alone has to do
     fcntl = None
 
+Identity = dict[str, Any]  # pid, start, host
+
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file at `path` for the length of the block.
 
-    Raises UserError, naming the holder, if another living process (or another block in this one) holds it. The
-    operating system frees the lock when its holder dies, `kill -9` included. Raises StorageFault.
+    Raises UserError, naming the holder, if another living process (or another block in this one) holds it,
+    and StorageFault. The operating system frees the lock when its holder dies, `kill -9` included.
     """
     with faults(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _take(descriptor):
+        # a look by `is_held` holds the lock for an instant, so one refusal is not an answer
+        if not any(_take(descriptor) or time.sleep(0.02) for _ in range(5)):
             raise UserError(
                 f"{path.parent} is in use by {_describe(_read(descriptor))}; wait for it, or stop it first"
             )
@@ -45,8 +50,8 @@ def exclusive(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """True if a living process holds the lock file at `path`."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:  # never locked, or a folder that only can be read
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # never locked
         return False
     try:
         return not _take(descriptor)
@@ -64,13 +69,13 @@ def _take(descriptor: int) -> bool:
         except OSError:  # network file systems without flock
             pass
     holder = _read(descriptor)
-    if holder is None or holder.get("host") != socket.gethostname():
+    if holder is None or holder.get("start") is None:
         return True
     return holder != _identity(int(holder.get("pid", -1)))
 
 
-def _identity(pid: int) -> dict[str, int | str | None]:
-    """A process, told apart from a later one with the same id by when it started; `start` None: it is dead."""
+def _identity(pid: int) -> Identity:
+    """A process, told from a later one with the same id by when it started (None if it is not alive)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         start = int(stat.rpartition(")")[2].split()[19])  # clock ticks since boot, field 22 of proc(5)
@@ -79,7 +84,7 @@ def _identity(pid: int) -> dict[str, int | str | None]:
     return {"pid": pid, "start": start, "host": socket.gethostname()}
 
 
-def _read(descriptor: int) -> dict[str, int | str | None] | None:
+def _read(descriptor: int) -> Identity | None:
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
         return holder if isinstance(holder, dict) else None
@@ -87,5 +92,5 @@ def _read(descriptor: int) -> dict[str, int | str | None] | None:
         return None
 
 
-def _describe(holder: dict[str, int | str | None] | None) -> str:
+def _describe(holder: Identity | None) -> str:
     return "another process" if holder is None else f"process {holder.get('pid')} on {holder.get('host')}"
