@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import equinox as eqx
+import jax
+import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
@@ -109,10 +111,8 @@ class AbstractRefiningPlanner(AbstractPlanner[Plan], Generic[Plan, Search]):
         """The best action found so far and the plan for the next step."""
 
     def __call__(self, model, belief, plan, *, guide=None, key):
-        import jax
-
         def body(i, search):
-            return self.refine(model, belief, search, key=jax.random.fold_in(key, i))
+            return self.refine(model, belief, search, key=jr.fold_in(key, i))
 
         return self.best(jax.lax.fori_loop(0, self.iterations, body, self.begin(plan)))
 
@@ -223,6 +223,10 @@ class AbstractReplay(eqx.Module):
     def latest(self, n: int) -> Transition:
         """The last `n` rows added, oldest first."""
 
+    @abc.abstractmethod
+    def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
+        """All rows, `[capacity, ...]`, and which of them are in use."""
+
 
 class AbstractAgent(eqx.Module, Generic[State, Memory]):
     """Learns and acts. Everything that learning changes is in `State`; what an episode changes is in `Memory`."""
@@ -258,7 +262,9 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
 
 
 class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory, Search]):
-    """An agent whose `act` can be cut short: the step driver refines until a deadline."""
+    """An agent whose `act` is a search that can be cut short: the step driver can refine until a deadline."""
+
+    planner: eqx.AbstractVar[AbstractRefiningPlanner]
 
     @abc.abstractmethod
     def begin(self, state: State, memory: Memory, obs: Array, *, key: PRNGKeyArray) -> Search:
@@ -271,3 +277,10 @@ class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory,
     @abc.abstractmethod
     def best(self, state: State, memory: Memory, search: Search) -> tuple[Array, Memory]:
         """The best action so far and the memory to carry."""
+
+    def act(self, state, memory, obs, *, key, explore):
+        begin_key, refine_key = jr.split(key)
+        search = self.begin(state, memory, obs, key=begin_key)
+        body = lambda i, search: self.refine(state, search, key=jr.fold_in(refine_key, i))
+        search = jax.lax.fori_loop(0, self.planner.iterations, body, search)
+        return *self.best(state, memory, search), None

@@ -49,6 +49,5 @@ class UniformReplay(AbstractReplay):
         index = (self.head - n + jnp.arange(n)) % self.capacity
         return jax.tree.map(lambda store: store[index], self.data)
 
-    def in_use(self) -> Bool[Array, " capacity"]:
-        """True for the rows that hold a transition, `[capacity]`."""
-        return jnp.arange(self.capacity) < self.size
+    def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
+        return self.data, jnp.arange(self.capacity) < self.size

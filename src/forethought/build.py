@@ -1,0 +1,65 @@
+"""From configs to parts: the only place where a part's config meets its constructor."""
+
+from jaxtyping import PRNGKeyArray
+
+from .core import AbstractRefiningPlanner
+from .fit import GradientLearner
+from .models.ensemble import Ensemble
+from .planners.cem import CEM
+from .planners.gradient import GradientPlanner
+from .planners.icem import ICEM
+from .planners.mppi import MPPI
+from .planners.shooting import RandomShooting
+from .presets.parts import EnsembleConfig, PlannerConfig
+from .types import ActionSpace, EnvSpec, Given
+
+
+def make_learner(spec: EnvSpec, config: EnsembleConfig, *, given: Given, key: PRNGKeyArray) -> GradientLearner:
+    """An ensemble with fresh weights and its optimiser. Raises ValueError if sizes do not fit one another."""
+    model = Ensemble(
+        spec,
+        given=given,
+        num_members=config.num_members,
+        num_elites=config.num_elites,
+        hidden=config.hidden,
+        particles=config.particles,
+        propagation=config.propagation,
+        probabilistic=config.probabilistic,
+        normalise_targets=config.normalise_targets,
+        weight_decay=config.weight_decay,
+        key=key,
+    )
+    return GradientLearner(
+        model,
+        learning_rate=config.learning_rate,
+        epochs=config.epochs,
+        min_steps=config.min_steps,
+        batch_size=config.batch_size,
+        holdout_ratio=config.holdout_ratio,
+        patience=config.patience,
+        bootstrap=config.bootstrap,
+    )
+
+
+def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefiningPlanner:
+    """The planner that `config.kind` names. Raises ValueError if its sizes clash or it cannot take `action`."""
+    c = config
+    common = {"horizon": c.horizon, "population": c.population, "iterations": c.iterations, "discount": c.discount}
+    if c.kind == "cem":
+        return CEM(action, elites=c.elites, momentum=c.momentum, **common)
+    if c.kind == "icem":
+        return ICEM(
+            action,
+            elites=c.elites,
+            momentum=c.momentum,
+            noise_beta=c.noise_beta,
+            keep_elites=c.keep_elites,
+            **common,
+        )
+    if c.kind == "mppi":
+        return MPPI(action, temperature=c.temperature, noise=c.noise, smoothing=c.smoothing, **common)
+    if c.kind == "shooting":
+        return RandomShooting(action, **common)
+    if c.kind == "gradient":
+        return GradientPlanner(action, step_size=c.step_size, **common)
+    raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient")

@@ -1,0 +1,241 @@
+"""Fitting a model by gradient steps, with fixed shapes: one compilation serves a growing data set."""
+
+import abc
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from .core import AbstractLearner, AbstractModel
+from .types import Metrics, Transition
+
+
+class AbstractFittable(AbstractModel):
+    """What `GradientLearner` needs of a model made of `num_members` networks (1 for a single one)."""
+
+    num_members: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def normalised(self, data: Transition, mask: Bool[Array, " n"]) -> Self:
+        """With statistics refitted to the rows of `data` where `mask`."""
+
+    @abc.abstractmethod
+    def losses(self, batch: Transition) -> tuple[Float[Array, " members"], Float[Array, " members"]]:
+        """Training loss and squared error per member; batch leaves `[members, n, ...]`."""
+
+    @abc.abstractmethod
+    def regulariser(self) -> Float[Array, ""]:
+        """What is added to the sum of the losses."""
+
+    @abc.abstractmethod
+    def keep(self, better: Bool[Array, " members"], other: Self) -> Self:
+        """With this model's networks where `better`, and those of `other` elsewhere."""
+
+    @abc.abstractmethod
+    def with_elites(self, error: Float[Array, " members"]) -> Self:
+        """With the members of smallest holdout `error` chosen to predict."""
+
+
+class Split(eqx.Module):
+    """Rows of a replay in random order: `rows[:num_holdout]` held out, the next `num_train` to train on."""
+
+    rows: Int[Array, " capacity"]
+    num_holdout: Int[Array, ""]
+    num_train: Int[Array, ""]
+
+
+class GradientLearner(AbstractLearner):
+    """An ensemble and its Adam state. `fit` goes on from the last weights (warm start).
+
+    Each call draws a new bootstrap resample per member and takes `epochs` passes over it in shuffled minibatches
+    (the last one of a pass wraps round to keep its shape), or, with a holdout, stops once `patience` passes have
+    not lowered the holdout error by `improvement` of itself and returns each member's best weights.
+    """
+
+    model: AbstractFittable
+    opt_state: Any
+    learning_rate: float = eqx.field(static=True)
+    epochs: int = eqx.field(static=True)
+    min_steps: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True)
+    holdout_ratio: float = eqx.field(static=True)
+    max_holdout: int = eqx.field(static=True)
+    patience: int = eqx.field(static=True)
+    improvement: float = eqx.field(static=True)
+    bootstrap: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        model: AbstractFittable,
+        *,
+        learning_rate: float = 1e-3,
+        epochs: int = 5,
+        min_steps: int = 0,
+        batch_size: int = 32,
+        holdout_ratio: float = 0.0,
+        max_holdout: int = 5000,
+        patience: int = 5,
+        improvement: float = 0.01,
+        bootstrap: bool = True,
+    ):
+        """`min_steps` raises the number of passes while data are few. Raises ValueError on sizes that cannot be."""
+        for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if learning_rate <= 0:
+            raise ValueError(f"learning_rate={learning_rate} must be above 0")
+        if min_steps < 0:
+            raise ValueError(f"min_steps={min_steps} must be at least 0")
+        if not 0 <= holdout_ratio < 1:
+            raise ValueError(f"holdout_ratio={holdout_ratio} must be at least 0 and below 1; 0.1 is usual")
+        self.model = model
+        self.learning_rate, self.epochs, self.min_steps = learning_rate, epochs, min_steps
+        self.batch_size, self.holdout_ratio, self.max_holdout = batch_size, holdout_ratio, max_holdout
+        self.patience, self.improvement, self.bootstrap = patience, improvement, bootstrap
+        self.opt_state = self.optimiser.init(eqx.filter(model, eqx.is_inexact_array))
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam, as every paper here uses."""
+        return optax.adam(self.learning_rate)
+
+    def fit(self, replay, *, key: PRNGKeyArray) -> tuple[Self, Metrics]:
+        split_key, boot_key, pass_key = jr.split(key, 3)
+        data, mask = replay.rows()
+        split = split_rows(mask, self.holdout_ratio, self.max_holdout, key=split_key)
+        model = self.model.normalised(data, mask)
+        rows = self._resample(split, key=boot_key)
+        start = _Pass(
+            model, self.opt_state, model, jnp.full(model.num_members, jnp.inf), *jnp.zeros((3,), jnp.int32), 0.0
+        )
+        passes = jnp.ceil(self.min_steps / self._steps_per_pass(split)).astype(jnp.int32)
+        limit = jnp.maximum(self.epochs, passes)
+
+        def go_on(state: _Pass) -> Bool[Array, ""]:
+            return (state.epoch < limit) & (state.stale < self.patience)
+
+        def one_pass(state: _Pass) -> _Pass:
+            return self._one_pass(state, data, rows, split, key=jr.fold_in(pass_key, state.epoch))
+
+        end = _while(go_on, one_pass, start)
+        model = end.model
+        if self.holdout_ratio:
+            model = end.best.with_elites(end.best_error)
+        metrics = {
+            "model/loss": end.loss,
+            "model/epochs": end.epoch.astype(jnp.float32),
+            "model/steps": end.steps.astype(jnp.float32),
+            "model/holdout_mse": jnp.mean(end.best_error) if self.holdout_ratio else jnp.array(jnp.nan),
+        }
+        if not self.holdout_ratio:
+            del metrics["model/holdout_mse"]
+        return eqx.tree_at(lambda s: (s.model, s.opt_state), self, (model, end.opt_state)), metrics
+
+    def _steps_per_pass(self, split: Split) -> Int[Array, ""]:
+        return jnp.maximum((split.num_train + self.batch_size - 1) // self.batch_size, 1)
+
+    def _resample(self, split: Split, *, key: PRNGKeyArray) -> Int[Array, "members capacity"]:
+        """Rows to train on per member: positions below `num_train` hold a bootstrap resample."""
+        shape = (self.model.num_members, split.rows.shape[0])
+        if self.bootstrap and self.model.num_members > 1:
+            pick = jr.randint(key, shape, 0, jnp.maximum(split.num_train, 1))
+        else:
+            pick = jnp.broadcast_to(jnp.arange(shape[1]), shape)
+        return split.rows[jnp.minimum(split.num_holdout + pick, shape[1] - 1)]
+
+    def _one_pass(self, state: "_Pass", data: Transition, rows: Array, split: Split, *, key: PRNGKeyArray) -> "_Pass":
+        """One shuffled pass over every member's resample, then the holdout error."""
+        last = jnp.arange(rows.shape[1]) >= split.num_train
+        order = jnp.argsort(jr.uniform(key, rows.shape) + last, axis=1)
+        rows = jnp.take_along_axis(rows, order, 1)
+        steps = self._steps_per_pass(split)
+
+        def body(i, carry):
+            model, opt_state, total = carry
+            at = (i * self.batch_size + jnp.arange(self.batch_size)) % jnp.maximum(split.num_train, 1)
+            batch = jax.tree.map(lambda x: x[rows[:, at]], data)
+            model, opt_state, loss = self._step(model, opt_state, batch)
+            return model, opt_state, total + loss
+
+        model, opt_state, total = _fori(steps, body, (state.model, state.opt_state, jnp.zeros(())))
+        state = eqx.tree_at(
+            lambda s: (s.model, s.opt_state, s.epoch, s.steps, s.loss),
+            state,
+            (model, opt_state, state.epoch + 1, state.steps + steps, total / steps),
+        )
+        return self._judge(state, data, split) if self.holdout_ratio else state
+
+    def _step(self, model, opt_state, batch: Transition):
+        def objective(model):
+            losses, _ = model.losses(batch)
+            return jnp.sum(losses) + model.regulariser(), jnp.mean(losses)
+
+        (_, loss), grads = eqx.filter_value_and_grad(objective, has_aux=True)(model)
+        updates, opt_state = self.optimiser.update(grads, opt_state, eqx.filter(model, eqx.is_inexact_array))
+        return eqx.apply_updates(model, updates), opt_state, loss
+
+    def _judge(self, state: "_Pass", data: Transition, split: Split) -> "_Pass":
+        """Keep each member's best weights by holdout error, and count passes without improvement."""
+        error = self.holdout_error(state.model, data, split)
+        better = error < state.best_error * (1 - self.improvement)
+        best = state.model.keep(better, state.best)
+        stale = jnp.where(jnp.any(better), 0, state.stale + 1)
+        return eqx.tree_at(
+            lambda s: (s.best, s.best_error, s.stale), state, (best, jnp.where(better, error, state.best_error), stale)
+        )
+
+    def holdout_error(self, model: AbstractFittable, data: Transition, split: Split) -> Float[Array, " members"]:
+        """Mean squared error per member on the held-out rows, in normalised units."""
+        size = max(1, min(self.max_holdout, int(self.holdout_ratio * split.rows.shape[0]) + 1))
+        rows = split.rows[:size]
+        mask = (jnp.arange(size) < split.num_holdout).astype(jnp.float32)
+
+        def one(row, weight):
+            batch = jax.tree.map(lambda x: jnp.broadcast_to(x[row], (model.num_members, 1, *x.shape[1:])), data)
+            return weight * model.losses(batch)[1]
+
+        # Per-row errors by vmap become one batched product per layer.
+        return jnp.sum(jax.vmap(one)(rows, mask), 0) / jnp.maximum(split.num_holdout, 1)
+
+
+class _Pass(eqx.Module):
+    """What is carried from pass to pass of a fit."""
+
+    model: AbstractFittable
+    opt_state: Any
+    best: AbstractFittable
+    best_error: Float[Array, " members"]
+    stale: Int[Array, ""]
+    epoch: Int[Array, ""]
+    steps: Int[Array, ""]
+    loss: Float[Array, ""]
+
+    def __init__(self, model, opt_state, best, best_error, stale, epoch, steps, loss):
+        self.model, self.opt_state, self.best, self.best_error = model, opt_state, best, best_error
+        self.stale, self.epoch, self.steps, self.loss = stale, epoch, steps, jnp.asarray(loss, jnp.float32)
+
+
+def split_rows(in_use: Bool[Array, " capacity"], ratio: float, most: int, *, key: PRNGKeyArray) -> Split:
+    """A fresh random split of the rows in use: `ratio` of them, at most `most`, are held out."""
+    order = jnp.argsort(jr.uniform(key, in_use.shape) + ~in_use)
+    size = jnp.sum(in_use)
+    holdout = jnp.minimum((size * ratio).astype(jnp.int32), most)
+    return Split(order, holdout, size.astype(jnp.int32) - holdout)
+
+
+def _fori(num_steps: Int[Array, ""], body, carry):
+    """`fori_loop` over a PyTree with static leaves."""
+    dynamic, static = eqx.partition(carry, eqx.is_array)
+    step = lambda i, d: eqx.filter(body(i, eqx.combine(d, static)), eqx.is_array)
+    return eqx.combine(jax.lax.fori_loop(0, num_steps, step, dynamic), static)
+
+
+def _while(go_on, body, carry):
+    """`while_loop` over a PyTree with static leaves."""
+    dynamic, static = eqx.partition(carry, eqx.is_array)
+    step = lambda d: eqx.filter(body(eqx.combine(d, static)), eqx.is_array)
+    return eqx.combine(jax.lax.while_loop(lambda d: go_on(eqx.combine(d, static)), step, dynamic), static)

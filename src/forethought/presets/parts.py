@@ -1,0 +1,75 @@
+"""Configs of the parts that agents are made of. Plain numbers; nothing here imports JAX.
+
+Sizes are checked where the part is built, so a config is never rejected for what it is not used for.
+"""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleConfig:
+    """The learned model: an ensemble of networks, or a single one with `num_members` 1."""
+
+    num_members: int = 5
+    """Networks in the ensemble."""
+    num_elites: int | None = None
+    """Members that predict, chosen by holdout error; None: all."""
+    hidden: tuple[int, ...] = (200, 200, 200)
+    """Widths of the hidden layers."""
+    probabilistic: bool = True
+    """Predict a log-variance as well as a mean; off: squared-error networks."""
+    particles: int = 20
+    """Imagined particles per candidate; a multiple of the members that predict for TS1 and TSinf."""
+    propagation: Literal["E", "DS", "MM", "TS1", "TSinf"] = "TSinf"
+    """How uncertainty travels: expectation, distribution sampling, moment matching, trajectory sampling 1 or infinity."""
+    normalise_targets: bool = True
+    """Divide changes of the observation by their standard deviation before they are learned."""
+    weight_decay: tuple[float, ...] | float = 0.0
+    """Coefficient of the squared weights in the loss: one number, or one per layer."""
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    epochs: int = 5
+    """Passes over all data at each fit; the most, where a holdout stops earlier."""
+    min_steps: int = 0
+    """Gradient steps that each fit takes at least, so that little data is seen more often."""
+    batch_size: int = 32
+    """Transitions per member in a gradient step."""
+    holdout_ratio: float = 0.0
+    """Part of the data held out to stop early and to choose elites; 0: none."""
+    patience: int = 5
+    """Passes without a better holdout error before a fit stops."""
+    bootstrap: bool = True
+    """Each member learns from its own resample of the data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannerConfig:
+    """How actions are chosen in the model. Options name the planners that use them; the others ignore them."""
+
+    kind: Literal["cem", "icem", "mppi", "shooting", "gradient"] = "cem"
+    """Cross-entropy method, improved CEM, path integrals, random shooting, or gradient ascent (continuous actions only)."""
+    horizon: int = 25
+    """Steps imagined."""
+    population: int = 400
+    """Candidate action sequences per iteration."""
+    iterations: int = 5
+    """Refinements per action."""
+    discount: float = 1.0
+    """Discount per imagined step."""
+    elites: int = 40
+    """[cem, icem] Best candidates that the next iteration is fitted to."""
+    momentum: float = 0.1
+    """[cem, icem] Weight of the old mean and variance."""
+    noise_beta: float = 2.0
+    """[icem] Colour of the noise: 0 is white, 2 as smooth as a random walk."""
+    keep_elites: float = 0.3
+    """[icem] Part of the elites carried to the next iteration and, shifted, to the next step."""
+    temperature: float = 0.5
+    """[mppi] Softness of the weights, in units of return."""
+    noise: float = 0.3
+    """[mppi] Standard deviation of the candidates, as a part of half the action range."""
+    smoothing: float = 0.6
+    """[mppi] Weight of the previous step's noise within a candidate: 0 is white."""
+    step_size: float = 0.1
+    """[gradient] Adam's step size on the squashed actions."""

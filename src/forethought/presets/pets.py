@@ -1,0 +1,35 @@
+"""PETS: its config and presets (Chua et al. 2018, appendix A.5, and the authors' code)."""
+
+import dataclasses
+
+from .parts import EnsembleConfig, PlannerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PETSConfig:
+    """Plan with CEM through a probabilistic ensemble, replanning at every step."""
+
+    random_steps: int = 200
+    """Environment steps with uniform actions before the first fit."""
+    update_every: int = 200
+    """Environment steps between fits."""
+    model: EnsembleConfig = EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=1000)
+    planner: PlannerConfig = PlannerConfig(horizon=20, population=150, elites=15, iterations=3)
+
+
+PRESETS: dict[str, PETSConfig] = {
+    "default": PETSConfig(),
+    "cartpole": PETSConfig(
+        model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=1000),
+        planner=PlannerConfig(horizon=25, population=150, elites=15, iterations=3),
+    ),
+    "paper-cartpole": PETSConfig(
+        model=EnsembleConfig(
+            hidden=(500, 500, 500),
+            particles=20,
+            normalise_targets=False,
+            weight_decay=(1e-4, 2.5e-4, 2.5e-4, 5e-4),
+        ),
+        planner=PlannerConfig(horizon=25, population=400, elites=40, iterations=5),
+    ),
+}

@@ -1,0 +1,99 @@
+"""Evaluation in JAX environments: episodes side by side, without exploration, from starts of their own."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from ..core import AbstractAgent, AbstractEnv
+from ..types import Transition
+from .progress import EVALUATE, broadcast, stream
+
+
+class Evaluation(eqx.Module):
+    """Finished evaluation episodes, on the host."""
+
+    returns: np.ndarray  # [episodes]
+    lengths: np.ndarray  # [episodes], in environment steps
+    finished: np.ndarray  # [episodes] bool; False where the step limit of the evaluation cut the episode
+    trajectories: Transition  # leaves [episodes, time, ...]; rows at and past the length are repeats to be ignored
+    states: Any  # environment states before each step, [episodes, time, ...], for drawing; None off JAX
+
+
+class _Carry(eqx.Module):
+    state: Any
+    obs: Array
+    memory: Any
+    alive: Array
+    returns: Array
+    lengths: Array
+
+
+class JitEvaluator:
+    """Runs `num_episodes` episodes at once. Episode k starts from the same state at every call with the same key."""
+
+    def __init__(self, agent: AbstractAgent, env: AbstractEnv, *, num_episodes: int, max_steps: int | None = None):
+        """`max_steps` bounds an episode where the task has no limit of its own (default then: 1000)."""
+        if num_episodes < 1:
+            raise ValueError(f"num_episodes={num_episodes} must be at least 1")
+        limit = max_steps or env.spec.max_episode_steps or 1000
+        self.agent, self.env, self.num_episodes = agent, env, num_episodes
+        self.ticks = -(-limit // env.spec.action_repeat)
+        self.chunk = min(25, self.ticks)
+        self._begin = eqx.filter_jit(self._start)
+        self._go = eqx.filter_jit(self._steps)
+
+    def _start(self, state: Any, key: PRNGKeyArray) -> _Carry:
+        keys = jax.vmap(lambda i: stream(key, EVALUATE, i))(jnp.arange(self.num_episodes))
+        env_state, obs = jax.vmap(lambda k: self.env.reset(key=k))(keys)
+        n = self.num_episodes
+        memory = broadcast(self.agent.init_memory(state), n)
+        return _Carry(env_state, obs, memory, jnp.ones(n, bool), jnp.zeros(n), jnp.zeros(n, jnp.int32))
+
+    def _steps(self, state: Any, carry: _Carry, key: PRNGKeyArray, tick: Array) -> tuple[_Carry, Any]:
+        def one(dynamic: Any, tick: Array) -> tuple[Any, Any]:
+            carry = eqx.combine(dynamic, static)
+            keys = jr.split(stream(key, EVALUATE, -1 - tick), 2 * self.num_episodes).reshape(2, self.num_episodes)
+            act = lambda m, o, k: self.agent.act(state, m, o, key=k, explore=False)[:2]
+            action, memory = jax.vmap(act)(carry.memory, carry.obs, keys[0])
+            step = jax.vmap(lambda s, a, k: self.env.step(s, a, key=k))
+            env_state, next_obs, reward, terminated, truncated = step(carry.state, action, keys[1])
+            row = Transition(carry.obs, action, reward, next_obs, terminated, truncated)
+            new = _Carry(
+                env_state,
+                next_obs,
+                memory,
+                carry.alive & ~(terminated | truncated),
+                carry.returns + carry.alive * reward,
+                carry.lengths + carry.alive * self.env.spec.action_repeat,
+            )
+            return eqx.filter(new, eqx.is_array), (row, carry.state)
+
+        dynamic, static = eqx.partition(carry, eqx.is_array)
+        dynamic, rows = jax.lax.scan(one, dynamic, tick + jnp.arange(self.chunk))
+        return eqx.combine(dynamic, static), rows
+
+    def steps(self, state: Any, *, key: PRNGKeyArray) -> Iterator[float | Evaluation]:
+        """Yields the part done, in (0, 1), and in the end the evaluation."""
+        carry, kept = self._begin(state, key), []
+        for tick in range(0, self.ticks, self.chunk):
+            carry, rows = self._go(state, carry, key, jnp.asarray(tick))
+            kept.append(jax.tree.map(np.asarray, rows))
+            if not np.any(np.asarray(carry.alive)):
+                break
+            yield (tick + self.chunk) / self.ticks
+        join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)
+        trajectories, states = jax.tree.map(join, *kept)
+        yield Evaluation(
+            np.asarray(carry.returns), np.asarray(carry.lengths), ~np.asarray(carry.alive), trajectories, states
+        )
+
+    def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
+        """The evaluation of the policy that `state` holds."""
+        *_, evaluation = self.steps(state, key=key)
+        return evaluation
