@@ -48,7 +48,7 @@ def read_json(path: Path, known: int) -> dict[str, Any]:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Put `record` in the place of the file at `path`. Raises StorageFault, and TypeError if it is not JSON."""
+    """Put `record` in the place of the file at `path`. Raises StorageFault, TypeError if not JSON."""
     text = json.dumps(record, indent=2, default=plain)
     with replacing(path) as file:
         file.write(text.encode() + b"\n")

@@ -184,8 +184,8 @@ class RunFolder:
         """Write a checkpoint and keep the newest two, or replace the best one. Returns its path.
 
         `env_steps` and the size of the metrics file, `metrics_bytes`, are added to the meta data. Checkpoints
-        of more steps than `env_steps` are removed: training went on from before them. Raises StorageFault, which
-        leaves the older checkpoints as they were.
+        of more steps than `env_steps` are removed: training went on from before them. Raises StorageFault;
+        the older checkpoints are then as they were.
         """
         from . import checkpoint  # imports JAX, which reading a run's record and curves does not need
 
