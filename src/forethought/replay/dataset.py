@@ -1,0 +1,300 @@
+"""Logged transitions from files, .npz and Minari. Checked on the way in: bad data trains in silence."""
+
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import UserError
+from ..storage.files import replacing
+from ..types import ActionSpace, Box, Discrete, EnvSpec, Transition
+
+ALIASES = {
+    "obs": ("obs", "observation", "observations"),
+    "action": ("action", "actions"),
+    "reward": ("reward", "rewards"),
+    "next_obs": ("next_obs", "next_observation", "next_observations"),
+    "terminated": ("terminated", "terminals", "terminations"),
+    "truncated": ("truncated", "timeouts", "truncations"),
+}
+FLAGS = ("terminated", "truncated")
+MERGED = ("done", "dones")
+
+
+class Dataset(NamedTuple):
+    """Logged transitions, flattened in the order of logging, and what is known about them."""
+
+    transitions: Transition  # NumPy leaves [transitions, ...], float32; discrete actions int32, flags bool
+    spec: EnvSpec  # sizes from the data; action bounds from Minari, otherwise the range seen
+    num_episodes: int
+    notes: list[str]  # what a user should know: steps left out, keys ignored
+
+
+class _Raw(NamedTuple):
+    """Arrays by our names for them."""
+
+    source: str
+    arrays: dict[str, np.ndarray]
+    labels: dict[str, str]  # our name -> the name in the file, for messages
+
+    def label(self, name: str) -> str:
+        return f"{self.source}: {self.labels[name]}"
+
+
+def load_dataset(source: Path | str) -> Dataset:
+    """The transitions in a .npz file, or in a Minari dataset on this machine (`minari:NAME`, or its folder).
+
+    A .npz holds `obs`, `action`, `reward`, `terminated`, `truncated` and, unless it can be derived,
+    `next_obs` (the names that Gymnasium, D4RL and Minari use are known too): flat, `[steps, ...]`, or with one episode a
+    row, `[episodes, steps, ...]`. Without `next_obs` a step's successor is the next step's `obs`; the last
+    step of an episode has none and is left out, unless `obs` is `[episodes, steps + 1, ...]`.
+
+    Raises UserError for anything missing, merged, of the wrong shape or type, empty or not finite.
+    """
+    name = str(source)
+    if name.startswith("minari:") or Path(source).is_dir():
+        raw, action = _read_minari(name.removeprefix("minari:"))
+        notes = []
+    else:
+        raw, notes = _read_npz(Path(source))
+        action = None
+    _check_shapes(raw)
+    arrays = _converted(raw)
+    ends = arrays["terminated"] | arrays["truncated"]
+    if ends.ndim == 2:
+        _check_rows(raw, ends)
+        num_episodes = len(ends)
+    else:
+        num_episodes = int(ends.sum()) + (not ends[-1])
+    arrays, left_out = _with_next_obs(raw.source, arrays, ends)
+    data = Transition(**arrays)
+    spec = EnvSpec(Path(name).stem, data.obs.shape[1], action or _range_seen(arrays["action"]))
+    return Dataset(data, spec, num_episodes, notes + left_out)
+
+
+def save_dataset(path: Path | str, transitions: Transition) -> None:
+    """Write transitions `[steps, ...]` so that `load_dataset` reads them; extras are left out.
+
+    Raises StorageFault, and ValueError if there is not exactly one leading axis.
+    """
+    arrays = {name: np.asarray(getattr(transitions, name)) for name in ALIASES}
+    if arrays["reward"].ndim != 1:
+        raise ValueError(f"reward has shape {arrays['reward'].shape}; a dataset is saved flat, [steps]")
+    with replacing(Path(path)) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _read_npz(path: Path) -> tuple[_Raw, list[str]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise UserError(f"{path} is one bare array; wanted a .npz that holds {', '.join(ALIASES)}")
+            labels = _match(path, file.files)
+            arrays = {name: _member(path, file, key) for name, key in labels.items()}
+            ignored = sorted(set(file.files) - set(labels.values()))
+    except FileNotFoundError:
+        raise UserError(f"there is no dataset at {path}; give a .npz file or minari:NAME") from None
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as .npz: {str(error).splitlines()[0]}") from None
+    return _Raw(str(path), arrays, labels), [f"ignored in {path}: {', '.join(ignored)}"] if ignored else []
+
+
+def _member(path: Path, file: Any, key: str) -> np.ndarray:
+    try:
+        return file[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: {key} is an array of Python objects, which is not read because it could run code; "
+            "save plain arrays of numbers (episodes of different lengths: concatenated)"
+        ) from None
+
+
+def _match(path: Path, found: list[str]) -> dict[str, str]:
+    """Our name -> the file's key. Raises UserError for missing, doubled and merged keys."""
+    keys = {}
+    for name, aliases in ALIASES.items():
+        present = [alias for alias in aliases if alias in found]
+        if len(present) > 1:
+            raise UserError(f"{path} has both {' and '.join(present)}, which mean the same; keep one of them")
+        if present:
+            keys[name] = present[0]
+    merged = [key for key in MERGED if key in found]
+    if merged and not set(FLAGS) <= keys.keys():
+        raise UserError(
+            f"{path} has {merged[0]!r}, which merges terminated (task ended) and truncated (time ran out); "
+            "save both: where only a time limit ends episodes, truncated = done and terminated = all False"
+        )
+    missing = [name for name in ALIASES if name not in keys and name != "next_obs"]
+    if missing:
+        wanted = "; ".join(" or ".join(ALIASES[name]) for name in missing)
+        raise UserError(f"{path} lacks {wanted}; it has: {', '.join(found) or 'nothing'}")
+    return keys
+
+
+def _read_minari(name: str) -> tuple[_Raw, ActionSpace | None]:
+    """A Minari dataset's steps, flat, with true successors, and its action space where that is bounded."""
+    try:
+        import minari
+
+        folder = Path(name)
+        if folder.is_dir():
+            dataset = minari.MinariDataset(folder / "data" if (folder / "data").is_dir() else folder)
+        else:
+            dataset = minari.load_dataset(name)
+        episodes = list(dataset.iterate_episodes())
+    except ImportError as error:
+        raise UserError(
+            f'minari:{name} needs a package that is missing ({error}); pip install "forethought[offline]"'
+        ) from None
+    except (OSError, ValueError, KeyError) as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"minari:{name} cannot be read: {what}; see `minari list local`, or `minari download {name}`"
+        ) from None
+    for part in ("observations", "actions"):
+        kinds = {
+            type(getattr(e, part)).__name__ for e in episodes if not isinstance(getattr(e, part), np.ndarray)
+        }
+        if kinds:
+            raise UserError(
+                f"minari:{name}: {part} are of kind {', '.join(sorted(kinds))}, wanted one array a step; "
+                "flatten them (gymnasium.wrappers.FlattenObservation) and save a .npz"
+            )
+    if not episodes:
+        raise UserError(f"minari:{name} is empty: it has no episodes")
+    columns = {
+        "obs": [e.observations[:-1] for e in episodes],
+        "action": [e.actions for e in episodes],
+        "reward": [e.rewards for e in episodes],
+        "next_obs": [e.observations[1:] for e in episodes],
+        "terminated": [e.terminations for e in episodes],
+        "truncated": [e.truncations for e in episodes],
+    }
+    arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
+    return _Raw(f"minari:{name}", arrays, {key: key for key in arrays}), _known_space(dataset.action_space)
+
+
+def _known_space(space: Any) -> ActionSpace | None:
+    import gymnasium
+
+    if isinstance(space, gymnasium.spaces.Discrete) and space.start == 0:
+        return Discrete(int(space.n))
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 and space.is_bounded():
+        return Box(tuple(map(float, space.low)), tuple(map(float, space.high)))
+    return None
+
+
+def _check_shapes(raw: _Raw) -> None:
+    """Raises UserError unless the arrays agree on `[steps]` or `[episodes, steps]`."""
+    obs, lead = raw.arrays["obs"], raw.arrays["reward"].shape
+    if len(lead) not in (1, 2) or obs.ndim != len(lead) + 1:
+        raise UserError(
+            f"{raw.label('obs')} has shape {list(obs.shape)} and {raw.labels['reward']} {list(lead)}; wanted "
+            "[steps, obs] and [steps], or [episodes, steps, obs] and [episodes, steps]; reshape them"
+        )
+    if 0 in obs.shape or 0 in lead:
+        raise UserError(f"{raw.source} is empty: {raw.labels['obs']} has shape {list(obs.shape)}")
+    final_obs = (*lead[:-1], lead[-1] + 1)
+    for name, array in raw.arrays.items():
+        axes = len(lead) + (name in ("obs", "next_obs"))
+        if name == "action" and array.dtype.kind == "f":
+            axes += 1
+        fits = array.ndim == axes and array.shape[: len(lead)] == lead
+        if name == "obs" and len(lead) == 2 and "next_obs" not in raw.arrays:
+            fits = fits or array.shape[:2] == final_obs
+        if not fits:
+            tail = ["obs"] if name.endswith("obs") else ["action"] * (axes - len(lead))
+            hint = (
+                "discrete actions are integers, without an axis" if name == "action" else "lengths must agree"
+            )
+            raise UserError(
+                f"{raw.label(name)} ({array.dtype}) has shape {list(array.shape)}, wanted "
+                f"[{', '.join([*map(str, lead), *tail])}], as {raw.labels['reward']} is {list(lead)}; {hint}"
+            )
+    if "next_obs" in raw.arrays and raw.arrays["next_obs"].shape != obs.shape:
+        got, wanted = list(raw.arrays["next_obs"].shape), list(obs.shape)
+        raise UserError(f"{raw.label('next_obs')} has shape {got}, wanted {wanted} like {raw.labels['obs']}")
+
+
+def _converted(raw: _Raw) -> dict[str, np.ndarray]:
+    """float32, int32 and bool. Raises UserError for other kinds of data and for values that do not fit."""
+    arrays = {}
+    for name, array in raw.arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise UserError(f"{raw.label(name)} has dtype {array.dtype}, wanted numbers")
+        if name in FLAGS:
+            if not np.isin(array, (0, 1)).all():
+                raise UserError(f"{raw.label(name)} must be True or False in every step; got other values")
+            arrays[name] = array.astype(bool)
+        elif name == "action" and array.dtype.kind != "f":
+            if array.min() < 0 or array.max() >= 2**31:
+                raise UserError(f"{raw.label(name)}: discrete actions count from 0; got {array.min()}")
+            arrays[name] = array.astype(np.int32)
+        else:
+            with np.errstate(over="ignore"):  # what overflows float32 is reported below
+                arrays[name] = array.astype(np.float32)
+            _check_finite(raw.label(name), arrays[name], array)
+    return arrays
+
+
+def _check_finite(label: str, array: np.ndarray, original: np.ndarray) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise UserError(
+            f"{label} has {int(bad.sum())} values that are not finite in float32, the first at index "
+            f"{list(first)}: {original[first]}; remove those steps or mend the logger"
+        )
+
+
+def _check_rows(raw: _Raw, ends: np.ndarray) -> None:
+    """Raises UserError if an episode has ended before its row does: padding would be taken for data."""
+    early = np.argwhere(ends[:, :-1])
+    if len(early):
+        episode, step = map(int, early[0])
+        raise UserError(
+            f"{raw.source}: episode {episode} ends at step {step} of {ends.shape[1]}, and what follows would "
+            "be taken for data; save episodes of different lengths flat: concatenated, [steps, ...]"
+        )
+
+
+def _with_next_obs(
+    source: str, arrays: dict[str, np.ndarray], ends: np.ndarray
+) -> tuple[dict[str, Any], list[str]]:
+    """Flat arrays with `next_obs`, and a note of the steps that were left out for want of one."""
+    steps, axes = ends.shape[-1], ends.ndim
+    obs = arrays["obs"]
+    kept = np.ones(ends.shape, bool)
+    if "next_obs" not in arrays:
+        if obs.shape[axes - 1] == steps:
+            kept = ~ends
+            kept[..., -1] = False
+            # the last column is never kept; the shift wraps round there
+            successors = np.roll(obs, -1, axis=axes - 1)
+        else:
+            successors, obs = obs[:, 1:], obs[:, :-1]
+        arrays = {**arrays, "obs": obs, "next_obs": successors}
+    lost = int((~kept).sum())
+    if lost == kept.size:
+        raise UserError(
+            f"{source}: no step has a successor; save next_obs, or episodes of at least two steps"
+        )
+    flat: dict[str, Any] = {name: x[kept] for name, x in arrays.items()}
+    if not lost:
+        return flat, []
+    terminal = int((arrays["terminated"] & ~kept).sum())
+    note = f"{source} has no next_obs: left out {lost} last steps of episodes, {terminal} of them terminated"
+    if terminal:
+        note += "; nothing can be learned about termination, so save next_obs"
+    return flat, [note]
+
+
+def _range_seen(action: np.ndarray) -> ActionSpace:
+    if action.ndim == 1:
+        return Discrete(int(action.max()) + 1)
+    low, high = action.min(0), action.max(0)
+    constant = low == high  # a Box needs some width
+    return Box(tuple(map(float, low - constant)), tuple(map(float, high + constant)))
