@@ -165,9 +165,7 @@ class HostStep(NamedTuple):
     truncated: np.ndarray
     obs: np.ndarray  # what the policy sees next: the reset observation where an episode has ended
     fresh: np.ndarray  # bool: `obs` is the first of an episode, so per-episode memory must be reset
-    valid: (
-        np.ndarray
-    )  # bool: False where this call only reset (vector environments that reset on the next step)
+    valid: np.ndarray  # bool: False where this call only reset (vector environments that reset on the next step)
 
 
 class AbstractHostEnv(abc.ABC):
@@ -233,9 +231,7 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
 
     spec: eqx.AbstractVar[EnvSpec]
     random_steps: eqx.AbstractVar[int]  # environment steps with uniform actions before the first update
-    update_every: eqx.AbstractVar[
-        int | None
-    ]  # environment steps between updates; None: only after random_steps
+    update_every: eqx.AbstractVar[int | None]  # environment steps between updates; None: only after random_steps
     traceable: eqx.AbstractVar[bool]  # False: `update` does host work, so only the step driver can run it
 
     @abc.abstractmethod

@@ -26,9 +26,7 @@ class Box(eqx.Module):
 
     def __check_init__(self) -> None:
         if len(self.low) != len(self.high) or not self.low:
-            raise ValueError(
-                f"Box: low={self.low} and high={self.high} must have the same length of at least 1"
-            )
+            raise ValueError(f"Box: low={self.low} and high={self.high} must have the same length of at least 1")
         if not all(-float("inf") < lo < hi < float("inf") for lo, hi in zip(self.low, self.high)):
             raise ValueError(
                 f"Box: low={self.low}, high={self.high} must be finite with low < high in every dimension; "
@@ -92,9 +90,7 @@ class EnvSpec(eqx.Module):
     obs_dim: int = eqx.field(static=True)
     action: ActionSpace = eqx.field(static=True)
     max_episode_steps: int | None = eqx.field(static=True, default=None)  # simulator steps before truncation
-    angle_dims: tuple[int, ...] = eqx.field(
-        static=True, default=()
-    )  # observations in radians: seen as sin and cos
+    angle_dims: tuple[int, ...] = eqx.field(static=True, default=())  # observations in radians: seen as sin and cos
     action_repeat: int = eqx.field(static=True, default=1)  # simulator steps per action
 
     def __check_init__(self) -> None:

@@ -84,9 +84,7 @@ class PETS(AbstractPlanningAgent):
     def best(self, state: PETSState, memory: PyTree, search: PETSSearch) -> tuple[Array, PyTree]:
         return self.planner.best(search.inner)
 
-    def update(
-        self, state: PETSState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[PETSState, Metrics]:
+    def update(self, state: PETSState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[PETSState, Metrics]:
         if state.learner is None:
             return state, {}
         learner, metrics = state.learner.fit(replay, key=key)

@@ -137,9 +137,7 @@ class Ensemble(AbstractFittable):
         obs = jnp.broadcast_to(obs, (self.particles, *obs.shape))
         return EnsembleBelief(obs, obs, jnp.zeros_like(obs))
 
-    def step(
-        self, belief: EnsembleBelief, action: Array, *, key: PRNGKeyArray
-    ) -> tuple[EnsembleBelief, Prediction]:
+    def step(self, belief: EnsembleBelief, action: Array, *, key: PRNGKeyArray) -> tuple[EnsembleBelief, Prediction]:
         obs, noise_key = belief.obs, key
         particles, batch = obs.shape[0], obs.shape[1:-1]
         order = None

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractEnv, AbstractReplay
 from ..types import Transition
@@ -23,8 +23,10 @@ from .progress import (
     Fault,
     Progress,
     broadcast,
+    check_metrics,
     steps_to_next_update,
     stream,
+    strongly_typed,
     updates_due,
     where_rows,
 )
@@ -59,67 +61,97 @@ def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, see
         episode,
     )
     ring = Episodes.empty(2 * MAX_TICKS * num_envs)
-    return Progress(state, replay, carry, key, zeros, zeros, ring, Fault.none(), {})
+    return strongly_typed(
+        Progress(
+            state,
+            replay,
+            carry,
+            key,
+            zeros,
+            zeros,
+            ring,
+            Fault.none(agent.spec.action.sample((num_envs,), key=key)),
+            {},
+        )
+    )
 
 
-def collect(agent: AbstractAgent, env: AbstractEnv, progress: Progress, ticks: Int[Array, ""], *, random: bool):
-    """`progress` after `ticks` steps in every environment; actions are uniform if `random`."""
+def collect(
+    agent: AbstractAgent,
+    env: AbstractEnv,
+    progress: Progress,
+    ticks: Int[Array, ""],
+    *,
+    random: bool,
+    halt: bool,
+) -> Progress:
+    """`progress` after `ticks` steps in every environment; actions are uniform if `random`.
+
+    With `halt`, a step with a non-finite number ends the loop and is taken back, so that the progress can be saved.
+    """
     key, state, spec = progress.key, progress.agent_state, env.spec
     num_envs = progress.env.obs.shape[0]
     per_tick = num_envs * spec.action_repeat
+    index = jnp.arange(num_envs)
 
-    def one(i: Array, carry: Any) -> Any:
-        replay, env_carry, env_steps, episodes, fault = carry
+    def one(carry: tuple) -> tuple:
+        i, replay, env_carry, env_steps, episodes, fault = carry
         tick = env_steps // per_tick
-        index = jnp.arange(num_envs)
-        keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, tick), i))(index)
-        memory = env_carry.memory
-        if random:
-            action = jax.vmap(lambda k: spec.action.sample(key=k))(keys)
-        else:
-            act = lambda m, o, k: agent.act(state, m, o, key=k, explore=True)[:2]
-            action, memory = jax.vmap(act)(memory, env_carry.obs, keys)
-        keys = jax.vmap(lambda i: jr.fold_in(stream(key, STEP, tick), i))(index)
-        step = jax.vmap(lambda s, a, k: env.step(s, a, key=k))
-        env_state, next_obs, reward, terminated, truncated = step(env_carry.state, action, keys)
-        transition = Transition(env_carry.obs, action, reward, next_obs, terminated, truncated)
-        env_steps = env_steps + per_tick
-        returns, lengths = env_carry.returns + reward, env_carry.lengths + spec.action_repeat
-        over = terminated | truncated
-        episodes = episodes.add(over, returns, lengths, env_steps)
+        transition, memory, env_state = _step(agent, env, state, env_carry, key, tick, random=random)
+        returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + spec.action_repeat
+        over = transition.terminated | transition.truncated
         episode = env_carry.episode + num_envs * over
         fresh_state, fresh_obs = jax.vmap(lambda e: env.reset(key=stream(key, RESET, e)))(episode)
-        env_carry = EnvCarry(
+        new_carry = EnvCarry(
             where_rows(over, fresh_state, env_state),
-            where_rows(over, fresh_obs, next_obs),
+            where_rows(over, fresh_obs, transition.next_obs),
             where_rows(over, broadcast(agent.init_memory(state), num_envs), memory),
             jnp.where(over, 0.0, returns),
             jnp.where(over, 0, lengths),
             episode,
         )
-        return replay.add(transition), env_carry, env_steps, episodes, note_fault(fault, transition, env_steps)
+        new_steps = env_steps + per_tick
+        new_episodes = episodes.add(over, returns, lengths, new_steps)
+        fault = fault.note(transition, new_steps)
+        new_replay = replay.add(transition)
+        if halt:
+            keep = lambda new, old: jax.tree.map(lambda n, o: _unless(fault.code > 0, n, o), new, old)
+            new_carry, new_steps = keep(new_carry, env_carry), keep(new_steps, env_steps)
+            new_episodes = keep(new_episodes, episodes)
+            # Taking back the counters takes back the row; selecting the data would copy the buffer.
+            new_replay = jax.tree.map(
+                lambda n, o: n if jnp.ndim(n) else _unless(fault.code > 0, n, o), new_replay, replay
+            )
+        return i + 1, new_replay, new_carry, new_steps, new_episodes, fault
 
-    carry = (progress.replay, progress.env, progress.env_steps, progress.episodes, progress.fault)
+    carry = (jnp.zeros((), jnp.int32), progress.replay, progress.env, progress.env_steps)
+    carry = (*carry, progress.episodes, progress.fault)
     dynamic, static = eqx.partition(carry, eqx.is_array)
-    body = lambda i, d: eqx.filter(one(i, eqx.combine(d, static)), eqx.is_array)
-    carry = eqx.combine(jax.lax.fori_loop(0, ticks, body, dynamic), static)
-    return Progress(state, carry[0], carry[1], key, carry[2], progress.updates, carry[3], carry[4], {})
+    go_on = lambda d: (d[0] < ticks) & (d[5].code == 0) if halt else d[0] < ticks
+    body = lambda d: eqx.filter(one(eqx.combine(d, static)), eqx.is_array)
+    _, replay, env_carry, env_steps, episodes, fault = eqx.combine(jax.lax.while_loop(go_on, body, dynamic), static)
+    return Progress(state, replay, env_carry, key, env_steps, progress.updates, episodes, fault, {})
 
 
-def note_fault(fault: Fault, transition: Transition, env_steps: Array) -> Fault:
-    """`fault`, or the non-finite action, observation or reward of this step if it is the first."""
-    action = ~jnp.all(jnp.isfinite(transition.action))
-    seen = ~jnp.all(jnp.isfinite(transition.next_obs)) | ~jnp.all(jnp.isfinite(transition.reward))
-    code = jnp.where(action, 1, jnp.where(seen, 2, 0)).astype(jnp.int32)
-    first = (fault.code == 0) & (code > 0)
-    return Fault(jnp.where(first, code, fault.code), jnp.where(first, env_steps, fault.step))
+def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any]:
+    """One step in every environment: what happened, the memories and the environments' next states."""
+    index = jnp.arange(env_carry.obs.shape[0])
+    keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, tick), i))(index)
+    memory = env_carry.memory
+    if random:
+        action = jax.vmap(lambda k: env.spec.action.sample(key=k))(keys)
+    else:
+        act = lambda m, o, k: agent.act(state, m, o, key=k, explore=True)[:2]
+        action, memory = jax.vmap(act)(memory, env_carry.obs, keys)
+    keys = jax.vmap(lambda i: jr.fold_in(stream(key, STEP, tick), i))(index)
+    step = jax.vmap(lambda s, a, k: env.step(s, a, key=k))
+    env_state, next_obs, reward, terminated, truncated = step(env_carry.state, action, keys)
+    return Transition(env_carry.obs, action, reward, next_obs, terminated, truncated), memory, env_state
 
 
-def update(agent: AbstractAgent, progress: Progress) -> tuple[Progress, dict[str, Array]]:
-    """`progress` after one round of learning, and its metrics."""
-    key = stream(progress.key, UPDATE, progress.updates)
-    state, metrics = agent.update(progress.agent_state, progress.replay, key=key)
-    return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1), metrics
+def _unless(fault: Array, new: Any, old: Any) -> Any:
+    """`old` where `fault`, else `new`; typed keys too."""
+    return where_rows(~fault[None], jax.tree.map(lambda x: x[None], new), jax.tree.map(lambda x: x[None], old))[0]
 
 
 def seed_axes(progress: Progress) -> Progress:
@@ -149,7 +181,7 @@ class JitDriver:
         self.agent, self.env, self.num_envs, self.num_seeds = agent, env, num_envs, num_seeds
         self.traces = {"collect": 0, "update": 0}
         self._collect = eqx.filter_jit(self._traced_collect, donate="all-except-first")
-        self._update = eqx.filter_jit(self._traced_update, donate="all-except-first")
+        self._update = eqx.filter_jit(self._traced_update)
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step; seeds are `seed`, `seed + 1`, ... `replay` is for one seed."""
@@ -164,50 +196,59 @@ class JitDriver:
     def _traced_collect(self, frozen: Any, progress: Progress) -> Progress:
         ticks, random = frozen
         self.traces["collect"] += 1
-        go = lambda p: collect(self.agent, self.env, p, ticks, random=random)
-        if self.num_seeds is None:
+        solo = self.num_seeds is None
+        go = lambda p: collect(self.agent, self.env, p, ticks, random=random, halt=solo)
+        if solo:
             return go(progress)
         axes = seed_axes(progress)
         return eqx.filter_vmap(go, in_axes=(axes,), out_axes=axes)(progress)
 
-    def _traced_update(self, frozen: None, progress: Progress) -> tuple[Progress, dict[str, Array]]:
+    def _traced_update(self, state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
         self.traces["update"] += 1
+        go = lambda s, r, k: self.agent.update(s, r, key=stream(k, UPDATE, count))
         if self.num_seeds is None:
-            return update(self.agent, progress)
-        axes = seed_axes(progress)
-        go = lambda p: update(self.agent, p)
-        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=(axes, 0))(progress)
+            return go(state, replay, key)
+        axes = jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, replay)
+        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
 
     def collect(self, progress: Progress, ticks: int, *, random: bool) -> Progress:
         """After `ticks` steps in every environment. Donates `progress`."""
         return self._collect((jnp.asarray(ticks, jnp.int32), random), progress)
 
-    def update(self, progress: Progress) -> tuple[Progress, dict[str, Array]]:
-        """After one round of learning, with its metrics. Donates `progress`."""
-        return self._update(None, progress)
+    def update(self, progress: Progress) -> Progress:
+        """After one round of learning, with its metrics. Raises TrainingFault if one is not finite."""
+        state, metrics = self._update(progress.agent_state, progress.replay, progress.key, progress.updates)
+        check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
+        return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
 
     def train(self, progress: Progress, *, total_steps: int, seconds_per_yield: float = 0.5) -> Iterator[Progress]:
         """Goes on from `progress` until `total_steps`, yielding about every `seconds_per_yield` and after updates.
 
-        What is learned does not depend on where it yields.
+        What is learned does not depend on where it yields. Raises EnvironmentFault or TrainingFault where a number
+        is not finite; what was yielded last can then still be saved (one seed), or the last checkpoint holds.
         """
         per_tick = self.num_envs * self.env.spec.action_repeat
-        steps, updates, ticks = int(progress.env_steps), int(progress.updates), 1
+        ticks = 1
         while True:
-            while updates < updates_due(self.agent, steps):
-                progress, metrics = self.update(progress)
-                updates += 1
-                yield dataclasses.replace(progress, metrics=metrics)
+            while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
+                progress = self.update(progress)
+                yield progress
                 progress = dataclasses.replace(progress, metrics={})
-            left = -(-steps_to_next_update(self.agent, steps, total_steps) // per_tick)
+            steps = int(progress.env_steps)
             if steps >= total_steps:
                 return
-            begun, now = time.perf_counter(), min(ticks, left)
+            left = -(-steps_to_next_update(self.agent, steps, total_steps) // per_tick)
+            begun = time.perf_counter()
             random = steps < self.agent.random_steps
-            progress = jax.block_until_ready(self.collect(progress, now, random=random))
-            steps += now * per_tick
-            if time.perf_counter() - begun < seconds_per_yield / 2:
+            progress = jax.block_until_ready(self.collect(progress, min(ticks, left), random=random))
+            elapsed = time.perf_counter() - begun
+            error = progress.fault.error(self.env.spec.name)
+            if error is not None and self.num_seeds is not None:
+                raise error
+            yield dataclasses.replace(progress, fault=Fault.none(progress.fault.action))
+            if error is not None:
+                raise error
+            if elapsed < seconds_per_yield / 2:
                 ticks = min(2 * ticks, MAX_TICKS)
-            elif time.perf_counter() - begun > 2 * seconds_per_yield:
+            elif elapsed > 2 * seconds_per_yield:
                 ticks = max(ticks // 2, 1)
-            yield progress

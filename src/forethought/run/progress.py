@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractReplay
-from ..types import Metrics
+from ..errors import EnvironmentFault, TrainingFault, UserError
+from ..types import Metrics, Transition
 
 # Streams of randomness. Every draw of a run is `fold_in` of (run key, stream, counter), so it does not depend on
 # how the run was cut into calls: this is what makes resuming exact.
@@ -60,15 +61,39 @@ class Episodes(eqx.Module):
 
 
 class Fault(eqx.Module):
-    """The first non-finite number met while collecting: `code` 0 none, 1 action, 2 observation or reward."""
+    """The first step with a non-finite number: `code` 0 none, 1 action, 2 observation or reward."""
 
     code: Int[Array, ""]
     step: Int[Array, ""]  # environment step of the run
+    action: Array  # [num_envs, *action] of that step
 
     @classmethod
-    def none(cls) -> "Fault":
-        """Nothing met yet."""
-        return cls(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    def none(cls, action: Array) -> "Fault":
+        """Nothing met yet; `action` gives shape and type."""
+        zero = jnp.zeros((), jnp.int32)
+        return cls(zero, zero, jnp.zeros_like(action))
+
+    def note(self, transition: Transition, env_steps: Array) -> "Fault":
+        """Itself, or what is not finite in this step if it is the first; leaves `[num_envs, ...]`."""
+        action = ~jnp.all(jnp.isfinite(transition.action))
+        seen = ~jnp.all(jnp.isfinite(transition.next_obs)) | ~jnp.all(jnp.isfinite(transition.reward))
+        new = Fault(jnp.where(action, 1, jnp.where(seen, 2, 0)).astype(jnp.int32), env_steps, transition.action)
+        return jax.tree.map(lambda n, o: jnp.where((self.code == 0) & (new.code > 0), n, o), new, self)
+
+    def error(self, env: str) -> UserError | None:
+        """What to raise, or None."""
+        code, step = np.ravel(np.asarray(self.code)), np.ravel(np.asarray(self.step))
+        if not code.any():
+            return None
+        k = int(np.argmax(code > 0))
+        action = np.asarray(self.action).reshape(len(code), -1)[k].tolist()
+        if code[k] == 1:
+            return TrainingFault(
+                f"the agent chose the non-finite action {action} at step {step[k]} of the run on {env}"
+            )
+        return EnvironmentFault(
+            f"{env} returned a non-finite observation or reward at step {step[k]} of the run, after action {action}"
+        )
 
 
 class Progress(eqx.Module):
@@ -127,3 +152,24 @@ def where_rows(mask: Array, new: Any, old: Any) -> Any:
         return jnp.where(mask.reshape(-1, *[1] * (n.ndim - 1)), n, o)
 
     return jax.tree.map(choose, new, old)
+
+
+def strongly_typed(tree: Any) -> Any:
+    """`tree` without weakly typed arrays, which would make every jitted function compile twice."""
+
+    def fix(x: Any) -> Any:
+        if not eqx.is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x
+        return jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(fix, tree)
+
+
+def check_metrics(metrics: Metrics, *, update: int, env_steps: int) -> None:
+    """Raises TrainingFault naming the first metric that is not finite."""
+    for name, value in metrics.items():
+        if not np.all(np.isfinite(np.asarray(value))):
+            raise TrainingFault(
+                f"{name} became {np.asarray(value).tolist()} in update {update} at step {env_steps}; "
+                "a smaller learning rate is the usual remedy"
+            )

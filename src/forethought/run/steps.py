@@ -1,0 +1,304 @@
+"""The driver for environments stepped from Python: any Gymnasium environment or vector environment, one step at a time."""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from ..core import AbstractAgent, AbstractHostEnv, AbstractPlanningAgent, AbstractReplay, HostStep
+from ..errors import TrainingFault, UserError
+from ..types import Transition
+from .evaluate import Evaluation
+from .progress import (
+    ACT,
+    EVALUATE,
+    INIT,
+    RESET,
+    STEP,
+    UPDATE,
+    Episodes,
+    Fault,
+    Progress,
+    broadcast,
+    check_metrics,
+    stream,
+    strongly_typed,
+    updates_due,
+    where_rows,
+)
+
+
+class HostCarry(eqx.Module):
+    """The environments in the middle of their episodes, as far as it can be saved; leaves `[num_envs, ...]`."""
+
+    obs: Array
+    memory: Any
+    returns: Array
+    lengths: Array
+    episode: Array  # episode i + num_envs * k is the k-th of environment i
+    tick: Array  # [] calls of the environments' step so far
+
+
+class Latency:
+    """How long actions took against their deadline, in milliseconds."""
+
+    def __init__(self, deadline_ms: float):
+        self.deadline_ms, self.taken = deadline_ms, []
+
+    def summary(self) -> dict[str, float]:
+        """`p50_ms`, `p99_ms`, `misses` (actions later than the deadline) and `actions`; empty before any."""
+        if not self.taken:
+            return {}
+        taken = np.asarray(self.taken)
+        return {
+            "deadline_ms": self.deadline_ms,
+            "p50_ms": float(np.percentile(taken, 50)),
+            "p99_ms": float(np.percentile(taken, 99)),
+            "misses": int(np.sum(taken > self.deadline_ms)),
+            "actions": len(taken),
+        }
+
+
+class Actor:
+    """Batched, compiled `act`; with `plan_ms`, refines until the time is up instead of a fixed number of times."""
+
+    def __init__(self, agent: AbstractAgent, *, explore: bool, plan_ms: float | None = None):
+        """Raises UserError if the agent cannot plan to a deadline, ValueError for a deadline that is not positive."""
+        if plan_ms is not None and plan_ms <= 0:
+            raise ValueError(f"plan_ms={plan_ms} must be above 0 milliseconds")
+        if plan_ms is not None and not isinstance(agent, AbstractPlanningAgent):
+            raise UserError(f"{type(agent).__name__} does not plan, so it takes no deadline; leave out plan-ms")
+        self.agent, self.plan_ms = agent, plan_ms
+        self.latency = Latency(plan_ms or 0.0)
+        act = lambda s: lambda m, o, k: agent.act(s, m, o, key=k, explore=explore)[:2]
+        self._act = eqx.filter_jit(lambda s, m, o, k: jax.vmap(act(s))(m, o, k))
+        self._begin = eqx.filter_jit(lambda s, m, o, k: jax.vmap(lambda m, o, k: agent.begin(s, m, o, key=k))(m, o, k))
+        self._refine = eqx.filter_jit(
+            lambda s, search, k, i: jax.vmap(lambda x, k: agent.refine(s, x, key=jr.fold_in(k, i)))(search, k)
+        )
+        self._best = eqx.filter_jit(lambda s, m, search: jax.vmap(lambda m, x: agent.best(s, m, x))(m, search))
+        self._refine_ms = 0.0
+
+    def __call__(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> tuple[Array, Any]:
+        """Actions `[num_envs, *action]` and memories."""
+        if self.plan_ms is None:
+            return self._act(state, memory, obs, keys)
+        begun = time.perf_counter()
+        keys = jax.vmap(lambda k: jr.split(k))(keys)
+        search = self._begin(state, memory, obs, keys[:, 0])
+        count = 0
+        # Stops when another refinement, as long as they last took, would not be done in time.
+        while count == 0 or (time.perf_counter() - begun) * 1e3 + self._refine_ms < self.plan_ms:
+            started = time.perf_counter()
+            search = jax.block_until_ready(self._refine(state, search, keys[:, 1], count))
+            self._refine_ms = (time.perf_counter() - started) * 1e3
+            count += 1
+        action, memory = jax.block_until_ready(self._best(state, memory, search))
+        self.latency.taken.append((time.perf_counter() - begun) * 1e3)
+        return action, memory
+
+    def warm_up(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> None:
+        """Compiles before the clock runs, so that the first action does not miss its deadline."""
+        for _ in range(2):
+            self(state, memory, obs, keys)
+        self.latency.taken.clear()
+
+
+class StepDriver:
+    """Runs one agent in one host environment. Everything random is drawn as in the jit driver, from the same keys."""
+
+    def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
+        self.agent, self.env = agent, env
+        self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
+        self._add = eqx.filter_jit(lambda replay, batch: replay.add(batch), donate="all")
+        update = lambda s, r, k, n: agent.update(s, r, key=stream(k, UPDATE, n))
+        self._update = eqx.filter_jit(update) if agent.traceable else update
+        self._sample = jax.jit(jax.vmap(lambda k: agent.spec.action.sample(key=k)))
+        self._keys = jax.jit(self._step_keys)
+        self._fresh = eqx.filter_jit(
+            lambda state, memory, fresh: where_rows(fresh, broadcast(agent.init_memory(state), len(fresh)), memory)
+        )
+
+    def _step_keys(self, key: PRNGKeyArray, tick: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+        index = jnp.arange(self.env.num_envs)
+        return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, tick), i))(index), stream(key, STEP, tick)
+
+    def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
+        """The progress before the first step."""
+        n, key = self.env.num_envs, jr.key(seed)
+        state = eqx.filter_jit(lambda: self.agent.init(key=stream(key, INIT, 0)))()
+        episode = jnp.arange(n, dtype=jnp.int32)
+        zeros, zero = jnp.zeros(n, jnp.int32), jnp.zeros((), jnp.int32)
+        obs = jnp.zeros((n, self.env.spec.obs_dim))
+        memory = broadcast(self.agent.init_memory(state), n)
+        carry = HostCarry(obs, memory, jnp.zeros(n), zeros, episode, zero)
+        ring = Episodes.empty(2 * n + 62)
+        fault = Fault.none(self.agent.spec.action.sample((n,), key=key))
+        return strongly_typed(Progress(state, replay, carry, key, zero, zero, ring, fault, {}))
+
+    def train(self, progress: Progress, *, total_steps: int, notes: list[str] | None = None) -> Iterator[Progress]:
+        """Goes on from `progress` until `total_steps`, yielding after every step and update.
+
+        Where a single environment was left in the middle of an episode, the episode is played again to where it
+        was; if the environment does not repeat itself, a new one begins (`notes` says so). Raises EnvironmentFault or
+        TrainingFault; what was yielded last is whole and can be saved.
+        """
+        carry = self._begin(progress, [] if notes is None else notes)
+        yield (progress := dataclasses.replace(progress, env=carry))
+        while True:
+            while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
+                progress = self._updated(progress)
+                yield progress
+                progress = dataclasses.replace(progress, metrics={})
+            if int(progress.env_steps) >= total_steps:
+                return
+            progress = self._stepped(progress)
+            yield progress
+
+    def _updated(self, progress: Progress) -> Progress:
+        state, metrics = self._update(progress.agent_state, progress.replay, progress.key, progress.updates)
+        check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
+        return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
+
+    def _begin(self, progress: Progress, notes: list[str]) -> HostCarry:
+        """Resets the environments, or brings them back to where a saved run left them."""
+        carry, key = progress.env, progress.key
+        obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
+        played = int(carry.lengths[0]) // self.env.spec.action_repeat
+        if not np.any(np.asarray(carry.lengths)):
+            return dataclasses.replace(carry, obs=jnp.asarray(obs))
+        if self.env.num_envs == 1 and played <= progress.replay.capacity:
+            rows = jax.tree.map(np.asarray, progress.replay.latest(played))
+            for k in range(played):
+                if not np.array_equal(obs, rows.obs[k : k + 1]):
+                    break
+                _, step_key = self._keys(key, carry.tick - played + k)
+                obs = self.env.step(rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
+            else:
+                if np.array_equal(obs, np.asarray(carry.obs)):
+                    return carry
+            obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
+        notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
+        n = self.env.num_envs
+        memory = broadcast(self.agent.init_memory(progress.agent_state), n)
+        return HostCarry(jnp.asarray(obs), memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), carry.episode, carry.tick)
+
+    def _stepped(self, progress: Progress) -> Progress:
+        carry, key, spec = progress.env, progress.key, self.env.spec
+        act_keys, step_key = self._keys(key, carry.tick)
+        memory = carry.memory
+        if int(progress.env_steps) < self.agent.random_steps:
+            action = np.asarray(self._sample(act_keys))
+        else:
+            if self.actor.plan_ms is not None and not self.actor.latency.taken:
+                self.actor.warm_up(progress.agent_state, memory, carry.obs, act_keys)
+            action, memory = self.actor(progress.agent_state, memory, carry.obs, act_keys)
+            action = np.asarray(action)
+        if not np.all(np.isfinite(action)):
+            raise TrainingFault(
+                f"the agent chose the non-finite action {action.tolist()} at step {int(progress.env_steps) + 1} "
+                f"of the run on {spec.name}"
+            )
+        episode = np.array(carry.episode)
+
+        def reset_key(i: int) -> PRNGKeyArray:
+            return stream(key, RESET, int(episode[i]) + self.env.num_envs)
+
+        step = self.env.step(action, step_key=step_key, reset_key=reset_key)
+        return self._recorded(progress, action, memory, step)
+
+    def _recorded(self, progress: Progress, action: np.ndarray, memory: Any, step: HostStep) -> Progress:
+        """`progress` with what happened in one step added."""
+        carry, spec = progress.env, self.env.spec
+        valid, over = step.valid, step.valid & (step.terminated | step.truncated)
+        batch = Transition(np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
+        batch = jax.tree.map(lambda x: jnp.asarray(x[valid]), batch)
+        replay = self._add(progress.replay, batch) if valid.any() else progress.replay
+        env_steps = progress.env_steps + int(valid.sum()) * spec.action_repeat
+        returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
+        lengths = np.asarray(carry.lengths) + valid * spec.action_repeat
+        episodes = progress.episodes
+        if over.any():
+            episodes = episodes.add(jnp.asarray(over), jnp.asarray(returns), jnp.asarray(lengths), env_steps)
+        if step.fresh.any():
+            memory = self._fresh(progress.agent_state, memory, jnp.asarray(step.fresh))
+        carry = HostCarry(
+            jnp.asarray(step.obs),
+            memory,
+            jnp.asarray(np.where(over, 0, returns), jnp.float32),
+            jnp.asarray(np.where(over, 0, lengths), jnp.int32),
+            jnp.asarray(np.asarray(carry.episode) + self.env.num_envs * over, jnp.int32),
+            carry.tick + 1,
+        )
+        return dataclasses.replace(progress, replay=replay, env=carry, env_steps=env_steps, episodes=episodes)
+
+
+class HostEvaluator:
+    """Runs `num_episodes` episodes, one after another in each environment, without exploration."""
+
+    def __init__(
+        self,
+        agent: AbstractAgent,
+        env: AbstractHostEnv,
+        *,
+        num_episodes: int,
+        max_steps: int | None = None,
+        plan_ms: float | None = None,
+    ):
+        """`env` must have one environment. `max_steps` bounds an episode where the task has no limit (default 1000)."""
+        if num_episodes < 1:
+            raise ValueError(f"num_episodes={num_episodes} must be at least 1")
+        if env.num_envs != 1:
+            raise ValueError(f"num_envs={env.num_envs} must be 1 for evaluation")
+        limit = max_steps or env.spec.max_episode_steps or 1000
+        self.agent, self.env, self.num_episodes = agent, env, num_episodes
+        self.ticks = -(-limit // env.spec.action_repeat)
+        self.actor = Actor(agent, explore=False, plan_ms=plan_ms)
+
+    def steps(self, state: Any, *, key: PRNGKeyArray, frames: list | None = None) -> Iterator[float | Evaluation]:
+        """Yields the part done, in (0, 1), and in the end the Evaluation. Frames of episode 0 go to `frames`."""
+        rows: list[list[Transition]] = []
+        for episode in range(self.num_episodes):
+            obs = self.env.start([stream(key, EVALUATE, episode)])
+            memory = broadcast(self.agent.init_memory(state), 1)
+            rows.append([])
+            for tick in range(self.ticks):
+                if frames is not None and episode == 0:
+                    frames.append(self.env.render())
+                act_key, step_key = jr.split(stream(key, EVALUATE, -1 - tick - self.ticks * episode))
+                action, memory = self.actor(state, memory, jnp.asarray(obs), act_key[None])
+                action = np.asarray(action)
+                step = self.env.step(action, step_key=step_key, reset_key=lambda i: key)
+                row = (obs, action, step.reward, step.next_obs, step.terminated, step.truncated)
+                rows[-1].append(Transition(*(np.asarray(x)[0] for x in row)))
+                obs = step.obs
+                if step.terminated[0] or step.truncated[0]:
+                    break
+                if tick % 10 == 9:
+                    yield (episode + tick / self.ticks) / self.num_episodes
+        yield _evaluation(rows, self.env.spec.action_repeat)
+
+    def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
+        """The evaluation of the policy that `state` holds."""
+        *_, evaluation = self.steps(state, key=key)
+        return evaluation
+
+
+def _evaluation(rows: list[list[Transition]], action_repeat: int) -> Evaluation:
+    """Episodes of differing lengths as one Evaluation, padded by repeating the last row."""
+    longest = max(len(r) for r in rows)
+    stacked = [jax.tree.map(lambda *x: np.stack(x), *(r + [r[-1]] * (longest - len(r)))) for r in rows]
+    return Evaluation(
+        np.array([sum(float(t.reward) for t in r) for r in rows], np.float32),
+        np.array([len(r) * action_repeat for r in rows]),
+        np.array([bool(r[-1].terminated or r[-1].truncated) for r in rows]),
+        jax.tree.map(lambda *x: np.stack(x), *stacked),
+        None,
+    )
