@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..types import ActionSpace
 from . import checks
-from .plan import SequencePlan
+from .plan import SequencePlan, unknown_value
 from .rollout import rollout
 from .sequences import Sequences, start
 
@@ -57,16 +57,14 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
 
     def init(self) -> SequencePlan[Sequences]:
         sequences = start(self.action, self.horizon, self.initial_std)
-        return SequencePlan(sequences.mode(), jnp.array(-jnp.inf), sequences)
+        return SequencePlan(sequences.mode(), unknown_value(), sequences)
 
     def begin(self, plan: SequencePlan[Sequences]) -> CEMSearch:
         sequences = plan.warm if self.warm_start else start(self.action, self.horizon, self.initial_std)
-        nothing = jnp.array(-jnp.inf)
+        nothing = unknown_value()
         return CEMSearch(sequences, nothing, sequences.mode(), nothing)
 
-    def refine(
-        self, model: AbstractModel, belief: PyTree, search: CEMSearch, *, key: PRNGKeyArray
-    ) -> CEMSearch:
+    def refine(self, model: AbstractModel, belief: PyTree, search: CEMSearch, *, key: PRNGKeyArray) -> CEMSearch:
         sample_key, model_key = jax.random.split(key)
         candidates = search.sequences.sample(self.population, key=sample_key)
         returns = rollout(model, belief, candidates, discount=self.discount, key=model_key)

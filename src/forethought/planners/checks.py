@@ -6,9 +6,7 @@ import math
 def whole_number(name: str, value: int, minimum: int = 1) -> None:
     """Raises ValueError unless `value` is an int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(
-            f"{name}={value!r} must be a whole number of at least {minimum}; use {minimum} or more"
-        )
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {minimum}; use {minimum} or more")
 
 
 def at_most(name: str, value: int, limit_name: str, limit: int) -> None:

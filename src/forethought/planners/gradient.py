@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..types import ActionSpace, Box
 from . import checks
-from .plan import SequencePlan
+from .plan import SequencePlan, unknown_value
 from .rollout import rollout
 from .sequences import bounds, centre, shifted
 
@@ -52,12 +52,12 @@ class GradientPlanner(AbstractRefiningPlanner[SequencePlan[Array], GradientSearc
 
     def init(self) -> SequencePlan[Array]:
         actions = self._centre()
-        return SequencePlan(actions, jnp.array(-jnp.inf), actions)
+        return SequencePlan(actions, unknown_value(), actions)
 
     def begin(self, plan: SequencePlan[Array]) -> GradientSearch:
         actions = plan.warm if self.warm_start else self._centre()
         logits = jnp.broadcast_to(self._unsquash(actions), (self.restarts, *actions.shape))
-        iteration, value = jnp.zeros((), jnp.int32), jnp.array(-jnp.inf)
+        iteration, value = jnp.zeros((), jnp.int32), unknown_value()
         return GradientSearch(logits, self._adam().init(logits), iteration, actions, value)
 
     def refine(

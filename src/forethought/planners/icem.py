@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..types import ActionSpace
 from . import checks
-from .plan import SequencePlan
+from .plan import SequencePlan, unknown_value
 from .rollout import rollout
 from .sequences import Sequences, centre, shifted, start
 
@@ -74,16 +74,14 @@ class ICEM(AbstractRefiningPlanner[SequencePlan[ICEMWarm], ICEMSearch]):
 
     def init(self) -> SequencePlan[ICEMWarm]:
         warm = self._cold()
-        return SequencePlan(warm.sequences.mode(), jnp.array(-jnp.inf), warm)
+        return SequencePlan(warm.sequences.mode(), unknown_value(), warm)
 
     def begin(self, plan: SequencePlan[ICEMWarm]) -> ICEMSearch:
         warm = plan.warm if self.warm_start else self._cold()
-        iteration, value = jnp.zeros((), jnp.int32), jnp.array(-jnp.inf)
+        iteration, value = jnp.zeros((), jnp.int32), unknown_value()
         return ICEMSearch(warm.sequences, warm.kept, warm.has_kept, iteration, warm.sequences.mode(), value)
 
-    def refine(
-        self, model: AbstractModel, belief: PyTree, search: ICEMSearch, *, key: PRNGKeyArray
-    ) -> ICEMSearch:
+    def refine(self, model: AbstractModel, belief: PyTree, search: ICEMSearch, *, key: PRNGKeyArray) -> ICEMSearch:
         sample_key, model_key = jax.random.split(key)
         candidates = self._population(search, sample_key)
         returns = rollout(model, belief, candidates, discount=self.discount, key=model_key)

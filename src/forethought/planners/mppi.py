@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..types import ActionSpace
 from . import checks
-from .plan import SequencePlan
+from .plan import SequencePlan, unknown_value
 from .rollout import rollout
 from .sequences import GaussianSequences, Sequences, start
 
@@ -55,15 +55,13 @@ class MPPI(AbstractRefiningPlanner[SequencePlan[Sequences], MPPISearch]):
 
     def init(self) -> SequencePlan[Sequences]:
         sequences = start(self.action, self.horizon, self.noise_std)
-        return SequencePlan(sequences.mode(), jnp.array(-jnp.inf), sequences)
+        return SequencePlan(sequences.mode(), unknown_value(), sequences)
 
     def begin(self, plan: SequencePlan[Sequences]) -> MPPISearch:
         sequences = plan.warm if self.warm_start else start(self.action, self.horizon, self.noise_std)
-        return MPPISearch(sequences, jnp.array(-jnp.inf))
+        return MPPISearch(sequences, unknown_value())
 
-    def refine(
-        self, model: AbstractModel, belief: PyTree, search: MPPISearch, *, key: PRNGKeyArray
-    ) -> MPPISearch:
+    def refine(self, model: AbstractModel, belief: PyTree, search: MPPISearch, *, key: PRNGKeyArray) -> MPPISearch:
         sample_key, model_key = jax.random.split(key)
         old = search.sequences
         candidates = old.sample_clipped(self.population, self.beta, key=sample_key)

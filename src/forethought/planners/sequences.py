@@ -85,9 +85,7 @@ class GaussianSequences(AbstractSequences):
     def shift(self) -> Self:
         """The mean one step on, padded with the centre; the variance starts afresh (PETS)."""
         mean = shifted(self.mean, centre(self.space))
-        return type(self)(
-            mean, _initial_variance(self.space, self.initial_std, mean), self.space, self.initial_std
-        )
+        return type(self)(mean, _initial_variance(self.space, self.initial_std, mean), self.space, self.initial_std)
 
 
 class CategoricalSequences(AbstractSequences):
@@ -148,9 +146,7 @@ def shifted(sequence: Array, pad: Array) -> Array:
     return jnp.concatenate([sequence[1:], pad[None].astype(sequence.dtype)])
 
 
-def coloured_noise(
-    shape: tuple[int, int, int], beta: float, *, key: PRNGKeyArray
-) -> Float[Array, "n horizon action"]:
+def coloured_noise(shape: tuple[int, int, int], beta: float, *, key: PRNGKeyArray) -> Float[Array, "n horizon action"]:
     """Gaussian noise of variance 1, spectrum `1 / frequency**beta` over the horizon (Pinneri et al. 2020).
 
     0 is white, 2 is Brownian. The constant component is as strong as the lowest frequency, 1 / horizon.

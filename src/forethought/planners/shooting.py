@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..types import ActionSpace
 from . import checks
-from .plan import SequencePlan
+from .plan import SequencePlan, unknown_value
 from .rollout import rollout
 from .sequences import centre, shifted
 
@@ -42,10 +42,10 @@ class RandomShooting(AbstractRefiningPlanner[SequencePlan[Array], ShootingSearch
 
     def init(self) -> SequencePlan[Array]:
         actions = self._centre()
-        return SequencePlan(actions, jnp.array(-jnp.inf), actions)
+        return SequencePlan(actions, unknown_value(), actions)
 
     def begin(self, plan: SequencePlan[Array]) -> ShootingSearch:
-        return ShootingSearch(plan.warm if self.warm_start else self._centre(), jnp.array(-jnp.inf))
+        return ShootingSearch(plan.warm if self.warm_start else self._centre(), unknown_value())
 
     def refine(
         self, model: AbstractModel, belief: PyTree, search: ShootingSearch, *, key: PRNGKeyArray
