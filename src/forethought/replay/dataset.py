@@ -46,9 +46,9 @@ def load_dataset(source: Path | str) -> Dataset:
     """The transitions in a .npz file, or in a Minari dataset on this machine (`minari:NAME`, or its folder).
 
     A .npz holds `obs`, `action`, `reward`, `terminated`, `truncated` and, unless it can be derived,
-    `next_obs` (the names that Gymnasium, D4RL and Minari use are known too): flat, `[steps, ...]`, or with one episode a
-    row, `[episodes, steps, ...]`. Without `next_obs` a step's successor is the next step's `obs`; the last
-    step of an episode has none and is left out, unless `obs` is `[episodes, steps + 1, ...]`.
+    `next_obs` (names that Gymnasium, D4RL and Minari use are known too): flat, `[steps, ...]`, or with one
+    episode a row, `[episodes, steps, ...]`. Without `next_obs` a step's successor is the next step's `obs`;
+    the last step of an episode has none and is left out, unless `obs` is `[episodes, steps + 1, ...]`.
 
     Raises UserError for anything missing, merged, of the wrong shape or type, empty or not finite.
     """
@@ -155,9 +155,7 @@ def _read_minari(name: str) -> tuple[_Raw, ActionSpace | None]:
             f"minari:{name} cannot be read: {what}; see `minari list local`, or `minari download {name}`"
         ) from None
     for part in ("observations", "actions"):
-        kinds = {
-            type(getattr(e, part)).__name__ for e in episodes if not isinstance(getattr(e, part), np.ndarray)
-        }
+        kinds = {type(getattr(e, part)).__name__ for e in episodes if not isinstance(getattr(e, part), np.ndarray)}
         if kinds:
             raise UserError(
                 f"minari:{name}: {part} are of kind {', '.join(sorted(kinds))}, wanted one array a step; "
@@ -207,9 +205,7 @@ def _check_shapes(raw: _Raw) -> None:
             fits = fits or array.shape[:2] == final_obs
         if not fits:
             tail = ["obs"] if name.endswith("obs") else ["action"] * (axes - len(lead))
-            hint = (
-                "discrete actions are integers, without an axis" if name == "action" else "lengths must agree"
-            )
+            hint = "discrete actions are integers, without an axis" if name == "action" else "lengths must agree"
             raise UserError(
                 f"{raw.label(name)} ({array.dtype}) has shape {list(array.shape)}, wanted "
                 f"[{', '.join([*map(str, lead), *tail])}], as {raw.labels['reward']} is {list(lead)}; {hint}"
@@ -261,9 +257,7 @@ def _check_rows(raw: _Raw, ends: np.ndarray) -> None:
         )
 
 
-def _with_next_obs(
-    source: str, arrays: dict[str, np.ndarray], ends: np.ndarray
-) -> tuple[dict[str, Any], list[str]]:
+def _with_next_obs(source: str, arrays: dict[str, np.ndarray], ends: np.ndarray) -> tuple[dict[str, Any], list[str]]:
     """Flat arrays with `next_obs`, and a note of the steps that were left out for want of one."""
     steps, axes = ends.shape[-1], ends.ndim
     obs = arrays["obs"]
@@ -279,9 +273,7 @@ def _with_next_obs(
         arrays = {**arrays, "obs": obs, "next_obs": successors}
     lost = int((~kept).sum())
     if lost == kept.size:
-        raise UserError(
-            f"{source}: no step has a successor; save next_obs, or episodes of at least two steps"
-        )
+        raise UserError(f"{source}: no step has a successor; save next_obs, or episodes of at least two steps")
     flat: dict[str, Any] = {name: x[kept] for name, x in arrays.items()}
     if not lost:
         return flat, []

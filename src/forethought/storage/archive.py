@@ -111,8 +111,7 @@ class Archive:
             check_format(path, int(manifest["format"]), FORMAT)
             self.meta = dict(manifest["meta"])
             self.entries = {
-                name: Entry(**{**entry, "shape": tuple(entry["shape"])})
-                for name, entry in manifest["arrays"].items()
+                name: Entry(**{**entry, "shape": tuple(entry["shape"])}) for name, entry in manifest["arrays"].items()
             }
         except UserError:
             self._zip.close()

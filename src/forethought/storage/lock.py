@@ -32,9 +32,7 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         # a look by `is_held` holds the lock for an instant, so one refusal is not an answer
         if not any(_take(descriptor) or time.sleep(0.02) for _ in range(5)):
-            raise UserError(
-                f"{path.parent} is in use by {_describe(_read(descriptor))}; wait for it, or stop it first"
-            )
+            raise UserError(f"{path.parent} is in use by {_describe(_read(descriptor))}; wait for it, or stop it first")
         with faults(path):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(_identity(os.getpid())).encode(), 0)

@@ -16,9 +16,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         occupied = any(path.iterdir())
     except (FileExistsError, NotADirectoryError):
-        raise UserError(
-            f"{path} cannot be a run folder: a file is in its place; give another folder"
-        ) from None
+        raise UserError(f"{path} cannot be a run folder: a file is in its place; give another folder") from None
     except PermissionError:
         raise UserError(f"no permission to write {path}; give a folder that you may write to") from None
     except OSError as error:

@@ -84,9 +84,7 @@ def _proto(name: str) -> Any:
 
 
 def _event(step: int, *, summary: Any = None, session_log: Any = None) -> Any:
-    return _proto("event_pb2").Event(
-        wall_time=time.time(), step=int(step), summary=summary, session_log=session_log
-    )
+    return _proto("event_pb2").Event(wall_time=time.time(), step=int(step), summary=summary, session_log=session_log)
 
 
 def scalars(row: dict[str, Any]) -> dict[str, float]:
