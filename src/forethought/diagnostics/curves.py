@@ -158,9 +158,7 @@ def _draw_run(
         y, low, high = bootstrap_band(curves.values)
         axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
     few = len(x) <= 40
-    axes.plot(
-        x, y, color=colour, linewidth=2, marker="o" if few else None, markersize=3.6, solid_capstyle="round"
-    )
+    axes.plot(x, y, color=colour, linewidth=2, marker="o" if few else None, markersize=3.6, solid_capstyle="round")
     return float(x[-1]), float(y[-1])
 
 
@@ -250,9 +248,7 @@ def _caption(series: Mapping[str, Mapping[int, Any]], metric: Metric) -> str:
 
 def _nothing_to_plot(label: str, rows: Sequence[Row], metric: str) -> str:
     other = "episode" if metric == "eval" else "eval"
-    remedy = (
-        f"use metric={other!r}" if seed_series(rows, other, _FIELD[other]) else "let the run go on for longer"
-    )
+    remedy = f"use metric={other!r}" if seed_series(rows, other, _FIELD[other]) else "let the run go on for longer"
     return f"run {label!r} has no {metric!r} rows to plot; {remedy}"
 
 

@@ -49,7 +49,7 @@ def write_report(
         _learning(rows, {t: f for t, f in images.items() if not t.startswith("Model")}),
         _model({t: f for t, f in images.items() if t.startswith("Model")}, verdict),
         _film(None if video is None else Path(video)),
-        _seeds(rows, known),
+        _seeds(rows),
         _told(record),
         _config(record),
         _origin(record),
@@ -82,7 +82,9 @@ def _header(record: Mapping[str, Any]) -> str:
     if record.get("preset"):
         facts.append(f"<span>preset {text(record['preset'])}</span>")
     if record.get("seed") is not None:
-        facts.append(f"<span>seed {text(record['seed'])}</span>")
+        count = record.get("num_seeds") or 1
+        word = "seed" if count == 1 else f"{count} seeds from"
+        facts.append(f"<span>{text(word)} {text(record['seed'])}</span>")
     message = f'<p class="message">{text(record["message"])}</p>' if record.get("message") else ""
     return (
         f'<header><h1>{text(record.get("agent", "unknown agent"))} <span class="on">on</span> '
@@ -167,9 +169,7 @@ def _learning(rows: Sequence[Row], figures: Mapping[str, Path]) -> str:
 def _model(figures: Mapping[str, Path], verdict: str | None) -> str:
     said = sentence(verdict, "verdict") if verdict else ""
     if not figures and not said:
-        return section(
-            "Model", sentence("The model has not been checked against real trajectories.", "quiet")
-        )
+        return section("Model", sentence("The model has not been checked against real trajectories.", "quiet"))
     return section("Model", said, *(picture(title, file) for title, file in figures.items()))
 
 
@@ -179,17 +179,19 @@ def _film(path: Path | None) -> str:
     return section("Video", video(path))
 
 
-def _seeds(rows: Sequence[Row], known: Mapping[str, Any]) -> str:
+def _seeds(rows: Sequence[Row]) -> str:
     finals = last_evaluations(rows)
     if not finals:
         return section("Seeds", sentence("No evaluation has been logged yet.", "quiet"))
-    lines = []
-    for seed, row in sorted(finals.items()):
-        returns = _returns(row)
-        spread = _number(np.std(returns, ddof=1)) if len(returns) > 1 else "–"
-        limits = f"{_number(np.min(returns))} to {_number(np.max(returns))}"
-        when = f"{int(row['env_steps']):,}" + ("" if row.get("final") else " (not final)")
-        lines.append((seed, _number(np.mean(returns)), spread, limits, len(returns), when))
+    ordered = sorted(finals.items())
+    returns = [_returns(row) for _, row in ordered]
+    means = _column([np.mean(r) for r in returns])
+    spreads = _column([np.std(r, ddof=1) if len(r) > 1 else math.nan for r in returns])
+    lows, highs = _column([np.min(r) for r in returns]), _column([np.max(r) for r in returns])
+    lines = [
+        (seed, mean, spread, f"{low} to {high}", len(r), f"{int(row['env_steps']):,}{_not_final(row)}")
+        for (seed, row), r, mean, spread, low, high in zip(ordered, returns, means, spreads, lows, highs)
+    ]
     head = ("seed", "mean return", "deviation", "lowest to highest", "episodes", "environment steps")
     return section("Evaluation by seed", table(lines, head))
 
@@ -282,6 +284,17 @@ def _number(value: Any) -> str:
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def _column(values: Sequence[float]) -> list[str]:
+    """Numbers of one column with equally many decimals, so that their points stand below each other."""
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=1.0)
+    decimals = 0 if largest >= 1000 else 1 if largest >= 100 else 2 if largest >= 10 else 3
+    return [f"{v:,.{decimals}f}" if math.isfinite(v) else "–" for v in values]
+
+
+def _not_final(row: Row) -> str:
+    return "" if row.get("final") else " (not final)"
 
 
 def _duration(seconds: Any) -> str:

@@ -78,9 +78,7 @@ def paired_difference(
     "`x` is above `y`" may be said when the lower end is above 0. Raises ValueError if the shapes differ.
     """
     if np.shape(x) != np.shape(y):
-        raise ValueError(
-            f"paired_difference: got shapes {np.shape(x)} and {np.shape(y)}; give the same seeds in both"
-        )
+        raise ValueError(f"paired_difference: got shapes {np.shape(x)} and {np.shape(y)}; give the same seeds in both")
     return bootstrap_interval(_scores(x) - _scores(y), statistic, num_resamples, level, seed)
 
 
@@ -113,6 +111,4 @@ def _scores(x: ArrayLike) -> np.ndarray:
 
 def _check(num_resamples: int, level: float) -> None:
     if num_resamples < 1 or not 0 < level < 1:
-        raise ValueError(
-            f"num_resamples={num_resamples} must be at least 1 and level={level} strictly between 0 and 1"
-        )
+        raise ValueError(f"num_resamples={num_resamples} must be at least 1 and level={level} strictly between 0 and 1")

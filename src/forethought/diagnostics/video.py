@@ -48,7 +48,7 @@ def write_video(path: str | PathLike[str], frames: Iterable[np.ndarray | None], 
 
 
 def overlay(frame: np.ndarray, text: str) -> np.ndarray:
-    """A copy of `frame` `[height, width, 3]` with a small caption in its lower left corner."""
+    """A copy of `frame` `[height, width, 3]` with a small caption in its upper left corner."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.fromarray(np.ascontiguousarray(frame))
@@ -58,7 +58,7 @@ def overlay(frame: np.ndarray, text: str) -> np.ndarray:
     pad = max(3, size // 3)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left, bottom - top
-    corner = (pad, image.height - height - 3 * pad)
+    corner = (pad, pad)
     box = (*corner, min(corner[0] + width + 2 * pad, image.width - 1), corner[1] + height + 2 * pad)
     draw.rounded_rectangle(box, radius=pad, fill=(20, 24, 28, 170))
     draw.text((corner[0] + pad - left, corner[1] + pad - top), text, font=font, fill=(255, 255, 255, 255))
@@ -118,6 +118,4 @@ def _write_gif(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], fps: f
     from PIL import Image
 
     images = (Image.fromarray(frame) for frame in rest)
-    Image.fromarray(first).save(
-        path, save_all=True, append_images=images, duration=max(20, round(1000 / fps)), loop=0
-    )
+    Image.fromarray(first).save(path, save_all=True, append_images=images, duration=max(20, round(1000 / fps)), loop=0)
