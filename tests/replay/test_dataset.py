@@ -195,6 +195,16 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path):
     assert "is one bare array" in refused(path)
 
 
+def test_a_compressed_npz_is_read_and_a_damaged_one_refused(tmp_path):
+    path = tmp_path / "log.npz"
+    np.savez_compressed(path, **arrays(steps=60))
+    assert load_dataset(path).transitions.reward.shape == (60,)
+    data = bytearray(path.read_bytes())
+    data[60:90] = bytes(30)
+    path.write_bytes(data)
+    assert "cannot be read as .npz" in refused(path)
+
+
 def test_a_truncated_or_altered_npz_is_refused(store):
     path = store(arrays())
     data = path.read_bytes()
@@ -221,7 +231,9 @@ def minari_log(tmp_path, monkeypatch):
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
 
-    def write(observe=lambda obs: obs, space=gymnasium.spaces.Box(-10, 10, (2,), np.float32)):
+    box = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
+
+    def write(observe=lambda obs: obs, space=box):
         buffers = []
         for episode, steps in enumerate((3, 2)):
             obs = np.arange(2 * (steps + 1), dtype=np.float32).reshape(-1, 2)

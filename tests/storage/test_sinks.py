@@ -36,7 +36,7 @@ def test_rows_become_scalars_by_kind_seed_and_step(tmp_path):
     with TensorBoardSink(tmp_path) as sink:
         sink.write(
             [
-                {"kind": "episode", "seed": 0, "env_steps": 200, "wall_s": 1, "episode": 1, "return": 9.5, "length": 200},
+                {"kind": "episode", "seed": 0, "env_steps": 200, "episode": 1, "return": 9.5, "length": 200},
                 {"kind": "update", "seed": 0, "env_steps": 200, "update": 1, "model/loss": np.float32(0.25), "rows": 3},
                 {"kind": "eval", "seed": 1, "env_steps": 300, "returns": [1.0, 3.0], "mean_return": 2.0, "final": True},
                 {"kind": "event", "seed": 1, "env_steps": 300, "message": "saved"},

@@ -1,12 +1,12 @@
 """Logged transitions from files, .npz and Minari. Checked on the way in: bad data trains in silence."""
 
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
+from ..storage.archive import UNREADABLE
 from ..storage.files import replacing
 from ..types import ActionSpace, Box, Discrete, EnvSpec, Transition
 
@@ -87,16 +87,17 @@ def save_dataset(path: Path | str, transitions: Transition) -> None:
 
 def _read_npz(path: Path) -> tuple[_Raw, list[str]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} is one bare array; wanted a .npz that holds {', '.join(ALIASES)}")
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} is one bare array; wanted a .npz that holds {', '.join(ALIASES)}")
+        with opened as file:
             labels = _match(path, file.files)
             arrays = {name: _member(path, file, key) for name, key in labels.items()}
             ignored = sorted(set(file.files) - set(labels.values()))
     except FileNotFoundError:
         raise UserError(f"there is no dataset at {path}; give a .npz file or minari:NAME") from None
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as .npz: {str(error).splitlines()[0]}") from None
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read as .npz: {_first_line(error)}") from None
     return _Raw(str(path), arrays, labels), [f"ignored in {path}: {', '.join(ignored)}"] if ignored else []
 
 
@@ -110,6 +111,10 @@ def _member(path: Path, file: Any, key: str) -> np.ndarray:
             f"{path}: {key} is an array of Python objects, which is not read because it could run code; "
             "save plain arrays of numbers (episodes of different lengths: concatenated)"
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _match(path: Path, found: list[str]) -> dict[str, str]:
@@ -150,9 +155,8 @@ def _read_minari(name: str) -> tuple[_Raw, ActionSpace | None]:
             f'minari:{name} needs a package that is missing ({error}); pip install "forethought[offline]"'
         ) from None
     except (OSError, ValueError, KeyError) as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"minari:{name} cannot be read: {what}; see `minari list local`, or `minari download {name}`"
+            f"minari:{name} cannot be read: {_first_line(error)}; see `minari list local`, or `minari download {name}`"
         ) from None
     for part in ("observations", "actions"):
         kinds = {type(getattr(e, part)).__name__ for e in episodes if not isinstance(getattr(e, part), np.ndarray)}

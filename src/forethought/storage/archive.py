@@ -24,7 +24,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 
 # what zipfile and numpy raise on bytes that are not what they should be
-_DAMAGE = (
+UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -104,7 +104,7 @@ class Archive:
             raise UserError(f"there is no checkpoint at {path}") from None
         except PermissionError:
             raise UserError(f"no permission to read {path}") from None
-        except _DAMAGE as error:
+        except UNREADABLE as error:
             raise self._damage("it is truncated or not a checkpoint") from error
         try:
             manifest = json.loads(self._zip.read(MANIFEST))
@@ -116,7 +116,7 @@ class Archive:
         except UserError:
             self._zip.close()
             raise
-        except _DAMAGE as error:
+        except UNREADABLE as error:
             self._zip.close()
             raise self._damage("its manifest cannot be read") from error
         members = self._zip.namelist()
@@ -147,7 +147,7 @@ class Archive:
                 and not dtype.hasobject
             )
             array = np.frombuffer(data, dtype).reshape(shape) if whole else None
-        except _DAMAGE as error:
+        except UNREADABLE as error:
             raise self._damage(f"{name} cannot be read") from error
         if array is None:
             raise self._damage(f"{name} does not have the checksum that was recorded")
