@@ -14,8 +14,20 @@ from .presets.parts import EnsembleConfig, PlannerConfig
 from .types import ActionSpace, EnvSpec, Given
 
 
-def make_learner(spec: EnvSpec, config: EnsembleConfig, *, given: Given, key: PRNGKeyArray) -> GradientLearner:
-    """An ensemble with fresh weights and its optimiser. Raises ValueError if sizes do not fit one another."""
+def make_learner(
+    spec: EnvSpec,
+    config: EnsembleConfig,
+    *,
+    given: Given,
+    data_noise: float = 0.0,
+    new_fraction: float | None = None,
+    old_rows: int = 0,
+    key: PRNGKeyArray,
+) -> GradientLearner:
+    """An ensemble with fresh weights and its optimiser; see GradientLearner for the options of the data.
+
+    Raises ValueError if sizes do not fit one another.
+    """
     model = Ensemble(
         spec,
         given=given,
@@ -38,6 +50,9 @@ def make_learner(spec: EnvSpec, config: EnsembleConfig, *, given: Given, key: PR
         holdout_ratio=config.holdout_ratio,
         patience=config.patience,
         bootstrap=config.bootstrap,
+        data_noise=data_noise,
+        new_fraction=new_fraction,
+        old_rows=old_rows,
     )
 
 

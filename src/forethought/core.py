@@ -274,9 +274,14 @@ class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory,
     def best(self, state: State, memory: Memory, search: Search) -> tuple[Array, Memory]:
         """The best action so far and the memory to carry."""
 
+    def perturb(self, action: Array, *, key: PRNGKeyArray) -> Array:
+        """The action with exploration noise; the planned action itself unless an agent says otherwise."""
+        return action
+
     def act(self, state, memory, obs, *, key, explore):
-        begin_key, refine_key = jr.split(key)
+        begin_key, refine_key, noise_key = jr.split(key, 3)
         search = self.begin(state, memory, obs, key=begin_key)
         body = lambda i, search: self.refine(state, search, key=jr.fold_in(refine_key, i))
         search = jax.lax.fori_loop(0, self.planner.iterations, body, search)
-        return *self.best(state, memory, search), None
+        action, memory = self.best(state, memory, search)
+        return self.perturb(action, key=noise_key) if explore else action, memory, None

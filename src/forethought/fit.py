@@ -67,6 +67,9 @@ class GradientLearner(AbstractLearner):
     patience: int = eqx.field(static=True)
     improvement: float = eqx.field(static=True)
     bootstrap: bool = eqx.field(static=True)
+    data_noise: float = eqx.field(static=True)
+    new_fraction: float | None = eqx.field(static=True)
+    old_rows: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -81,8 +84,16 @@ class GradientLearner(AbstractLearner):
         patience: int = 5,
         improvement: float = 0.01,
         bootstrap: bool = True,
+        data_noise: float = 0.0,
+        new_fraction: float | None = None,
+        old_rows: int = 0,
     ):
-        """`min_steps` raises the number of passes while data are few. Raises ValueError on sizes that cannot be."""
+        """`min_steps` raises the number of passes while data are few.
+
+        `data_noise` is the standard deviation of the noise put on observations and on their changes at each fit, in
+        standard deviations of the data. `new_fraction` is the share of rows past the first `old_rows` among those
+        trained on, once there are any; None takes rows as they are. Raises ValueError on sizes that cannot be.
+        """
         for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
@@ -92,7 +103,12 @@ class GradientLearner(AbstractLearner):
             raise ValueError(f"min_steps={min_steps} must be at least 0")
         if not 0 <= holdout_ratio < 1:
             raise ValueError(f"holdout_ratio={holdout_ratio} must be at least 0 and below 1; 0.1 is usual")
+        if data_noise < 0:
+            raise ValueError(f"data_noise={data_noise} must be at least 0")
+        if new_fraction is not None and not 0 < new_fraction < 1:
+            raise ValueError(f"new_fraction={new_fraction} must be above 0 and below 1; 0.9 is usual")
         self.model = model
+        self.data_noise, self.new_fraction, self.old_rows = data_noise, new_fraction, old_rows
         self.learning_rate, self.epochs, self.min_steps = learning_rate, epochs, min_steps
         self.batch_size, self.holdout_ratio, self.max_holdout = batch_size, holdout_ratio, max_holdout
         self.patience, self.improvement, self.bootstrap = patience, improvement, bootstrap
@@ -108,6 +124,8 @@ class GradientLearner(AbstractLearner):
         data, mask = replay.rows()
         split = split_rows(mask, self.holdout_ratio, self.max_holdout, key=split_key)
         model = self.model.normalised(data, mask)
+        if self.data_noise:
+            data = _with_noise(data, mask, self.data_noise, key=jr.fold_in(key, 3))
         rows = self._resample(split, key=boot_key)
         start = _Pass(
             model, self.opt_state, model, jnp.full(model.num_members, jnp.inf), *jnp.zeros((3,), jnp.int32), 0.0
@@ -141,11 +159,24 @@ class GradientLearner(AbstractLearner):
     def _resample(self, split: Split, *, key: PRNGKeyArray) -> Int[Array, "members capacity"]:
         """Rows to train on per member: positions below `num_train` hold a bootstrap resample."""
         shape = (self.model.num_members, split.rows.shape[0])
-        if self.bootstrap and self.model.num_members > 1:
+        if self.new_fraction is not None:
+            pick = self._mixed(split, jr.uniform(key, shape))
+        elif self.bootstrap and self.model.num_members > 1:
             pick = jr.randint(key, shape, 0, jnp.maximum(split.num_train, 1))
         else:
             pick = jnp.broadcast_to(jnp.arange(shape[1]), shape)
         return split.rows[jnp.minimum(split.num_holdout + pick, shape[1] - 1)]
+
+    def _mixed(self, split: Split, draw: Float[Array, "members capacity"]) -> Int[Array, "members capacity"]:
+        """Positions among the training rows such that a share of `new_fraction` is past the first `old_rows`."""
+        place = jnp.arange(split.rows.shape[0])
+        rows = jnp.roll(split.rows, -split.num_holdout)
+        train = place < split.num_train
+        new, old = train & (rows >= self.old_rows), train & (rows < self.old_rows)
+        share = jnp.where(jnp.any(new) & jnp.any(old), self.new_fraction, jnp.mean(new) / jnp.maximum(jnp.mean(train), 1e-9))
+        weight = new * share / jnp.maximum(jnp.sum(new), 1) + old * (1 - share) / jnp.maximum(jnp.sum(old), 1)
+        total = jnp.cumsum(weight)
+        return jnp.clip(jnp.searchsorted(total, draw * total[-1], side="right"), 0, split.num_train - 1)
 
     def _one_pass(self, state: "_Pass", data: Transition, rows: Array, split: Split, *, key: PRNGKeyArray) -> "_Pass":
         """One shuffled pass over every member's resample, then the holdout error."""
@@ -217,6 +248,19 @@ class _Pass(eqx.Module):
     def __init__(self, model, opt_state, best, best_error, stale, epoch, steps, loss):
         self.model, self.opt_state, self.best, self.best_error = model, opt_state, best, best_error
         self.stale, self.epoch, self.steps, self.loss = stale, epoch, steps, jnp.asarray(loss, jnp.float32)
+
+
+def _with_noise(data: Transition, mask: Bool[Array, " n"], scale: float, *, key: PRNGKeyArray) -> Transition:
+    """`data` with Gaussian noise on observations and, independently, on their changes."""
+    obs_key, change_key = jr.split(key)
+
+    def std(x: Array) -> Array:
+        return jnp.std(x, 0, where=mask[:, None])
+
+    obs_noise = scale * std(data.obs) * jr.normal(obs_key, data.obs.shape)
+    change_noise = scale * std(data.next_obs - data.obs) * jr.normal(change_key, data.obs.shape)
+    noisy = (data.obs + obs_noise, data.next_obs + obs_noise + change_noise)
+    return eqx.tree_at(lambda d: (d.obs, d.next_obs), data, noisy)
 
 
 def split_rows(in_use: Bool[Array, " capacity"], ratio: float, most: int, *, key: PRNGKeyArray) -> Split:

@@ -1,0 +1,112 @@
+"""The ladder of model-based RL (after S. Levine, CS 285, "Model-based reinforcement learning", versions 0.5 to 1.5).
+
+- 0.5: gather random data, fit the model once, then plan and execute whole plans without looking.
+- 1.0: as 0.5, but what the plans bring is added to the data and the model refitted.
+- 1.5: as 1.0, but only the first action of each plan is executed before planning again.
+
+A whole plan is `planner.horizon` actions; when it is used up the agent plans afresh from where it then is.
+Deviation: the lectures leave model and planner open; here any planner, and by default one deterministic network.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from ..build import make_learner, make_planner
+from ..core import AbstractAgent, AbstractLearner, AbstractModel, AbstractRefiningPlanner, AbstractReplay
+from ..presets.mpc_ladder import MPCLadderConfig
+from ..types import EnvSpec, Given, Metrics
+
+
+class LadderState(eqx.Module):
+    """What learning changes; nothing when the true model is given."""
+
+    learner: AbstractLearner | None
+
+
+class LadderMemory(eqx.Module):
+    """The plan being executed."""
+
+    plan: PyTree
+    position: Int[Array, ""]  # actions of the plan already executed; at the horizon a new plan is due
+
+
+class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
+    """Plans in a learned model, more or less often."""
+
+    spec: EnvSpec
+    config: MPCLadderConfig = eqx.field(static=True)
+    given: Given
+    planner: AbstractRefiningPlanner
+    learner: AbstractLearner | None  # a user's own, instead of the network
+    traceable: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: MPCLadderConfig | None = None,
+        *,
+        given: Given | None = None,
+        planner: AbstractRefiningPlanner | None = None,
+        learner: AbstractLearner | None = None,
+    ):
+        """`planner` and `learner` replace the parts that `config` describes. Raises ValueError on sizes that clash."""
+        self.spec = spec
+        self.config = MPCLadderConfig() if config is None else config
+        self.given = Given() if given is None else given
+        self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
+        self.learner = learner
+        self.traceable = True
+        if self.config.version not in ("0.5", "1.0", "1.5"):
+            raise ValueError(f"version={self.config.version!r} must be 0.5, 1.0 or 1.5")
+
+    @property
+    def random_steps(self) -> int:
+        return 0 if self.given.model is not None else self.config.random_steps
+
+    @property
+    def update_every(self) -> int | None:
+        once = self.given.model is not None or self.config.version == "0.5"
+        return None if once else self.config.update_every
+
+    def init(self, *, key: PRNGKeyArray) -> LadderState:
+        if self.given.model is not None or self.learner is not None:
+            return LadderState(self.learner)
+        return LadderState(make_learner(self.spec, self.config.model, given=self.given, key=key))
+
+    def model(self, state: LadderState) -> AbstractModel:
+        return self.given.model if state.learner is None else state.learner.model
+
+    def init_memory(self, state: LadderState) -> LadderMemory:
+        plan = self.planner.init()
+        return LadderMemory(plan, jnp.asarray(plan.actions.shape[0], jnp.int32))
+
+    def act(
+        self, state: LadderState, memory: LadderMemory, obs: Array, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Array, LadderMemory, None]:
+        horizon = memory.plan.actions.shape[0]
+
+        def replan(plan: PyTree) -> tuple[PyTree, Array]:
+            model = self.model(state)
+            init_key, plan_key = jr.split(key)
+            _, plan = self.planner(model, model.init(obs, key=init_key), plan, key=plan_key)
+            return plan, jnp.zeros((), jnp.int32)
+
+        if self.config.version == "1.5":
+            plan, position = replan(memory.plan)
+        else:
+            # A plan made after another is used up starts afresh: its warm start would be out of date.
+            used_up = memory.position >= horizon
+            keep = lambda _: (memory.plan, memory.position)
+            plan, position = jax.lax.cond(used_up, lambda _: replan(self.planner.init()), keep, None)
+        return plan.actions[position], LadderMemory(plan, position + 1), None
+
+    def update(
+        self, state: LadderState, replay: AbstractReplay, *, key: PRNGKeyArray
+    ) -> tuple[LadderState, Metrics]:
+        if state.learner is None:
+            return state, {}
+        learner, metrics = state.learner.fit(replay, key=key)
+        return LadderState(learner), metrics

@@ -1,0 +1,127 @@
+"""Random-shooting MPC with data aggregation (Nagabandi et al. 2017, Sec. IV, the model-based part of MB-MF).
+
+Deviations from the authors' code:
+- the reward of imagined steps is the given function of (obs, action, next_obs), or learned where none is given;
+  theirs is always given;
+- minibatches hold the share of new data in expectation, drawn with replacement, not as two fixed halves;
+- networks are warm-started between fits and see angles as sine and cosine.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ..build import make_learner, make_planner
+from ..core import (
+    AbstractLearner,
+    AbstractModel,
+    AbstractPlanningAgent,
+    AbstractRefiningPlanner,
+    AbstractReplay,
+)
+from ..presets.random_shooting import RandomShootingConfig
+from ..types import Box, EnvSpec, Given, Metrics
+
+
+class RandomShootingState(eqx.Module):
+    """What learning changes; nothing when the true model is given."""
+
+    learner: AbstractLearner | None
+
+
+class RandomShootingSearch(eqx.Module):
+    """The search for one action."""
+
+    belief: PyTree
+    inner: PyTree
+
+
+class RandomShootingMPC(AbstractPlanningAgent):
+    """Executes the first action of the best of many random sequences, and aggregates what happens."""
+
+    spec: EnvSpec
+    config: RandomShootingConfig = eqx.field(static=True)
+    given: Given
+    planner: AbstractRefiningPlanner
+    learner: AbstractLearner | None  # a user's own, instead of the network
+    traceable: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: RandomShootingConfig | None = None,
+        *,
+        given: Given | None = None,
+        planner: AbstractRefiningPlanner | None = None,
+        learner: AbstractLearner | None = None,
+    ):
+        """`planner` and `learner` replace the parts that `config` describes. Raises ValueError on sizes that clash."""
+        self.spec = spec
+        self.config = RandomShootingConfig() if config is None else config
+        self.given = Given() if given is None else given
+        self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
+        self.learner = learner
+        self.traceable = True
+        if self.config.action_noise < 0:
+            raise ValueError(f"action_noise={self.config.action_noise} must be at least 0")
+
+    @property
+    def random_steps(self) -> int:
+        return 0 if self.given.model is not None else self.config.random_steps
+
+    @property
+    def update_every(self) -> int | None:
+        return None if self.given.model is not None else self.config.update_every
+
+    def init(self, *, key: PRNGKeyArray) -> RandomShootingState:
+        if self.given.model is not None or self.learner is not None:
+            return RandomShootingState(self.learner)
+        c = self.config
+        learner = make_learner(
+            self.spec,
+            c.model,
+            given=self.given,
+            data_noise=c.data_noise,
+            new_fraction=c.new_data_fraction,
+            old_rows=c.random_steps,
+            key=key,
+        )
+        return RandomShootingState(learner)
+
+    def model(self, state: RandomShootingState) -> AbstractModel:
+        return self.given.model if state.learner is None else state.learner.model
+
+    def init_memory(self, state: RandomShootingState) -> PyTree:
+        return self.planner.init()
+
+    def begin(
+        self, state: RandomShootingState, memory: PyTree, obs: Array, *, key: PRNGKeyArray
+    ) -> RandomShootingSearch:
+        return RandomShootingSearch(self.model(state).init(obs, key=key), self.planner.begin(memory))
+
+    def refine(
+        self, state: RandomShootingState, search: RandomShootingSearch, *, key: PRNGKeyArray
+    ) -> RandomShootingSearch:
+        inner = self.planner.refine(self.model(state), search.belief, search.inner, key=key)
+        return RandomShootingSearch(search.belief, inner)
+
+    def best(
+        self, state: RandomShootingState, memory: PyTree, search: RandomShootingSearch
+    ) -> tuple[Array, PyTree]:
+        return self.planner.best(search.inner)
+
+    def perturb(self, action: Array, *, key: PRNGKeyArray) -> Array:
+        if not self.config.action_noise or not isinstance(self.spec.action, Box):
+            return action
+        low, high = jnp.array(self.spec.action.low), jnp.array(self.spec.action.high)
+        noise = self.config.action_noise * (high - low) / 2 * jr.normal(key, action.shape)
+        return jnp.clip(action + noise, low, high)
+
+    def update(
+        self, state: RandomShootingState, replay: AbstractReplay, *, key: PRNGKeyArray
+    ) -> tuple[RandomShootingState, Metrics]:
+        if state.learner is None:
+            return state, {}
+        learner, metrics = state.learner.fit(replay, key=key)
+        return RandomShootingState(learner), metrics

@@ -1,0 +1,71 @@
+"""The agents by name. Importing this imports no JAX: an agent's module is loaded when it is built."""
+
+import dataclasses
+import importlib
+from typing import Any
+
+from .errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Where an agent and its config are."""
+
+    summary: str
+    presets_module: str
+    config_name: str
+    agent_module: str
+    agent_name: str
+
+    @property
+    def config_type(self) -> type:
+        """The config's dataclass."""
+        return getattr(importlib.import_module(self.presets_module), self.config_name)
+
+    @property
+    def presets(self) -> dict[str, Any]:
+        """Configs by preset name; `default` is among them."""
+        return importlib.import_module(self.presets_module).PRESETS
+
+    @property
+    def agent_type(self) -> type:
+        """The agent's class (imports JAX)."""
+        return getattr(importlib.import_module(self.agent_module), self.agent_name)
+
+    def preset(self, name: str) -> Any:
+        """The config of a preset. Raises UserError if there is none of that name."""
+        if name not in self.presets:
+            raise UserError(f"unknown preset {name!r}; {nearest(name, list(self.presets))}")
+        return self.presets[name]
+
+
+AGENTS: dict[str, Entry] = {
+    "pets": Entry(
+        "probabilistic ensemble, trajectory sampling and CEM, replanning every step (Chua et al. 2018)",
+        "forethought.presets.pets",
+        "PETSConfig",
+        "forethought.agents.pets",
+        "PETS",
+    ),
+    "random-shooting": Entry(
+        "deterministic network and random-shooting MPC with data aggregation (Nagabandi et al. 2017)",
+        "forethought.presets.random_shooting",
+        "RandomShootingConfig",
+        "forethought.agents.random_shooting",
+        "RandomShootingMPC",
+    ),
+    "mpc-ladder": Entry(
+        "the ladder of model-based RL: version 0.5 random data, 1.0 aggregates data, 1.5 replans every step",
+        "forethought.presets.mpc_ladder",
+        "MPCLadderConfig",
+        "forethought.agents.mpc_ladder",
+        "MPCLadder",
+    ),
+}
+
+
+def find(name: str) -> Entry:
+    """The entry of an agent. Raises UserError, with the nearest names, if there is none."""
+    if name not in AGENTS:
+        raise UserError(f"unknown agent {name!r}; {nearest(name, list(AGENTS))}")
+    return AGENTS[name]

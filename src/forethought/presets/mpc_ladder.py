@@ -1,0 +1,26 @@
+"""The ladder of model-based RL: its config and presets (after Levine's CS 285 lectures, versions 0.5 to 1.5)."""
+
+import dataclasses
+from typing import Literal
+
+from .parts import EnsembleConfig, PlannerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class MPCLadderConfig:
+    """One network and one planner; the version says how plans are executed and whether their data are learned from."""
+
+    version: Literal["0.5", "1.0", "1.5"] = "1.5"
+    """0.5: random data, fit once, execute whole plans. 1.0: also learn from what they bring. 1.5: execute only the
+    first action of each plan and replan."""
+    random_steps: int = 200
+    """Environment steps with uniform actions before the first fit."""
+    update_every: int = 200
+    """Environment steps between fits; version 0.5 fits once."""
+    model: EnsembleConfig = EnsembleConfig(
+        num_members=1, particles=1, probabilistic=False, hidden=(64, 64), epochs=5, min_steps=1000, bootstrap=False
+    )
+    planner: PlannerConfig = PlannerConfig(horizon=25, population=200, elites=20, iterations=3)
+
+
+PRESETS: dict[str, MPCLadderConfig] = {"default": MPCLadderConfig(), "cartpole": MPCLadderConfig()}

@@ -1,0 +1,49 @@
+"""How a run is carried out: everything that is not the agent's own."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Options of a training run. Steps are simulator steps, action repeats included."""
+
+    steps: int = 2000
+    """Environment steps to train for, random ones included."""
+    seed: int = 0
+    """Seed of everything random."""
+    num_seeds: int = 1
+    """Train this many independent seeds: seed, seed + 1, ... (side by side in JAX environments)."""
+    num_envs: int = 1
+    """Environments stepped side by side."""
+    action_repeat: int = 1
+    """Simulator steps for which each action is held."""
+    reward: str = "auto"
+    """Where rewards of imagined steps come from: `env` (the task's own function), `learned`, or your `pkg.mod:fn`;
+    `auto` takes the task's own if it has one."""
+    termination: str = "auto"
+    """Where imagined terminations come from: `env`, `learned`, `never`, or your `pkg.mod:fn`; `auto` as for reward."""
+    oracle: bool = False
+    """Plan on the true dynamics instead of learning: what the planner could reach with a perfect model."""
+    plan_ms: float | None = None
+    """Milliseconds of wall-clock per action: plan until the time is up instead of a fixed number of iterations."""
+    eval_every: int | None = None
+    """Environment steps between evaluations during training; default: a quarter of the run; 0: only at the end."""
+    eval_episodes: int = 2
+    """Episodes in each evaluation during training."""
+    final_episodes: int = 10
+    """Episodes in the evaluation at the end."""
+    max_minutes: float | None = None
+    """Stop after this much wall-clock time."""
+    stop_at_return: float | None = None
+    """Stop once an evaluation's mean return reaches this."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints (one is also written after every evaluation and at the end)."""
+    replay_capacity: int | None = None
+    """Transitions kept; default: all of the run's, at most a million."""
+    video: bool = True
+    """Film an episode of the final policy, where the environment can be drawn."""
+    threads: int | None = None
+    """CPU threads; default: all cores that this process may use."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where JAX computes; `auto` takes a GPU if JAX finds one."""
