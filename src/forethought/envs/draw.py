@@ -1,7 +1,5 @@
 """Frames of the package's own tasks, drawn with Pillow at twice the size and scaled down."""
 
-import math
-
 import numpy as np
 
 WIDTH, HEIGHT = 480, 320
@@ -20,7 +18,7 @@ Colour = tuple[int, int, int]
 
 
 class Canvas:
-    """A picture in world coordinates: `centre` in the middle, `view` from the middle to the left and right edge."""
+    """A picture in world coordinates: `centre` in the middle, `view` from there to its left and right."""
 
     def __init__(self, centre: Point, view: float) -> None:
         from PIL import Image, ImageDraw
@@ -43,9 +41,7 @@ class Canvas:
     def ring(self, centre: Point, radius: float, width: float, colour: Colour) -> None:
         """A circle of `width`, its outer radius `radius`, in world units."""
         (x, y), r = self._pixel(centre), radius * self._unit
-        self._pen.ellipse(
-            (x - r, y - r, x + r, y + r), outline=colour, width=max(2, round(width * self._unit))
-        )
+        self._pen.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=max(2, round(width * self._unit)))
 
     def line(self, points: list[Point], width: float, colour: Colour) -> None:
         """A line through `points` with round ends; `width` in world units."""
@@ -88,9 +84,3 @@ def draw_cartpole(x: float, tip: Point, *, target: Point, rail: float | None, vi
     canvas.disc((x, 0.0), 0.04 * size, PAPER)
     canvas.disc(tip, 0.075 * size, BLUE)
     return canvas.frame()
-
-
-def circle(centre: Point, radius: float, start: float, end: float, points: int = 40) -> list[Point]:
-    """Points of an arc from angle `start` to `end`, in radians."""
-    angles = [start + (end - start) * i / (points - 1) for i in range(points)]
-    return [(centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a)) for a in angles]

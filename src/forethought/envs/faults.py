@@ -1,4 +1,4 @@
-"""What an environment handed out, checked: a broken one is named with the episode, the step and the action."""
+"""What an environment handed out, checked: a broken one is named with episode, step and action."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Place:
     """Where a run is in one environment, for messages; episodes and actions are counted from 0."""
 
     env: str
-    index: int  # which of the environments side by side
+    which: str  # of the environments side by side
     episode: int = -1
     step: int = 0
 
@@ -23,7 +23,7 @@ class Place:
 
     def fault(self, what: str, action: object = None) -> EnvironmentFault:
         """The error to raise: `what` went wrong, and where."""
-        where = f"environment {self.env} (number {self.index}), episode {self.episode}, step {self.step}"
+        where = f"environment {self.env} ({self.which}), episode {self.episode}, step {self.step}"
         taken = "at reset" if action is None else f"after action {np.asarray(action).tolist()}"
         return EnvironmentFault(f"{where}: {what} {taken}; mend the environment, then resume")
 

@@ -1,8 +1,9 @@
 """A JAX-native environment, stepped from Python."""
 
+import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -14,18 +15,29 @@ from ..types import Box
 from .faults import Place, checked_obs, checked_reward
 
 
-@eqx.filter_jit
-def _reset(env, keys):
-    return jax.vmap(lambda key: env.reset(key=key))(keys)
+class _Compiled(NamedTuple):
+    """The environment's functions over `[num_envs]`."""
+
+    reset: Callable[..., Any]
+    step: Callable[..., Any]
 
 
-@eqx.filter_jit
-def _step(env, states, actions, step_key):
-    keys = jax.vmap(lambda i: jr.fold_in(step_key, i))(jnp.arange(actions.shape[0]))
-    return jax.vmap(lambda state, action, key: env.step(state, action, key=key))(states, actions, keys)
+def _compile(env: AbstractEnv) -> _Compiled:
+    # Closed over, not handed in: an environment's fields may be plain numbers that shapes depend on.
+    def reset(keys):
+        return jax.vmap(lambda key: env.reset(key=key))(keys)
+
+    def step(states, actions, step_key):
+        keys = jax.vmap(lambda i: jr.fold_in(step_key, i))(jnp.arange(actions.shape[0]))
+        return jax.vmap(lambda state, action, key: env.step(state, action, key=key))(states, actions, keys)
+
+    return _Compiled(jax.jit(reset), jax.jit(step))
 
 
-@eqx.filter_jit
+_compile_once = functools.lru_cache(maxsize=32)(_compile)
+
+
+@jax.jit
 def _put(states, i, state):
     return jax.tree.map(lambda rows, row: rows.at[i].set(row[0]), states, state)
 
@@ -45,12 +57,16 @@ class HostedJaxEnv(AbstractHostEnv):
         self.num_envs = num_envs
         self.reward_function = env.reward_function
         self.termination_function = env.termination_function
+        try:
+            self._compiled = _compile_once(env)
+        except TypeError:  # an environment that holds arrays cannot be looked up
+            self._compiled = _compile(env)
         self._states = None
-        self._places = [Place(self.spec.name, i) for i in range(num_envs)]
+        self._places = [Place(self.spec.name, f"number {i}") for i in range(num_envs)]
 
     def start(self, keys: list[PRNGKeyArray]) -> np.ndarray:
         """Reset every environment with its key; the first observations `[num_envs, obs]` float32."""
-        self._states, obs = _reset(self.env, jnp.stack(keys))
+        self._states, obs = self._compiled.reset(jnp.stack(keys))
         for place in self._places:
             place.begin()
         return np.stack([checked_obs(o, self.spec.obs_dim, p) for o, p in zip(np.asarray(obs), self._places)])
@@ -63,16 +79,18 @@ class HostedJaxEnv(AbstractHostEnv):
             raise ValueError("HostedJaxEnv.step before start: call start(keys) first")
         dtype = jnp.float32 if isinstance(self.spec.action, Box) else jnp.int32
         actions = jnp.asarray(actions, dtype).reshape(self.num_envs, *self.spec.action.shape)
-        out = _step(self.env, self._states, actions, step_key)
+        out = self._compiled.step(self._states, actions, step_key)
         self._states = out[0]
         next_obs, reward, terminated, truncated = (np.array(x) for x in out[1:])
         obs, fresh = next_obs.copy(), terminated | truncated
+        sound = np.isfinite(next_obs).all(axis=1) & np.isfinite(reward)
         for i, place in enumerate(self._places):
             place.step += self.spec.action_repeat
-            checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
-            checked_reward(reward[i], place, actions[i])
+            if not sound[i]:
+                checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
+                checked_reward(reward[i], place, actions[i])
             if fresh[i]:
-                state, first = _reset(self.env, jnp.stack([reset_key(i)]))
+                state, first = self._compiled.reset(jnp.stack([reset_key(i)]))
                 self._states = _put(self._states, i, state)
                 place.begin()
                 obs[i] = checked_obs(first[0], self.spec.obs_dim, place)

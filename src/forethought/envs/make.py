@@ -1,29 +1,188 @@
-"""Environments by name."""
+"""Environments by name, class, function or instance. Heavy packages are imported when one of theirs is asked for."""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Literal, overload
+
+import gymnasium
+from gymnasium.vector import VectorEnv
 
 from ..core import AbstractEnv, AbstractHostEnv
 from ..errors import UserError, nearest
-from .hosted import HostedJaxEnv
+from . import dm_control, gymnax
+from .acrobot import Acrobot
+from .cartpole_swingup import CartPoleSwingUp
+from .headless import choose_renderers
+from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
+from .mountain_car import MountainCar, MountainCarContinuous
+from .pendulum import Pendulum
 from .pets_cartpole import PetsCartPole
+from .point_mass import PointMass
 from .repeat import ActionRepeat
 
-OWN = {"pets-cartpole": PetsCartPole}
+OWN: dict[str, Callable[[], AbstractEnv]] = {
+    "pets-cartpole": PetsCartPole,
+    "cartpole-swingup": CartPoleSwingUp,
+    "pendulum": Pendulum,
+    "acrobot": Acrobot,
+    "mountain-car": MountainCar,
+    "mountain-car-continuous": MountainCarContinuous,
+    "point-mass": PointMass,
+}
 
 
+@overload
+def make(env: object, *, num_envs: int = 1, action_repeat: int = 1, host: Literal[True]) -> AbstractHostEnv: ...
+@overload
+def make(
+    env: object, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False
+) -> AbstractEnv | AbstractHostEnv: ...
 def make(
     env: object, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False
 ) -> AbstractEnv | AbstractHostEnv:
-    """The environment that `env` names or is."""
-    if isinstance(env, str):
-        if env not in OWN:
-            raise UserError(f"unknown environment {env!r}; {nearest(env, list(OWN))}")
-        env = OWN[env]()
-    if not isinstance(env, AbstractEnv):
-        raise UserError(f"{env!r} is no environment")
-    if action_repeat > 1:
-        env = ActionRepeat(env, action_repeat)
-    return HostedJaxEnv(env, num_envs) if host else env
+    """The environment that `env` names or is.
+
+    `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, a Gymnasium id,
+    `package.module:EnvClass`, an instance, or a class or function that makes one. JAX-native ones come as they
+    are unless `host`; all others come with `num_envs` environments side by side.
+    Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
+    """
+    if num_envs < 1:
+        raise UserError(f"num_envs={num_envs} must be at least 1")
+    if action_repeat < 1:
+        raise UserError(f"action_repeat={action_repeat} must be at least 1")
+    choose_renderers()
+    name, again = (env, _maker(env)) if isinstance(env, str) else (None, env)
+    made = _construct(again) if callable(again) and not _is_env(again) else again
+    if not _is_env(made):
+        raise UserError(
+            f"{env!r} gives {type(made).__name__}, wanted a gymnasium.Env, a gymnasium.vector.VectorEnv, an "
+            "AbstractEnv or an AbstractHostEnv, or a class or function that makes one"
+        )
+    instance = again is made
+    if isinstance(made, AbstractEnv):
+        made = ActionRepeat(made, action_repeat) if action_repeat > 1 else made
+        return HostedJaxEnv(made, num_envs) if host else made
+    if isinstance(made, gymnasium.Env):
+        more = (lambda: duplicate(made)) if instance else (lambda: _construct(again))
+        envs = [made, *(more() for _ in range(num_envs - 1))]
+        return GymnasiumEnv(envs, again=more, name=name, action_repeat=action_repeat)
+    return _side_by_side(made, None if instance else again, num_envs, action_repeat)
 
 
 def list_envs() -> dict[str, list[str]]:
-    """Known ids by family."""
-    return {"forethought": list(OWN)}
+    """All known ids by family; families whose package is not installed are left out."""
+    families = {"forethought": list(OWN), "gymnasium": sorted(gymnasium.registry)}
+    for family, module in (("dm_control", dm_control), ("gymnax", gymnax)):
+        if importlib.util.find_spec(family) is not None:
+            try:
+                families[family] = module.task_ids()
+            except UserError:  # installed, but not working
+                continue
+    return families
+
+
+def _is_env(env: object) -> bool:
+    return isinstance(env, gymnasium.Env | VectorEnv | AbstractEnv | AbstractHostEnv)
+
+
+def _side_by_side(env, again, num_envs: int, action_repeat: int) -> AbstractHostEnv:
+    """A vector environment, or a host environment of the user's own."""
+    if action_repeat > 1:
+        raise UserError(
+            f"action_repeat={action_repeat} does not work on {type(env).__name__}, because its environments end "
+            "at different times; repeat actions inside the single environments instead"
+        )
+    if num_envs not in (1, env.num_envs):
+        raise UserError(f"num_envs={num_envs}, but {type(env).__name__} has {env.num_envs}; leave the option out")
+    return GymnasiumVectorEnv(env, again=again) if isinstance(env, VectorEnv) else env
+
+
+def _maker(id: str) -> Callable[[], object]:
+    """What makes the environment called `id`. Raises UserError if nothing does."""
+    if id in OWN:
+        return OWN[id]
+    if id.startswith("dm_control/"):
+        return lambda: dm_control.DmControlEnv(id)
+    if id.startswith("gymnax/"):
+        return lambda: gymnax.GymnaxEnv(id)
+    if ":" in id:
+        found = _import(id)
+        if found is not None:
+            return found
+        id = id.split(":", 1)[1]
+    try:
+        gymnasium.spec(id)
+    except (gymnasium.error.Error, ValueError) as error:
+        raise UserError(f"unknown environment {id!r}; {_suggest(id)}") from error
+    return lambda: _make_registered(id)
+
+
+def _suggest(id: str) -> str:
+    """The nearest known ids; the slow families are only looked at if the others have nothing near."""
+    quick = [*OWN, *gymnasium.registry]
+    hint = nearest(id, quick)
+    if not hint.startswith("did you mean"):
+        hint = nearest(id, [name for names in list_envs().values() for name in names])
+    if not hint.startswith("did you mean"):
+        hint = f"known: {', '.join(OWN)}; `forethought list` shows all"
+    return hint
+
+
+def _make_registered(id: str) -> gymnasium.Env:
+    spec = gymnasium.spec(id)
+    try:
+        creator = spec.entry_point
+        if isinstance(creator, str):
+            creator = gymnasium.envs.registration.load_env_creator(creator)
+        drawn = "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())
+        return gymnasium.make(spec, render_mode="rgb_array" if drawn else None, disable_env_checker=True)
+    except (ImportError, gymnasium.error.Error) as error:
+        ours = "not installed" in str(error) and ("mujoco" in str(error).lower() or "pygame" in str(error))
+        remedy = '; run: pip install "forethought[envs]"' if ours else ""
+        raise UserError(f"{id} cannot be made: {error}{remedy}") from error
+
+
+def _import(path: str) -> object | None:
+    """What `package.module:name` names, seeing the working directory as `python -m` does.
+
+    None where it is a Gymnasium id that importing the module has registered.
+    """
+    module_name, name = path.split(":", 1)
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise UserError(f"{path!r}: no module {module_name!r} in {here} or among the installed packages") from error
+        raise UserError(f"{path!r}: importing {module_name} needs {error.name}, not installed") from error
+    except Exception as error:
+        raise UserError(f"{path!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
+    if name in vars(module):
+        return vars(module)[name]
+    if name in gymnasium.registry:
+        return None
+    public = [known for known in vars(module) if not known.startswith("_")]
+    raise UserError(f"{path!r}: module {module_name} has no {name!r}; {nearest(name, public)}")
+
+
+def _construct(maker: Callable[..., object]) -> object:
+    """Call the class or function, asking for RGB frames if it is a class that offers them."""
+    arguments = {}
+    if inspect.isclass(maker) and issubclass(maker, gymnasium.Env):
+        offered = "rgb_array" in maker.metadata.get("render_modes", ())
+        if offered and "render_mode" in inspect.signature(maker).parameters:
+            arguments = {"render_mode": "rgb_array"}
+    try:
+        return maker(**arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        label = getattr(maker, "__name__", repr(maker))
+        raise UserError(f"{label} cannot be constructed without arguments: {type(error).__name__}: {error}") from error

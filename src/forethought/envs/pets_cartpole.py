@@ -1,7 +1,7 @@
 """The cart-pole of PETS (Chua et al. 2018): a heavy pole on a cart, to be swung up from hanging.
 
-MuJoCo's equations of motion for this model, written out: the tests hold it against MuJoCo step by step, rail ends
-included.
+MuJoCo's equations of motion for this model, written out: the tests hold it against MuJoCo step by step, the
+rail's ends included.
 """
 
 import math
@@ -34,13 +34,13 @@ def _capsule(radius: float, length: float, density: float = 1000.0) -> tuple[flo
 
 
 CART_MASS, _ = _capsule(radius=0.1, length=0.2)
-# The original file draws the pole from (0, 0) to (0.001, -0.6) of the cart: its centre is half a millimetre off.
+# The original draws the pole from (0, 0) to (0.001, -0.6) of the cart: its centre is half a millimetre off.
 CENTRE_X, CENTRE_Z = 0.0005, -0.3
 POLE_MASS, _POLE_INERTIA = _capsule(radius=0.049, length=2 * math.hypot(CENTRE_X, CENTRE_Z))
 PIVOT_INERTIA = _POLE_INERTIA + POLE_MASS * (CENTRE_X**2 + CENTRE_Z**2)
 
-# MuJoCo's default soft limit (solref 0.02 1, solimp 0.9 0.95 0.001 0.5 2). Its time constant is never below two
-# time steps, and its regularisation is scaled by the slider's inverse inertia with the pole hanging.
+# MuJoCo's default soft limit (solref 0.02 1, solimp 0.9 0.95 0.001 0.5 2). Its time constant is never below
+# two time steps, and its regularisation is scaled by the slider's inverse inertia with the pole hanging.
 _SOFT, _STIFF, _WIDTH = 0.9, 0.95, 0.001
 _TIME_CONSTANT = max(0.02, 2 * TIMESTEP)
 _LIMIT_DAMPING = 2 / (_STIFF * _TIME_CONSTANT)
@@ -84,9 +84,7 @@ def _derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
     return jnp.stack([x_dot, theta_dot, acceleration, turn])
 
 
-def pets_cartpole_reward(
-    obs: Float[Array, "4"], action: Float[Array, "1"], next_obs: Float[Array, "4"]
-) -> Array:
+def pets_cartpole_reward(obs: Float[Array, "4"], action: Float[Array, "1"], next_obs: Float[Array, "4"]) -> Array:
     """exp(-|tip - (0, 0.6)|^2 / 0.6^2) - 0.01 action^2, with the tip after the step; at most 1."""
     x, theta = next_obs[0], next_obs[1]
     across = x - POLE * jnp.sin(theta)
@@ -98,8 +96,8 @@ def pets_cartpole_reward(
 class PetsCartPole(AbstractTask):
     """Observation (x, theta, x_dot, theta_dot), theta 0 hanging; control in [-3, 3]; 200 steps of 0.04 s.
 
-    Starts hanging, with N(0, 0.1) on positions and velocities. Never terminates: at the rail's ends, +-2.5 m, the
-    cart is stopped by MuJoCo's soft limit.
+    Starts hanging, with N(0, 0.1) on positions and velocities. Never terminates: at the rail's ends, +-2.5 m,
+    the cart is stopped by MuJoCo's soft limit.
     """
 
     @property

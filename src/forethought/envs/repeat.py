@@ -15,8 +15,8 @@ from ..types import EnvSpec, TerminationFunction
 class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     """Takes each action `repeat` times, sums the rewards and stops where the episode ends.
 
-    The time limit stays in simulator steps. The summed reward is no function of one transition, so there is no
-    `reward_function`; a `termination_function` that looks at `next_obs` alone still holds, and is passed on.
+    The time limit stays in simulator steps. The summed reward is no function of one transition, so there is
+    no `reward_function`; a `termination_function` that looks at `next_obs` alone still holds.
     """
 
     env: AbstractEnv[EnvState]

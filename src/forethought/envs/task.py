@@ -65,7 +65,7 @@ class AbstractTask(AbstractEnv[TaskState]):
     def step(
         self, state: TaskState, action: Array, *, key: PRNGKeyArray
     ) -> tuple[TaskState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
-        """`(state, next_obs, reward, terminated, truncated)`; the last two can both hold at the time limit."""
+        """`(state, next_obs, reward, terminated, truncated)`; the last two can both hold at the limit."""
         space = self.spec.action
         if isinstance(space, Box):
             action = jnp.clip(action, jnp.array(space.low), jnp.array(space.high))

@@ -1,0 +1,74 @@
+"""The cart-pole swing-up of PILCO (Deisenroth & Rasmussen 2011), with its software's numbers."""
+
+import math
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..types import Box, EnvSpec
+from .draw import draw_cartpole
+from .integrate import rk4
+from .task import AbstractTask
+
+GRAVITY = 9.82
+CART_MASS = POLE_MASS = 0.5  # kg
+POLE = 0.5  # m
+FRICTION = 0.1  # between cart and ground, N s/m
+COST_WIDTH = 0.25  # m
+TIMESTEP, SUBSTEPS = 0.02, 5
+
+
+def _derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
+    _, theta, x_dot, theta_dot = physics
+    sin, cos = jnp.sin(theta), jnp.cos(theta)
+    total = CART_MASS + POLE_MASS
+    push = force - FRICTION * x_dot
+    swing = POLE_MASS * POLE * theta_dot**2 * sin
+    denominator = 4 * total - 3 * POLE_MASS * cos**2
+    acceleration = (2 * swing + 3 * POLE_MASS * GRAVITY * sin * cos + 4 * push) / denominator
+    turn = -(3 * swing * cos + 6 * total * GRAVITY * sin + 6 * push * cos) / (POLE * denominator)
+    return jnp.stack([x_dot, theta_dot, acceleration, turn])
+
+
+def cartpole_swingup_reward(obs: Float[Array, "4"], action: Float[Array, "1"], next_obs: Float[Array, "4"]) -> Array:
+    """exp(-d^2 / (2 0.25^2)), d from the pole's tip to its place upright over 0: 1 - PILCO's cost."""
+    x, theta = next_obs[0], next_obs[1]
+    across = x + POLE * jnp.sin(theta)
+    up = -POLE * jnp.cos(theta)
+    return jnp.exp(-(across**2 + (up - POLE) ** 2) / (2 * COST_WIDTH**2))
+
+
+class CartPoleSwingUp(AbstractTask):
+    """Observation (x, theta, x_dot, theta_dot), theta 0 hanging; force in [-10, 10] N; 40 steps of 0.1 s.
+
+    Starts hanging, with N(0, 0.1) on everything; the rail has no end and nothing terminates.
+    """
+
+    @property
+    def spec(self) -> EnvSpec:
+        return EnvSpec("cartpole-swingup", 4, Box((-10.0,), (10.0,)), max_episode_steps=40, angle_dims=(1,))
+
+    @property
+    def reward_function(self):
+        return cartpole_swingup_reward
+
+    def first(self, key: PRNGKeyArray) -> Float[Array, "4"]:
+        return 0.1 * jr.normal(key, (4,))
+
+    def advance(self, physics: Float[Array, "4"], action: Float[Array, "1"]) -> Float[Array, "4"]:
+        for _ in range(SUBSTEPS):
+            physics = rk4(lambda p: _derivative(p, action[0]), physics, TIMESTEP)
+        return physics
+
+    def observe(self, physics: Float[Array, "4"]) -> Float[Array, "4"]:
+        return physics
+
+    def physics_from(self, obs: Float[Array, "4"]) -> Float[Array, "4"]:
+        return obs
+
+    def draw(self, physics: np.ndarray) -> np.ndarray:
+        x, theta = physics[:2]
+        tip = (x + POLE * math.sin(theta), -POLE * math.cos(theta))
+        return draw_cartpole(x, tip, target=(0.0, POLE), rail=None, view=1.6)

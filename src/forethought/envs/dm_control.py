@@ -1,0 +1,67 @@
+"""The DeepMind control suite as Gymnasium environments: observations flattened in the suite's order."""
+
+import math
+
+import gymnasium
+import numpy as np
+
+from ..errors import UserError, nearest
+from .headless import choose_renderers
+
+
+def suite():
+    """The `dm_control.suite` module. Raises UserError if it is not installed."""
+    choose_renderers()
+    try:
+        from dm_control import suite as found
+    except ImportError as error:
+        raise UserError(f'dm_control is not installed ({error}); run: pip install "forethought[envs]"') from error
+    return found
+
+
+def task_ids() -> list[str]:
+    """All ids, such as `dm_control/cartpole-swingup-v0`."""
+    return [f"dm_control/{domain}-{task}-v0" for domain, task in suite().ALL_TASKS]
+
+
+class DmControlEnv(gymnasium.Env):
+    """One task of the suite. Terminated where the suite's discount is 0 at the last step, else truncated."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+
+    def __init__(self, id: str) -> None:
+        known = task_ids()
+        if id not in known:
+            raise UserError(f"unknown environment {id!r}; {nearest(id, known)}")
+        domain, task = id.removeprefix("dm_control/").removesuffix("-v0").split("-")
+        self._env = suite().load(domain, task)
+        limit = self._env._step_limit  # the suite has no public name for it
+        steps = math.ceil(limit) if math.isfinite(limit) else None
+        self.spec = gymnasium.envs.registration.EnvSpec(id, max_episode_steps=steps, entry_point=DmControlEnv)
+        size = sum(int(np.prod(part.shape)) for part in self._env.observation_spec().values())
+        action = self._env.action_spec()
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(
+            action.minimum.astype(np.float32), action.maximum.astype(np.float32), action.shape
+        )
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self._env.task.random.seed(seed)
+        return self._flat(self._env.reset().observation), {}
+
+    def step(self, action):
+        out = self._env.step(action)
+        terminated = out.last() and out.discount == 0
+        return self._flat(out.observation), float(out.reward), terminated, out.last() and not terminated, {}
+
+    def render(self) -> np.ndarray:
+        return self._env.physics.render(height=320, width=480, camera_id=0)
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _flat(self, observation: dict) -> np.ndarray:
+        return np.concatenate([np.ravel(part) for part in observation.values()]).astype(np.float32)

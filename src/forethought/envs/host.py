@@ -1,0 +1,142 @@
+"""Gymnasium environments, one at a time or side by side, each reset by us with a seed of its own."""
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+
+import gymnasium
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..core import AbstractHostEnv, HostStep
+from ..errors import UserError
+from .faults import Place, checked_obs, checked_reward
+from .hosted import HostedJaxEnv
+from .spaces import name_of, translate
+from .vector import GymnasiumVectorEnv, seed_from
+
+__all__ = ["GymnasiumEnv", "GymnasiumVectorEnv", "HostedJaxEnv", "seed_from"]
+
+
+class GymnasiumEnv(AbstractHostEnv):
+    """Single Gymnasium environments, stepped in turn.
+
+    Actions are clipped to the bounds, reshaped and cast (`spaces.ActionMap`). With `action_repeat`, each action
+    is taken that many times, rewards summed, until the episode ends. `again` makes one more such environment.
+    """
+
+    def __init__(
+        self,
+        envs: Sequence[gymnasium.Env],
+        *,
+        again: Callable[[], gymnasium.Env] | None = None,
+        name: str | None = None,
+        action_repeat: int = 1,
+    ) -> None:
+        if not envs:
+            raise ValueError("GymnasiumEnv: envs is empty; hand in at least one environment")
+        if action_repeat < 1:
+            raise ValueError(f"action_repeat={action_repeat} must be at least 1")
+        first = envs[0]
+        self.envs = list(envs)
+        self.num_envs = len(self.envs)
+        self.name = name or name_of(first)
+        limit = None if first.spec is None else first.spec.max_episode_steps
+        self.spec, self.to_env = translate(self.name, first.observation_space, first.action_space, limit, action_repeat)
+        self._again = again
+        self._places = [Place(self.name, f"number {i}") for i in range(self.num_envs)]
+
+    @property
+    def observation_space(self) -> gymnasium.Space:
+        """The space that one observation is meant to lie in."""
+        return self.envs[0].observation_space
+
+    def start(self, keys: list[PRNGKeyArray]) -> np.ndarray:
+        """Reset every environment with its key; the first observations `[num_envs, obs]` float32."""
+        return np.stack([self._reset(i, key) for i, key in enumerate(keys)])
+
+    def step(
+        self, actions: np.ndarray, *, step_key: PRNGKeyArray, reset_key: Callable[[int], PRNGKeyArray]
+    ) -> HostStep:
+        """Act in every environment; those whose episode ends are reset at once, so every row is valid."""
+        rows = [self._step(i, self.to_env(actions[i])) for i in range(self.num_envs)]
+        next_obs = np.stack([row[0] for row in rows])
+        reward = np.array([row[1] for row in rows], np.float32)
+        terminated, truncated = (np.array([row[k] for row in rows], bool) for k in (2, 3))
+        obs, fresh = next_obs.copy(), terminated | truncated
+        for i in np.flatnonzero(fresh):
+            obs[i] = self._reset(int(i), reset_key(int(i)))
+        return HostStep(next_obs, reward, terminated, truncated, obs, fresh, np.ones(self.num_envs, bool))
+
+    def render(self) -> np.ndarray | None:
+        """An RGB frame of environment 0; None if it has no `rgb_array` mode or its renderer does not work."""
+        env = self.envs[0]
+        if env.render_mode != "rgb_array":
+            return None
+        try:
+            return np.asarray(env.render(), np.uint8)
+        except Exception as error:  # renderers fail in their own ways: no display, no OpenGL, a missing package
+            warnings.warn(f"{self.name} cannot be rendered: {type(error).__name__}: {error}", stacklevel=2)
+            return None
+
+    def copy(self, num_envs: int = 1) -> "GymnasiumEnv":
+        """Independent environments of the same task: constructed again, or copied where that is impossible.
+
+        Raises UserError if neither works.
+        """
+        again = self._again or (lambda: duplicate(self.envs[0]))
+        envs = [again() for _ in range(num_envs)]
+        return GymnasiumEnv(envs, again=again, name=self.name, action_repeat=self.spec.action_repeat)
+
+    def close(self) -> None:
+        """Release what the environments hold."""
+        for env in self.envs:
+            env.close()
+
+    def _reset(self, i: int, key: PRNGKeyArray) -> np.ndarray:
+        place = self._places[i]
+        place.begin()
+        try:
+            obs, _ = self.envs[i].reset(seed=seed_from(key))
+        except Exception as error:
+            raise place.fault(f"reset raised {type(error).__name__}: {error}") from error
+        return checked_obs(obs, self.spec.obs_dim, place)
+
+    def _step(self, i: int, action: object) -> tuple[np.ndarray, float, bool, bool]:
+        place, total = self._places[i], 0.0
+        for _ in range(self.spec.action_repeat):
+            place.step += 1
+            try:
+                answer = self.envs[i].step(action)
+            except Exception as error:
+                raise place.fault(f"step raised {type(error).__name__}: {error}", action) from error
+            if not isinstance(answer, tuple) or len(answer) != 5:
+                raise place.fault("step must return (obs, reward, terminated, truncated, info)", action)
+            obs, reward, terminated, truncated, _ = answer
+            obs = checked_obs(obs, self.spec.obs_dim, place, action)
+            total += checked_reward(reward, place, action)
+            if terminated or truncated:
+                break
+        return obs, total, bool(terminated), bool(truncated)
+
+
+def duplicate(env: gymnasium.Env) -> gymnasium.Env:
+    """One more environment like `env`: made from its Gymnasium spec, else a deep copy. Raises UserError."""
+    if env.spec is not None:
+        try:
+            made = gymnasium.make(env.spec, render_mode=env.render_mode)
+            if made.observation_space == env.observation_space and made.action_space == env.action_space:
+                return made
+        except Exception as error:  # wrappers that do not record their arguments, and whatever constructors do
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            reason = "its Gymnasium spec makes other spaces"
+    else:
+        reason = "it has no Gymnasium spec"
+    try:
+        return copy.deepcopy(env)
+    except Exception as error:
+        raise UserError(
+            f"{name_of(env)}: no second environment can be made from this one ({reason}; a deep copy fails with "
+            f"{type(error).__name__}); pass a class or a function that makes one instead of an instance"
+        ) from error

@@ -1,0 +1,60 @@
+"""A point mass on a plane, to be brought to rest at the origin: linear dynamics, quadratic cost."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..types import Box, EnvSpec
+from .draw import BLUE, GREEN, ORANGE, PALE, Canvas
+from .task import AbstractTask
+
+TIMESTEP = 0.1
+VELOCITY_COST, ACTION_COST = 0.1, 0.01
+
+
+def point_mass_reward(obs: Float[Array, "4"], action: Float[Array, "2"], next_obs: Float[Array, "4"]) -> Array:
+    """-(distance^2 + 0.1 speed^2 + 0.01 |action|^2), of the state after the step; 0 at best."""
+    distance, speed = jnp.sum(next_obs[:2] ** 2), jnp.sum(next_obs[2:] ** 2)
+    return -(distance + VELOCITY_COST * speed + ACTION_COST * jnp.sum(action**2))
+
+
+class PointMass(AbstractTask):
+    """Observation (x, y, x_dot, y_dot); acceleration in [-1, 1] along each axis; 100 steps of 0.1 s.
+
+    A double integrator, exact for an acceleration held through the step. Starts at rest in [-1, 1]^2.
+    """
+
+    @property
+    def spec(self) -> EnvSpec:
+        return EnvSpec("point-mass", 4, Box((-1.0, -1.0), (1.0, 1.0)), max_episode_steps=100)
+
+    @property
+    def reward_function(self):
+        return point_mass_reward
+
+    def first(self, key: PRNGKeyArray) -> Float[Array, "4"]:
+        return jnp.concatenate([jr.uniform(key, (2,), minval=-1.0, maxval=1.0), jnp.zeros(2)])
+
+    def advance(self, physics: Float[Array, "4"], action: Float[Array, "2"]) -> Float[Array, "4"]:
+        position, velocity = physics[:2], physics[2:]
+        position = position + TIMESTEP * velocity + TIMESTEP**2 / 2 * action
+        return jnp.concatenate([position, velocity + TIMESTEP * action])
+
+    def observe(self, physics: Float[Array, "4"]) -> Float[Array, "4"]:
+        return physics
+
+    def physics_from(self, obs: Float[Array, "4"]) -> Float[Array, "4"]:
+        return obs
+
+    def draw(self, physics: np.ndarray) -> np.ndarray:
+        x, y, x_dot, y_dot = physics
+        canvas = Canvas((0.0, 0.0), 2.1)
+        for k in range(-4, 5):
+            canvas.line([(k / 2, -1.5), (k / 2, 1.5)], 0.008, PALE)
+            canvas.line([(-2.2, k / 2), (2.2, k / 2)], 0.008, PALE)
+        canvas.ring((0.0, 0.0), 0.14, 0.03, GREEN)
+        canvas.disc((0.0, 0.0), 0.035, GREEN)
+        canvas.line([(x, y), (x + 0.5 * x_dot, y + 0.5 * y_dot)], 0.04, ORANGE)
+        canvas.disc((x, y), 0.09, BLUE)
+        return canvas.frame()

@@ -1,0 +1,92 @@
+"""Gymnasium spaces, translated: what an agent is told of them, and its actions in the environment's own form."""
+
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from ..errors import UserError
+from ..types import Box, Discrete, EnvSpec
+
+
+@dataclass(frozen=True)
+class ActionMap:
+    """Turns an agent's action into what the environment's `step` wants."""
+
+    space: spaces.Box | spaces.Discrete
+
+    def __call__(self, action: np.ndarray) -> np.ndarray | np.integer:
+        """Box: clipped to the bounds, in the space's shape and dtype. Discrete: counted from the space's start."""
+        space = self.space
+        if isinstance(space, spaces.Discrete):
+            index = np.clip(np.asarray(action).reshape(()), 0, space.n - 1)
+            return space.dtype.type(space.start + index)
+        value = np.clip(np.asarray(action, np.float32).reshape(space.shape), space.low, space.high)
+        if not np.issubdtype(space.dtype, np.floating):
+            value = np.rint(value)
+        return value.astype(space.dtype)
+
+
+def translate_action(name: str, space: spaces.Space) -> Box | Discrete:
+    """The action space as agents know it. Raises UserError for one that they do not know."""
+    if isinstance(space, spaces.Discrete):
+        return Discrete(int(space.n))
+    if isinstance(space, spaces.Box):
+        low, high = space.low.reshape(-1), space.high.reshape(-1)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise UserError(
+                f"{name}: the action space {space} is unbounded; planners search within bounds, so give the Box "
+                "finite low and high"
+            )
+        try:
+            return Box(tuple(map(float, low)), tuple(map(float, high)))
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        raise UserError(
+            f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; number the "
+            "combinations with gymnasium.wrappers.TransformAction(env, func, gymnasium.spaces.Discrete(n))"
+        )
+    raise UserError(
+        f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; wrap the environment "
+        "with gymnasium.wrappers.TransformAction to offer one of these"
+    )
+
+
+def translate_observation(name: str, space: spaces.Space) -> int:
+    """The length of an observation. Raises UserError for anything but a Box with one axis."""
+    if not isinstance(space, spaces.Box):
+        raise UserError(
+            f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis; wrap the "
+            "environment with gymnasium.wrappers.FlattenObservation"
+        )
+    if len(space.shape) != 1:
+        raise UserError(
+            f"{name}: observations of shape {space.shape} (images?) are not supported, wanted one axis; wrap the "
+            "environment with gymnasium.wrappers.FlattenObservation, or observe the state instead of pixels"
+        )
+    if space.shape[0] < 1:
+        raise UserError(f"{name}: observations are empty; wanted a Box with at least one dimension")
+    return space.shape[0]
+
+
+def translate(
+    name: str,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    max_episode_steps: int | None,
+    action_repeat: int,
+) -> tuple[EnvSpec, ActionMap]:
+    """What an agent knows of the task, and how its actions are handed over. Raises UserError."""
+    obs_dim = translate_observation(name, observation_space)
+    action = translate_action(name, action_space)
+    spec = EnvSpec(name, obs_dim, action, max_episode_steps, action_repeat=action_repeat)
+    return spec, ActionMap(action_space)
+
+
+def name_of(env: gymnasium.Env) -> str:
+    """The registered id where there is one, else the class."""
+    if env.spec is not None:
+        return env.spec.id
+    return type(env.unwrapped).__name__
