@@ -5,9 +5,10 @@ Rows are dicts as in a run's `metrics.jsonl`: `kind`, `seed`, `env_steps` and wh
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Curves(NamedTuple):
 
 
 def seed_series(rows: Sequence[Row], kind: str, field: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """`(env_steps, values)` of every seed, in order of steps; without non-finite and missing values.
+    """`(env_steps, values)` of every seed, in order of steps; values that are no finite number are left out.
 
     Where a seed has several values at one step the last one written stands: after a resume, rows that were
     logged past the checkpoint are written again, and a final evaluation replaces the periodic one.
@@ -41,12 +42,17 @@ def seed_series(rows: Sequence[Row], kind: str, field: str) -> dict[int, tuple[n
     series: dict[int, dict[int, float]] = {}
     for row in rows:
         value = row.get(field) if row.get("kind") == kind else None
-        if value is not None and np.isfinite(value):
+        if is_number(value) and np.isfinite(value):
             series.setdefault(int(row["seed"]), {})[int(row["env_steps"])] = float(value)
     return {
         seed: (np.array(sorted(points), float), np.array([points[s] for s in sorted(points)]))
         for seed, points in sorted(series.items())
     }
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a field of a row is a number at all; a damaged or foreign file may hold anything."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def align(series: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Curves | None:

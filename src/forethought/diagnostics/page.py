@@ -144,7 +144,7 @@ p.message { margin: 14px 0 0; padding: 10px 14px; border-radius: 8px; background
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .detail { color: var(--muted); font-size: 13px; line-height: 1.4; margin-top: 2px; overflow-wrap: anywhere; }
 figure { margin: 0 0 16px; overflow-x: auto; } figure:last-child { margin-bottom: 0; }
-figure img { display: block; width: 100%; max-width: 940px; margin: 0 auto; height: auto;
+figure img { display: block; width: 100%; max-width: 860px; margin: 0 auto; height: auto;
   mix-blend-mode: multiply; }
 @media (prefers-color-scheme: dark) { figure img { filter: invert(1) hue-rotate(180deg);
   mix-blend-mode: screen; } }
@@ -173,7 +173,7 @@ footer { color: var(--muted); font-size: 13px; text-align: center; margin-top: 2
 @media (max-width: 600px) { main { padding: 24px 14px 40px; } h1 { font-size: 24px; }
   section { padding: 16px; } .value { font-size: 21px; } .cards { grid-template-columns: 1fr 1fr; gap: 10px; }
   .card { padding: 12px 13px; } .commands { grid-template-columns: minmax(0, 1fr); gap: 2px; }
-  .commands dd { margin-bottom: 8px; } figure img { min-width: 520px; }
+  .commands dd { margin-bottom: 8px; } figure img { min-width: 440px; }
   .columns > div + div h3 { margin-top: 20px; } }
 @media print { body { background: #fff; } section, .card { break-inside: avoid; } }
 """

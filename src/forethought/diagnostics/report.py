@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StorageFault
-from .curves import Row, seed_series
+from .curves import Row, is_number, seed_series
 from .page import card, commands, folded, page, picture, section, sentence, table, text, video
 from .statistics import bootstrap_interval, interquartile_mean
 
@@ -41,6 +41,7 @@ def write_report(
     """
     target = Path(path)
     known = dict(summary or {})
+    rows = [row for row in rows if is_number(row.get("seed")) and is_number(row.get("env_steps"))]
     images = {title: Path(file) for title, file in figures.items()}
     name = f"{record.get('agent', 'agent')} on {record.get('env', 'environment')}"
     body = [
@@ -82,9 +83,9 @@ def _header(record: Mapping[str, Any]) -> str:
     if record.get("preset"):
         facts.append(f"<span>preset {text(record['preset'])}</span>")
     if record.get("seed") is not None:
-        count = record.get("num_seeds") or 1
-        word = "seed" if count == 1 else f"{count} seeds from"
-        facts.append(f"<span>{text(word)} {text(record['seed'])}</span>")
+        seed, count = record["seed"], record.get("num_seeds") or 1
+        several = isinstance(seed, int) and isinstance(count, int) and count > 1
+        facts.append(f"<span>{text(f'seeds {seed} to {seed + count - 1}' if several else f'seed {seed}')}</span>")
     message = f'<p class="message">{text(record["message"])}</p>' if record.get("message") else ""
     return (
         f'<header><h1>{text(record.get("agent", "unknown agent"))} <span class="on">on</span> '
@@ -95,12 +96,13 @@ def _header(record: Mapping[str, Any]) -> str:
 
 def _cards(record: Mapping[str, Any], rows: Sequence[Row], known: Mapping[str, Any]) -> str:
     parts = [_return_card(rows), *_oracle_card(rows, known)]
-    steps = max((int(row.get("env_steps", 0)) for row in rows), default=0)
+    steps = max((int(row["env_steps"]) for row in rows), default=0)
     seeds = len({row.get("seed") for row in rows}) or 1
     total = record.get("total_steps")
     detail = f"of {_number(total)} planned" if total and total != steps else "as planned" if total else ""
     parts.append(card("Environment steps", f"{steps:,}", detail + (", in each seed" if seeds > 1 else "")))
-    wall = known.get("wall_s", max((float(row.get("wall_s") or 0) for row in rows), default=0.0))
+    clock = [float(row["wall_s"]) for row in rows if is_number(row.get("wall_s"))]
+    wall = known.get("wall_s", max(clock, default=None))
     parts.append(card("Wall-clock time", _duration(wall), "training and evaluation"))
     parts += list(_loss_card(rows)) + list(_latency_card(rows))
     parts += [card(str(label), _number(value)) for label, value in known.items() if label not in _KNOWN]
@@ -115,9 +117,10 @@ def _return_card(rows: Sequence[Row]) -> str:
     episodes = sum(len(_returns(row)) for row in finals.values())
     if len(finals) == 1:
         returns = _returns(next(iter(finals.values())))
-        spread = f" ± {_number(np.std(returns, ddof=1))}" if len(returns) > 1 else ""
-        plural = "mean ± standard deviation of " if len(returns) > 1 else ""
-        return card(label, f"{_number(np.mean(returns))}{spread}", f"{plural}{_count(episodes, 'episode')}")
+        if len(returns) == 1:
+            return card(label, _number(returns[0]), "of one episode")
+        both = " ± ".join(_column([float(np.mean(returns)), float(np.std(returns, ddof=1))]))
+        return card(label, both, f"mean ± standard deviation of {episodes} episodes")
     middle, low, high = bootstrap_interval([np.mean(_returns(row)) for row in finals.values()])
     detail = f"{len(finals)} seeds: 95 % interval {_number(low)} to {_number(high)}; {episodes} episodes"
     return card(label, _number(middle), f"interquartile mean of {detail}")
@@ -185,9 +188,9 @@ def _seeds(rows: Sequence[Row]) -> str:
         return section("Seeds", sentence("No evaluation has been logged yet.", "quiet"))
     ordered = sorted(finals.items())
     returns = [_returns(row) for _, row in ordered]
-    means = _column([np.mean(r) for r in returns])
-    spreads = _column([np.std(r, ddof=1) if len(r) > 1 else math.nan for r in returns])
-    lows, highs = _column([np.min(r) for r in returns]), _column([np.max(r) for r in returns])
+    means = _column([float(np.mean(r)) for r in returns])
+    spreads = _column([float(np.std(r, ddof=1)) if len(r) > 1 else math.nan for r in returns])
+    lows, highs = _column([float(r.min()) for r in returns]), _column([float(r.max()) for r in returns])
     lines = [
         (seed, mean, spread, f"{low} to {high}", len(r), f"{int(row['env_steps']):,}{_not_final(row)}")
         for (seed, row), r, mean, spread, low, high in zip(ordered, returns, means, spreads, lows, highs)
@@ -197,8 +200,8 @@ def _seeds(rows: Sequence[Row]) -> str:
 
 
 def _told(record: Mapping[str, Any]) -> str:
-    given = record.get("given") or {}
-    if not given:
+    given = record.get("given")
+    if not isinstance(given, Mapping) or not given:
         return ""
     words = {"env": "given: the environment's own function", "learned": "learned from data"}
     lines = [(what, words.get(str(how), f"given: {how}")) for what, how in given.items()]
@@ -206,7 +209,8 @@ def _told(record: Mapping[str, Any]) -> str:
 
 
 def _config(record: Mapping[str, Any]) -> str:
-    lines = list(_flat(record.get("config") or {}))
+    config = record.get("config")
+    lines = list(_flat(config)) if isinstance(config, Mapping) else []
     if not lines:
         return section("Configuration", sentence("This run recorded no configuration.", "quiet"))
     label = f"All {len(lines)} settings"
@@ -241,7 +245,7 @@ def _commands(record: Mapping[str, Any], target: Path) -> str:
 
 def _notes(rows: Sequence[Row], notes: Sequence[str]) -> str:
     events = [
-        f"Step {int(row.get('env_steps') or 0):,}, after {_duration(row.get('wall_s'))}: {row.get('message')}"
+        f"Step {int(row['env_steps']):,}, after {_duration(row.get('wall_s'))}: {row.get('message')}"
         for row in rows
         if row.get("kind") == "event"
     ]
@@ -256,15 +260,16 @@ def last_evaluations(rows: Sequence[Row]) -> dict[int, Row]:
     found: dict[int, Row] = {}
     for row in rows:
         if row.get("kind") == "eval" and len(_returns(row)):
-            seed = int(row.get("seed", 0))
+            seed = int(row["seed"])
             if row.get("final") or not found.get(seed, {}).get("final"):
                 found[seed] = row
     return found
 
 
 def _returns(row: Row) -> np.ndarray:
-    returns = np.asarray(row.get("returns") or [], float)
-    return returns[np.isfinite(returns)]
+    returns = row.get("returns")
+    numbers = [value for value in returns if is_number(value)] if isinstance(returns, list) else []
+    return np.array([value for value in numbers if math.isfinite(value)], float)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -277,10 +282,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 def _number(value: Any) -> str:
     """Four significant digits with thousands separators; a dash for what is missing or not finite."""
-    if isinstance(value, str):
-        return value
-    if value is None or not math.isfinite(value):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
+    if not is_number(value):
+        return str(value)
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
@@ -298,7 +303,7 @@ def _not_final(row: Row) -> str:
 
 
 def _duration(seconds: Any) -> str:
-    if seconds is None or not math.isfinite(float(seconds)):
+    if not is_number(seconds) or not math.isfinite(seconds):
         return "–"
     whole = round(float(seconds))
     if whole < 60:
@@ -317,7 +322,3 @@ def _date(created: Any) -> str:
     except (ValueError, OverflowError, OSError):
         return str(created)
     return moment.strftime("%Y-%m-%d %H:%M") + (" UTC" if moment.utcoffset() == datetime.timedelta(0) else "")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -6,12 +6,12 @@ not independent evidence about an algorithm.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-Statistic = Callable[[np.ndarray], float]
+Statistic = Callable[[np.ndarray], Any]  # of all scores, to one number
 
 _CHUNK = 4_000_000  # resampled numbers held at once by `bootstrap_band`
 
