@@ -359,6 +359,7 @@ def test_the_lock_is_freed_when_training_raises(run):
         (lock._identity(os.getpid()), True),
         ({**lock._identity(os.getpid()), "start": 1}, False),  # another process got its id since
         ({**lock._identity(os.getpid()), "pid": 2**22 + 1}, False),  # no such process
+        ({**lock._identity(2**22 + 1)}, False),  # a holder whose start could not be told
         ("rubbish", False),
     ],
 )
