@@ -80,7 +80,7 @@ class GradientPlanner(AbstractRefiningPlanner[SequencePlan[Array], GradientSearc
         i = jnp.argmax(returns)
         better = returns[i] > search.value
         return GradientSearch(
-            jnp.where(sound, logits + updates, logits),
+            jax.tree.map(lambda x, update: jnp.where(sound, x + update, x), logits, updates),
             optimiser,
             search.iteration + 1,
             jnp.where(better, actions[i], search.actions),

@@ -70,7 +70,7 @@ class MPPI(AbstractRefiningPlanner[SequencePlan[Sequences], MPPISearch]):
         weight = jnp.where(finite, jnp.exp((returns - returns.max()) / self.temperature), 0)
         weight = weight / jnp.where(finite.any(), weight.sum(), 1)
         new = old.refit(candidates, weight, self.momentum)
-        if isinstance(new, GaussianSequences) and not self.adapt_variance:
+        if isinstance(old, GaussianSequences) and not self.adapt_variance:
             new = eqx.tree_at(lambda s: s.variance, new, old.variance)
         value = (weight * jnp.where(finite, returns, 0)).sum()
         return MPPISearch(new, jnp.where(finite.any(), value, search.value))

@@ -146,7 +146,7 @@ def shifted(sequence: Array, pad: Array) -> Array:
     return jnp.concatenate([sequence[1:], pad[None].astype(sequence.dtype)])
 
 
-def coloured_noise(shape: tuple[int, int, int], beta: float, *, key: PRNGKeyArray) -> Float[Array, "n horizon action"]:
+def coloured_noise(shape: tuple[int, ...], beta: float, *, key: PRNGKeyArray) -> Float[Array, "n horizon action"]:
     """Gaussian noise of variance 1, spectrum `1 / frequency**beta` over the horizon (Pinneri et al. 2020).
 
     0 is white, 2 is Brownian. The constant component is as strong as the lowest frequency, 1 / horizon.
