@@ -6,6 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ..errors import StorageFault
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D46", "#4D4D4D")
 """Okabe and Ito (2008), blue first, black and yellow replaced by tones that read on white."""
 
@@ -43,7 +45,8 @@ def save_figure(
     """Let `draw(figure)` fill a figure of `size` inches and write it to `path`; the path.
 
     The ending chooses the format: .png at 150 dots per inch, or .svg. A notebook's own matplotlib backend and
-    styles neither matter nor change. Raises ValueError for another ending.
+    styles neither matter nor change. Raises ValueError for another ending,
+    StorageFault if the file cannot be written.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,13 +55,16 @@ def save_figure(
     target = Path(path)
     if target.suffix.lower() not in (".png", ".svg"):
         raise ValueError(f"figure path {str(target)!r} ends in {target.suffix!r}; use .png or .svg")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    plain = {k: v for k, v in matplotlib.rcParamsDefault.items() if "backend" not in k}
+    plain: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if "backend" not in k}
     with matplotlib.rc_context({**plain, **_STYLE}):
         figure = Figure(figsize=size, dpi=150, facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        figure.savefig(target, dpi=150, format=target.suffix[1:].lower())
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(target, dpi=150, format=target.suffix[1:].lower())
+        except OSError as error:
+            raise StorageFault(f"cannot write the figure {str(target)!r}: {error}") from error
     return target
 
 

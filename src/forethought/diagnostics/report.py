@@ -66,12 +66,13 @@ def _write(target: Path, document: str) -> None:
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(document, encoding="utf-8", errors="backslashreplace")
-        os.replace(part, target)
+        try:
+            part.write_text(document, encoding="utf-8", errors="backslashreplace")
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise StorageFault(f"cannot write the report {str(target)!r}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _header(record: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -38,12 +39,13 @@ def write_video(path: str | PathLike[str], frames: Iterable[np.ndarray | None], 
     part = target.with_name(f".{target.stem}.part{target.suffix.lower()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write(part, first, pictures, fps)
-        os.replace(part, target)
+        try:
+            write(part, first, pictures, fps)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise StorageFault(f"cannot write the video {str(target)!r}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 
@@ -99,7 +101,7 @@ def _write_mp4(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], fps: f
     writer = imageio_ffmpeg.write_frames(
         str(path),
         size,
-        fps=fps,
+        fps=cast(int, fps),  # annotated too narrowly there; fractions are passed on
         codec="libx264",
         pix_fmt_out="yuv420p",
         macro_block_size=2,
