@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -58,9 +59,10 @@ class CartPoleSwingUp(AbstractTask):
         return 0.1 * jr.normal(key, (4,))
 
     def advance(self, physics: Float[Array, "4"], action: Float[Array, "1"]) -> Float[Array, "4"]:
-        for _ in range(SUBSTEPS):
-            physics = rk4(lambda p: _derivative(p, action[0]), physics, TIMESTEP)
-        return physics
+        def substep(physics, _):
+            return rk4(lambda p: _derivative(p, action[0]), physics, TIMESTEP), None
+
+        return jax.lax.scan(substep, physics, length=SUBSTEPS)[0]
 
     def observe(self, physics: Float[Array, "4"]) -> Float[Array, "4"]:
         return physics

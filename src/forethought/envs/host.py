@@ -104,6 +104,7 @@ class GymnasiumEnv(AbstractHostEnv):
 
     def _step(self, i: int, action: object) -> tuple[np.ndarray, float, bool, bool]:
         place, total = self._places[i], 0.0
+        obs, terminated, truncated = np.zeros(0), False, False
         for _ in range(self.spec.action_repeat):
             place.step += 1
             try:

@@ -78,10 +78,15 @@ class HostedJaxEnv(AbstractHostEnv):
         if self._states is None:
             raise ValueError("HostedJaxEnv.step before start: call start(keys) first")
         dtype = jnp.float32 if isinstance(self.spec.action, Box) else jnp.int32
-        actions = jnp.asarray(actions, dtype).reshape(self.num_envs, *self.spec.action.shape)
-        out = self._compiled.step(self._states, actions, step_key)
-        self._states = out[0]
-        next_obs, reward, terminated, truncated = (np.array(x) for x in out[1:])
+        taken = jnp.asarray(actions, dtype).reshape(self.num_envs, *self.spec.action.shape)
+        try:
+            self._states, *rest = self._compiled.step(self._states, taken, step_key)
+            next_obs, reward, terminated, truncated = (np.array(x) for x in rest)
+        except Exception as error:
+            what = f"step raised {type(error).__name__}: {error}"
+            raise self._places[0].fault(what, actions) from error
+        if next_obs.shape != (wanted := (self.num_envs, self.spec.obs_dim)):
+            raise self._places[0].fault(f"observations of shape {next_obs.shape}, expected {wanted},", actions)
         obs, fresh = next_obs.copy(), terminated | truncated
         sound = np.isfinite(next_obs).all(axis=1) & np.isfinite(reward)
         for i, place in enumerate(self._places):

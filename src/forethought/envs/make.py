@@ -6,9 +6,10 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from ..core import AbstractEnv, AbstractHostEnv
@@ -36,14 +37,12 @@ OWN: dict[str, Callable[[], AbstractEnv]] = {
 
 
 @overload
-def make(env: object, *, num_envs: int = 1, action_repeat: int = 1, host: Literal[True]) -> AbstractHostEnv: ...
+def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: Literal[True]) -> AbstractHostEnv: ...
 @overload
 def make(
-    env: object, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False
+    env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False
 ) -> AbstractEnv | AbstractHostEnv: ...
-def make(
-    env: object, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False
-) -> AbstractEnv | AbstractHostEnv:
+def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False) -> AbstractEnv | AbstractHostEnv:
     """The environment that `env` names or is.
 
     `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, a Gymnasium id,
@@ -102,7 +101,7 @@ def _side_by_side(env, again, num_envs: int, action_repeat: int) -> AbstractHost
     return GymnasiumVectorEnv(env, again=again) if isinstance(env, VectorEnv) else env
 
 
-def _maker(id: str) -> Callable[[], object]:
+def _maker(id: str) -> Any:
     """What makes the environment called `id`. Raises UserError if nothing does."""
     if id in OWN:
         return OWN[id]
@@ -138,7 +137,7 @@ def _make_registered(id: str) -> gymnasium.Env:
     try:
         creator = spec.entry_point
         if isinstance(creator, str):
-            creator = gymnasium.envs.registration.load_env_creator(creator)
+            creator = load_env_creator(creator)
         drawn = "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())
         return gymnasium.make(spec, render_mode="rgb_array" if drawn else None, disable_env_checker=True)
     except (ImportError, gymnasium.error.Error) as error:
@@ -147,7 +146,7 @@ def _make_registered(id: str) -> gymnasium.Env:
         raise UserError(f"{id} cannot be made: {error}{remedy}") from error
 
 
-def _import(path: str) -> object | None:
+def _import(path: str) -> Any:
     """What `package.module:name` names, seeing the working directory as `python -m` does.
 
     None where it is a Gymnasium id that importing the module has registered.
@@ -172,7 +171,7 @@ def _import(path: str) -> object | None:
     raise UserError(f"{path!r}: module {module_name} has no {name!r}; {nearest(name, public)}")
 
 
-def _construct(maker: Callable[..., object]) -> object:
+def _construct(maker: Callable[..., Any]) -> Any:
     """Call the class or function, asking for RGB frames if it is a class that offers them."""
     arguments = {}
     if inspect.isclass(maker) and issubclass(maker, gymnasium.Env):

@@ -1,6 +1,7 @@
 """Gymnasium spaces, translated: what an agent is told of them, and its actions in the environment's own form."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -74,7 +75,7 @@ def translate_observation(name: str, space: spaces.Space) -> int:
 def translate(
     name: str,
     observation_space: spaces.Space,
-    action_space: spaces.Space,
+    action_space: Any,  # Box or Discrete, else UserError
     max_episode_steps: int | None,
     action_repeat: int,
 ) -> tuple[EnvSpec, ActionMap]:

@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.random as jr
 import numpy as np
@@ -129,7 +130,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         """Release what the environments hold."""
         self.env.close()
 
-    def _seeds(self, keys: list[PRNGKeyArray | None]) -> list[int | None] | int:
+    def _seeds(self, keys: Sequence[PRNGKeyArray | None]) -> Any:
         """A seed for each environment; only one where the class takes but one, as the base class says."""
         seeds = [None if key is None else seed_from(key) for key in keys]
         if isinstance(self.env.unwrapped, SyncVectorEnv | AsyncVectorEnv):

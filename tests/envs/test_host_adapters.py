@@ -1,0 +1,179 @@
+"""Single Gymnasium environments and hosted JAX environments behind the host interface."""
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from gymnasium import spaces
+from toy_envs import Counter, Faulty, Spaces, Uncopyable
+
+from forethought.envs.host import GymnasiumEnv, HostedJaxEnv, seed_from
+from forethought.envs.pendulum import Pendulum
+from forethought.errors import EnvironmentFault, UserError
+
+KEY = jr.key(0)
+
+
+def play(host, action, num_steps=1):
+    for _ in range(num_steps):
+        out = host.step(np.stack([action] * host.num_envs), step_key=KEY, reset_key=lambda i: jr.key(10 + i))
+    return out
+
+
+def test_next_obs_is_the_true_successor_and_obs_the_first_of_the_next_episode():
+    host = GymnasiumEnv([Counter(ends=2), Counter(ends=3)])
+    np.testing.assert_array_equal(host.start([KEY, KEY]), [[0, 0], [0, 0]])
+    play(host, [1.0])
+    out = play(host, [1.5])
+    np.testing.assert_array_equal(out.next_obs, [[0, 2], [0, 2]])
+    np.testing.assert_array_equal(out.obs, [[1, 0], [0, 2]])
+    np.testing.assert_array_equal(out.terminated, [True, False])
+    np.testing.assert_array_equal(out.fresh, [True, False])
+    assert out.valid.all() and not out.truncated.any()
+    np.testing.assert_array_equal(out.reward, [1.5, 1.5])
+
+
+def test_a_time_limit_truncates_and_does_not_terminate():
+    host = GymnasiumEnv([gymnasium.wrappers.TimeLimit(Counter(ends=9), 2)])
+    host.start([KEY])
+    out = play(host, [0.0], 2)
+    assert out.truncated[0] and not out.terminated[0] and out.fresh[0]
+    np.testing.assert_array_equal(out.next_obs, [[0, 2]])
+
+
+def test_every_reset_is_seeded_from_the_key_it_is_handed():
+    env = Counter(ends=1)
+    host = GymnasiumEnv([env])
+    host.start([jr.key(5)])
+    play(host, [0.0])
+    assert env.seeds == [seed_from(jr.key(5)), seed_from(jr.key(10))]
+    assert all(0 <= seed < 2**31 for seed in env.seeds)
+
+
+def test_action_repeat_sums_rewards_and_stops_where_the_episode_ends():
+    host = GymnasiumEnv([Counter(ends=5)], action_repeat=3)
+    host.start([KEY])
+    out = play(host, [1.5])
+    assert out.reward[0] == 4.5 and out.next_obs[0, 1] == 3
+    out = play(host, [1.5])
+    assert out.reward[0] == 3.0 and out.next_obs[0, 1] == 5 and out.terminated[0]
+    assert host.spec.action_repeat == 3
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "wanted"),
+    [
+        (spaces.Box(-2, 2, (1,), np.float32), [5.0], np.array([2.0], np.float32)),
+        (spaces.Box(-1, 1, (2, 2), np.float64), [0.0, -3.0, 0.5, 2.0], np.array([[0.0, -1.0], [0.5, 1.0]])),
+        (spaces.Box(0, 10, (1,), np.int64), [3.6], np.array([4])),
+        (spaces.Discrete(3, start=5), 2, np.int64(7)),
+    ],
+)
+def test_actions_arrive_clipped_and_in_the_environments_own_shape_dtype_and_numbering(space, action, wanted):
+    env = Spaces(action_space=space)
+    host = GymnasiumEnv([env])
+    host.start([KEY])
+    play(host, np.asarray(action))
+    np.testing.assert_array_equal(env.taken[0], wanted)
+    assert env.taken[0].dtype == wanted.dtype and space.contains(env.taken[0])
+
+
+BOX = spaces.Box(-1, 1, (2,), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("seen", "acts", "remedy"),
+    [
+        (spaces.Dict({"a": BOX}), None, "FlattenObservation"),
+        (spaces.Tuple((BOX, BOX)), None, "FlattenObservation"),
+        (spaces.Discrete(4), None, "FlattenObservation"),
+        (spaces.MultiDiscrete([2, 3]), None, "FlattenObservation"),
+        (spaces.Box(0, 255, (8, 8, 3), np.uint8), None, "images"),
+        (None, spaces.MultiDiscrete([2, 3]), "TransformAction"),
+        (None, spaces.MultiBinary(3), "TransformAction"),
+        (None, spaces.Dict({"a": BOX}), "TransformAction"),
+        (None, spaces.Box(-np.inf, np.inf, (1,), np.float32), "unbounded"),
+        (None, spaces.Box(1, 1, (1,), np.float32), "low < high"),
+    ],
+)
+def test_unsupported_spaces_get_one_line_that_says_what_to_wrap_them_with(seen, acts, remedy):
+    with pytest.raises(UserError, match=remedy) as caught:
+        GymnasiumEnv([Spaces(seen, acts)])
+    assert "\n" not in str(caught.value) and "Spaces" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("nan", "not finite"), ("shape", r"shape \(3,\)"), ("reward", "reward is inf"), ("raise", "motor is on fire")],
+)
+def test_a_fault_names_environment_episode_step_and_action(fault, words):
+    host = GymnasiumEnv([Faulty(fault)])
+    host.start([KEY])
+    play(host, [0.5])
+    with pytest.raises(EnvironmentFault, match=f"Faulty.*episode 0, step 2.*{words}.*0.5") as caught:
+        play(host, [0.5])
+    assert isinstance(caught.value.__cause__, RuntimeError) == (fault == "raise")
+    assert caught.value.exit_code == 3
+
+
+def test_copies_are_independent_of_the_original():
+    host = GymnasiumEnv([Counter(ends=9)])
+    host.start([KEY])
+    other = host.copy(2)
+    other.start([KEY, KEY])
+    play(other, [0.0], 2)
+    np.testing.assert_array_equal(play(host, [0.0]).next_obs, [[0, 1]])
+    assert other.num_envs == 2 and other.spec == host.spec
+
+
+def test_an_instance_with_a_gymnasium_spec_is_made_again_from_it():
+    host = GymnasiumEnv([gymnasium.make("Pendulum-v1", g=5.0)])
+    assert host.copy().envs[0].unwrapped.g == 5.0
+    assert host.spec.max_episode_steps == 200
+
+
+def test_what_cannot_be_copied_asks_for_a_class_or_a_function():
+    with pytest.raises(UserError, match="pass a class or a function"):
+        GymnasiumEnv([Uncopyable()]).copy()
+
+
+def test_hosted_jax_environment_uses_the_very_keys_that_it_is_handed():
+    env, host = Pendulum(), HostedJaxEnv(Pendulum(), 2)
+    keys = list(jr.split(jr.key(3), 2))
+    first = host.start(keys)
+    np.testing.assert_allclose(first, [env.reset(key=key)[1] for key in keys], atol=1e-6)
+    out = play(host, [1.0], 200)
+    assert out.truncated.all() and out.fresh.all() and out.valid.all() and not out.terminated.any()
+    again = [env.reset(key=jr.key(10 + i))[1] for i in range(2)]
+    np.testing.assert_allclose(out.obs, again, atol=1e-6)
+    now, _ = env.reset(key=keys[0])
+    last = jax.jit(lambda s: jax.lax.fori_loop(0, 200, lambda i, s: env.step(s, jnp.ones(1), key=KEY)[0], s))(now)
+    np.testing.assert_allclose(out.next_obs[0], env.observe(last.physics), atol=1e-3)
+
+
+def test_hosted_jax_environment_that_breaks_is_reported_like_any_other(monkeypatch):
+    monkeypatch.setattr(Pendulum, "observe", lambda self, p: jnp.stack([p[0], p[1], jnp.sqrt(3.0 - self_time(p))]))
+
+    def self_time(p):
+        return jnp.abs(p[1])
+
+    host = HostedJaxEnv(BrokenPendulum())
+    host.start([KEY])
+    with pytest.raises(EnvironmentFault, match="pendulum.*not finite"):
+        play(host, [2.0], 200)
+
+
+class BrokenPendulum(Pendulum):
+    """Another class, so that nothing compiled for the sound one is used."""
+
+
+def test_render_gives_a_frame_where_there_is_one_and_none_otherwise():
+    assert GymnasiumEnv([Counter()]).render() is None
+    host = GymnasiumEnv([gymnasium.make("Pendulum-v1", render_mode="rgb_array")])
+    host.start([KEY])
+    assert host.render().shape == (500, 500, 3) and host.render().dtype == np.uint8
+    hosted = HostedJaxEnv(Pendulum())
+    hosted.start([KEY])
+    assert hosted.render().shape == (320, 480, 3)
