@@ -1,0 +1,59 @@
+"""Forethought: model-based reinforcement learning in JAX.
+
+Learn a model of the world from little data, then plan in it. Start with `forethought.train`. Names are imported
+when they are first used, so `import forethought` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "train": "api",
+    "resume": "api",
+    "load_run": "api",
+    "Run": "api",
+    "Policy": "policy",
+    "AGENTS": "catalogue",
+    "RunConfig": "presets.run",
+    "make_env": "envs.make",
+    "check_env": "envs.check",
+    "AbstractAgent": "core",
+    "AbstractEnv": "core",
+    "AbstractHostEnv": "core",
+    "AbstractLearner": "core",
+    "AbstractModel": "core",
+    "AbstractPlanner": "core",
+    "AbstractPlanningAgent": "core",
+    "AbstractRefiningPlanner": "core",
+    "AbstractReplay": "core",
+    "Box": "types",
+    "Discrete": "types",
+    "EnvSpec": "types",
+    "Given": "types",
+    "Prediction": "types",
+    "Transition": "types",
+    "UserError": "errors",
+}
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from .api import Run as Run
+    from .api import load_run as load_run
+    from .api import resume as resume
+    from .api import train as train
+    from .policy import Policy as Policy
+    from .presets.run import RunConfig as RunConfig
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'forethought' has no attribute {name!r}")
+    found = getattr(importlib.import_module(f".{_HOME[name]}", __name__), "make" if name == "make_env" else name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -173,7 +173,9 @@ class GradientLearner(AbstractLearner):
         rows = jnp.roll(split.rows, -split.num_holdout)
         train = place < split.num_train
         new, old = train & (rows >= self.old_rows), train & (rows < self.old_rows)
-        share = jnp.where(jnp.any(new) & jnp.any(old), self.new_fraction, jnp.mean(new) / jnp.maximum(jnp.mean(train), 1e-9))
+        share = jnp.where(
+            jnp.any(new) & jnp.any(old), self.new_fraction, jnp.mean(new) / jnp.maximum(jnp.mean(train), 1e-9)
+        )
         weight = new * share / jnp.maximum(jnp.sum(new), 1) + old * (1 - share) / jnp.maximum(jnp.sum(old), 1)
         total = jnp.cumsum(weight)
         return jnp.clip(jnp.searchsorted(total, draw * total[-1], side="right"), 0, split.num_train - 1)

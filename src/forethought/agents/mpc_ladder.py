@@ -103,9 +103,7 @@ class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
             plan, position = jax.lax.cond(used_up, lambda _: replan(self.planner.init()), keep, None)
         return plan.actions[position], LadderMemory(plan, position + 1), None
 
-    def update(
-        self, state: LadderState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[LadderState, Metrics]:
+    def update(self, state: LadderState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[LadderState, Metrics]:
         if state.learner is None:
             return state, {}
         learner, metrics = state.learner.fit(replay, key=key)

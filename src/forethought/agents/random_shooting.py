@@ -106,9 +106,7 @@ class RandomShootingMPC(AbstractPlanningAgent):
         inner = self.planner.refine(self.model(state), search.belief, search.inner, key=key)
         return RandomShootingSearch(search.belief, inner)
 
-    def best(
-        self, state: RandomShootingState, memory: PyTree, search: RandomShootingSearch
-    ) -> tuple[Array, PyTree]:
+    def best(self, state: RandomShootingState, memory: PyTree, search: RandomShootingSearch) -> tuple[Array, PyTree]:
         return self.planner.best(search.inner)
 
     def perturb(self, action: Array, *, key: PRNGKeyArray) -> Array:

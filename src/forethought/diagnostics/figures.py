@@ -45,8 +45,8 @@ def save_figure(
     """Let `draw(figure)` fill a figure of `size` inches and write it to `path`; the path.
 
     The ending chooses the format: .png at 150 dots per inch, or .svg. A notebook's own matplotlib backend and
-    styles neither matter nor change. Raises ValueError for another ending,
-    StorageFault if the file cannot be written.
+    styles neither matter nor change. Raises ValueError for another ending, StorageFault if the file cannot be
+    written.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -55,8 +55,8 @@ def save_figure(
     target = Path(path)
     if target.suffix.lower() not in (".png", ".svg"):
         raise ValueError(f"figure path {str(target)!r} ends in {target.suffix!r}; use .png or .svg")
-    plain: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if "backend" not in k}
-    with matplotlib.rc_context({**plain, **_STYLE}):
+    style: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if "backend" not in k} | _STYLE
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=size, dpi=150, facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)

@@ -123,8 +123,9 @@ def _return_card(rows: Sequence[Row]) -> str:
         both = " ± ".join(_column([float(np.mean(returns)), float(np.std(returns, ddof=1))]))
         return card(label, both, f"mean ± standard deviation of {episodes} episodes")
     middle, low, high = bootstrap_interval([np.mean(_returns(row)) for row in finals.values()])
-    detail = f"{len(finals)} seeds: 95 % interval {_number(low)} to {_number(high)}; {episodes} episodes"
-    return card(label, _number(middle), f"interquartile mean of {detail}")
+    shown, lowest, highest = _column([middle, low, high])
+    detail = f"interquartile mean of {len(finals)} seeds: 95 % interval {lowest} to {highest}; {episodes} episodes"
+    return card(label, shown, detail)
 
 
 def _oracle_card(rows: Sequence[Row], known: Mapping[str, Any]) -> Iterator[str]:
@@ -295,7 +296,7 @@ def _number(value: Any) -> str:
 def _column(values: Sequence[float]) -> list[str]:
     """Numbers of one column with equally many decimals, so that their points stand below each other."""
     largest = max((abs(v) for v in values if math.isfinite(v)), default=1.0)
-    decimals = 0 if largest >= 1000 else 1 if largest >= 100 else 2 if largest >= 10 else 3
+    decimals = 0 if largest >= 1000 else 1 if largest >= 100 else 2 if largest >= 1 else 3
     return [f"{v:,.{decimals}f}" if math.isfinite(v) else "–" for v in values]
 
 

@@ -104,7 +104,7 @@ def _write_mp4(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], fps: f
         fps=cast(int, fps),  # annotated too narrowly there; fractions are passed on
         codec="libx264",
         pix_fmt_out="yuv420p",
-        macro_block_size=2,
+        macro_block_size=1,
         output_params=["-crf", "23", "-preset", "veryfast", "-movflags", "+faststart"],
     )
     writer.send(None)

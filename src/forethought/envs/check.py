@@ -1,7 +1,7 @@
 """Plays random steps in an environment and says what would hurt an agent."""
 
 import time
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.random as jr
 import numpy as np
@@ -115,7 +115,7 @@ def _random_action(host: AbstractHostEnv, rng: np.random.Generator) -> np.ndarra
     space = host.spec.action
     if isinstance(space, Box):
         return rng.uniform(space.low, space.high).astype(np.float32)
-    return np.int32(rng.integers(space.n))
+    return np.array(rng.integers(space.n), np.int32)
 
 
 def _play(host: AbstractHostEnv, num_steps: int, seed: int) -> _Play:
@@ -142,7 +142,8 @@ def _play(host: AbstractHostEnv, num_steps: int, seed: int) -> _Play:
         obs = out.obs
     seconds = time.perf_counter() - (begin or 0.0)
     steps = (num_steps - 1) * host.num_envs * host.spec.action_repeat
-    return _Play(Transition(*(np.stack(part) for part in zip(*rows))), steps / max(seconds, 1e-9))
+    columns: list[Any] = [np.stack(part) for part in zip(*rows)]
+    return _Play(Transition(*columns), steps / max(seconds, 1e-9))
 
 
 def _reproducible(host: AbstractHostEnv, num_steps: int, seed: int) -> Finding:

@@ -4,6 +4,7 @@ import math
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from ..errors import UserError, nearest
 from .headless import choose_renderers
@@ -38,7 +39,7 @@ class DmControlEnv(gymnasium.Env):
         self._env = suite().load(domain, task)
         limit = self._env._step_limit  # the suite has no public name for it
         steps = math.ceil(limit) if math.isfinite(limit) else None
-        self.spec = gymnasium.envs.registration.EnvSpec(id, max_episode_steps=steps, entry_point=DmControlEnv)
+        self.spec = EnvSpec(id, max_episode_steps=steps, entry_point=DmControlEnv)
         size = sum(int(np.prod(part.shape)) for part in self._env.observation_spec().values())
         action = self._env.action_spec()
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)

@@ -34,9 +34,7 @@ class UniformReplay(AbstractReplay):
     def add(self, batch: Transition) -> Self:
         n = batch.reward.shape[0]
         if n > self.capacity:
-            raise ValueError(
-                f"cannot add {n} rows to a replay with capacity={self.capacity}; add at most that many"
-            )
+            raise ValueError(f"cannot add {n} rows to a replay with capacity={self.capacity}; add at most that many")
         index = (self.head + jnp.arange(n)) % self.capacity
         data = jax.tree.map(lambda store, new: store.at[index].set(new), self.data, batch)
         return type(self)(data, (self.head + n) % self.capacity, jnp.minimum(self.size + n, self.capacity))

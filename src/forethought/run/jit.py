@@ -221,8 +221,16 @@ class JitDriver:
         check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
         return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
 
-    def train(self, progress: Progress, *, total_steps: int, seconds_per_yield: float = 0.5) -> Iterator[Progress]:
-        """Goes on from `progress` until `total_steps`, yielding about every `seconds_per_yield` and after updates.
+    def train(
+        self,
+        progress: Progress,
+        *,
+        total_steps: int,
+        pause_every: int | None = None,
+        seconds_per_yield: float = 0.5,
+    ) -> Iterator[Progress]:
+        """Goes on from `progress` until `total_steps`, yielding about every `seconds_per_yield`, after updates, and
+        at every multiple of `pause_every` environment steps.
 
         What is learned does not depend on where it yields. Raises EnvironmentFault or TrainingFault where a number
         is not finite; what was yielded last can then still be saved (one seed), or the last checkpoint holds.
@@ -237,7 +245,10 @@ class JitDriver:
             steps = int(progress.env_steps)
             if steps >= total_steps:
                 return
-            left = -(-steps_to_next_update(self.agent, steps, total_steps) // per_tick)
+            left = steps_to_next_update(self.agent, steps, total_steps)
+            if pause_every is not None:
+                left = min(left, pause_every - steps % pause_every)
+            left = -(-left // per_tick)
             begun = time.perf_counter()
             random = steps < self.agent.random_steps
             progress = jax.block_until_ready(self.collect(progress, min(ticks, left), random=random))

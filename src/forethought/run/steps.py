@@ -74,7 +74,9 @@ class Actor:
         if plan_ms is not None and plan_ms <= 0:
             raise ValueError(f"plan_ms={plan_ms} must be above 0 milliseconds")
         if plan_ms is not None and not isinstance(agent, AbstractPlanningAgent):
-            raise UserError(f"{type(agent).__name__} has no search that can be cut short, so it takes no deadline; leave out plan-ms")
+            raise UserError(
+                f"{type(agent).__name__} has no search that can be cut short, so it takes no deadline; leave out plan-ms"
+            )
         self.agent, self.plan_ms = agent, plan_ms
         self.latency = Latency(plan_ms or 0.0)
         act = lambda s: lambda m, o, k: agent.act(s, m, o, key=k, explore=explore)[:2]

@@ -1,0 +1,277 @@
+"""The Python interface: train, resume, load runs and policies. The only library code that knows every agent."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+
+from . import reporting, training
+from .catalogue import AGENTS
+from .core import AbstractAgent
+from .display import Display
+from .errors import UserError
+from .policy import Policy
+from .presets.run import RunConfig
+from .presets.values import from_dict, to_dict
+from .run.evaluate import Evaluation
+from .setup import Setup, build
+from .storage import provenance
+from .storage.run_folder import RunFolder, default_run_path
+
+
+class Run:
+    """A run on disk, trained or being trained. Get one from `train`, `resume` or `load_run`."""
+
+    def __init__(self, folder: RunFolder, setup: Setup, outcome: training.Outcome | None = None):
+        self.folder, self.setup, self.outcome = folder, setup, outcome
+        self.shown: reporting.Shown | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def status(self) -> str:
+        """running, finished, interrupted or failed."""
+        return self.folder.status
+
+    def metrics(self, kind: str | None = None, seed: int | None = None) -> list[dict[str, Any]]:
+        """Rows of `metrics.jsonl`; kinds are episode, update, eval, event and latency."""
+        return self.folder.metrics(kind, seed)
+
+    @property
+    def final_return(self) -> float | None:
+        """Mean return of the final evaluation over episodes and seeds; None before it."""
+        last = [r["mean_return"] for r in self.metrics("eval") if r["final"]]
+        return float(np.mean(last[-self.setup.run.num_seeds :])) if last else None
+
+    def agent_state(self, *, which: str = "last", seed: int | None = None) -> Any:
+        """The agent's state from the `last` or `best` checkpoint; of seed `seed` where there are several."""
+        like = eqx.filter_eval_shape(lambda: self.setup.driver().start(self.setup.replay, seed=0))
+        loaded = self.folder.load_checkpoint(like, which)
+        seeds = self.setup.run.num_seeds
+        index = 0 if seed is None else seed - self.setup.run.seed
+        if not 0 <= index < seeds:
+            first = self.setup.run.seed
+            raise UserError(f"seed={seed} is not in this run; it has {first} to {first + seeds - 1}")
+        if seeds == 1:
+            return loaded.tree.agent_state
+        return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, loaded.tree.agent_state)
+
+    def policy(self, *, which: str = "last", seed: int | None = None) -> Policy:
+        """The policy of the `last` or `best` checkpoint."""
+        setup = self.setup
+        meta = {
+            "agent": setup.agent_name,
+            "config": {} if setup.config is None else to_dict(setup.config),
+            "env": setup.env_name,
+            "given": setup.given,
+            "action_repeat": setup.run.action_repeat,
+            "obs_dim": setup.env.spec.obs_dim,
+        }
+        return Policy(setup.agent, self.agent_state(which=which, seed=seed), meta=meta)
+
+    def evaluate(
+        self, *, episodes: int = 10, which: str = "last", seed: int | None = None, start_seed: int | None = None
+    ) -> Evaluation:
+        """Fresh episodes of the policy, without exploration.
+
+        Starts are those of the run's own evaluations unless `start_seed` chooses others.
+        """
+        if episodes < 1:
+            raise UserError(f"episodes={episodes} must be at least 1")
+        state = self.agent_state(which=which, seed=seed)
+        first = self.setup.run.seed if seed is None else seed
+        key = jr.key(first if start_seed is None else start_seed)
+        return self.setup.evaluator(episodes)(state, key=key)
+
+    def report(self) -> Path:
+        """Writes the report again from what the folder holds; returns its path."""
+        self.shown = reporting.write(self.folder)
+        return self.shown.report
+
+    def video(self, *, which: str = "last", seed: int | None = None) -> Path:
+        """Films one episode; returns the video's path. Raises UserError if the environment draws no picture."""
+        evaluation = self.evaluate(episodes=1, which=which, seed=seed)
+        return reporting.film(self.setup, self.folder, self.agent_state(which=which, seed=seed), evaluation)
+
+
+def train(
+    agent: str | AbstractAgent | Callable[..., AbstractAgent],
+    env: Any,
+    *,
+    preset: str = "default",
+    config: Any = None,
+    run: RunConfig | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    reward: str | Callable[..., Any] | None = None,
+    termination: str | Callable[..., Any] | None = None,
+    learner: Any = None,
+    planner: Any = None,
+    out: str | Path | None = None,
+    start_from: str | Path | None = None,
+    quiet: bool = False,
+    argv: list[str] | None = None,
+) -> Run:
+    """Trains an agent and returns the run.
+
+    `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
+    id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
+    `preset`), `run` everything else; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
+    `learner` and `planner` replace the agent's own model and planner. `start_from` is a run whose agent is trained on.
+
+    Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
+    """
+    run = RunConfig() if run is None else run
+    short = {"steps": steps, "seed": seed}
+    short |= {"reward": reward if isinstance(reward, str) else None}
+    short |= {"termination": termination if isinstance(termination, str) else None}
+    run = dataclasses.replace(run, **{k: v for k, v in short.items() if v is not None})
+    functions = {
+        "reward": reward if callable(reward) else None,
+        "termination": termination if callable(termination) else None,
+    }
+    setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
+    path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
+    initial = None if start_from is None else _state_of(start_from, setup)
+    folder = RunFolder.create(path, _record(setup, argv, start_from))
+    display = Display(quiet=quiet)
+    outcome = training.train(setup, folder, display, initial_state=initial)
+    return _ended(Run(folder, setup, outcome), display)
+
+
+def resume(
+    path: str | Path,
+    *,
+    env: Any = None,
+    agent: Any = None,
+    reward: Callable[..., Any] | None = None,
+    termination: Callable[..., Any] | None = None,
+    learner: Any = None,
+    planner: Any = None,
+    quiet: bool = False,
+) -> Run:
+    """Goes on with a run where its newest whole checkpoint left it, exactly as if it had not stopped.
+
+    Objects that were handed to `train` and have no name to be found by must be handed in again.
+    """
+    run = load_run(path, env=env, agent=agent, reward=reward, termination=termination, learner=learner, planner=planner)
+    display = Display(quiet=quiet)
+    if run.status == "finished":
+        display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
+        return run
+    run.outcome = training.resume(run.setup, run.folder, display)
+    return _ended(run, display)
+
+
+def load_run(
+    path: str | Path,
+    *,
+    env: Any = None,
+    agent: Any = None,
+    reward: Callable[..., Any] | None = None,
+    termination: Callable[..., Any] | None = None,
+    learner: Any = None,
+    planner: Any = None,
+) -> Run:
+    """The run in a folder. Raises UserError if it is none, damaged, newer, or needs an object to be handed in."""
+    folder = RunFolder.open(path)
+    record = folder.record
+    options = from_dict(RunConfig, record["run"], f"{path}/run.json: run")
+    name = record["agent"]
+    config = (
+        from_dict(AGENTS[name].config_type, record["config"], f"{path}/run.json: config") if name in AGENTS else None
+    )
+    options = dataclasses.replace(options, reward=record["given"]["reward"], termination=record["given"]["termination"])
+    setup = build(
+        name if agent is None else agent,
+        record["env"] if env is None else env,
+        preset=record["preset"] if name in AGENTS and record["preset"] in AGENTS[name].presets else "default",
+        config=config,
+        run=options,
+        reward=reward,
+        termination=termination,
+        learner=learner,
+        planner=planner,
+    )
+    setup.agent_name, setup.env_name, setup.preset = name, record["env"], record["preset"]
+    return Run(folder, setup)
+
+
+def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
+    """What is written beside a run before it starts."""
+    run = setup.run
+    return {
+        "agent": setup.agent_name,
+        "env": setup.env_name,
+        "preset": setup.preset,
+        "seed": run.seed,
+        "num_seeds": run.num_seeds,
+        "config": {} if setup.config is None else to_dict(setup.config),
+        "run": to_dict(run),
+        "given": setup.given,
+        "total_steps": run.steps,
+        "start_from": None if start_from is None else str(start_from),
+        "driver": "jit" if setup.compiled else "steps",
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(jax.devices()),
+        "command": "" if argv is None else " ".join(argv),
+    }
+
+
+def _state_of(path: str | Path, setup: Setup) -> Any:
+    """The agent state of another run, to train on from."""
+    other = load_run(path)
+    if other.setup.run.num_seeds > 1 or setup.run.num_seeds > 1:
+        raise UserError("fine-tuning takes one seed from a run of one seed; leave out num_seeds")
+    ours, theirs = setup.env.spec, other.setup.env.spec
+    if (ours.obs_dim, ours.action) != (theirs.obs_dim, theirs.action):
+        raise UserError(
+            f"{path} was trained on {other.setup.env_name} with other spaces ({theirs.obs_dim} observations, "
+            f"{theirs.action}); {setup.env_name} has {ours.obs_dim} and {ours.action}"
+        )
+    state = other.agent_state()
+    wanted = eqx.filter_eval_shape(lambda: setup.agent.init(key=jr.key(0)))
+    shape = lambda tree: [
+        (x.shape, x.dtype)
+        for x in jax.tree.leaves(eqx.filter(tree, lambda x: isinstance(x, jax.ShapeDtypeStruct | jax.Array)))
+    ]
+    if shape(wanted) != shape(state):
+        raise UserError(
+            f"{path} has networks of other sizes; start with the same model settings as it was trained with"
+        )
+    # The new agent's own settings (learning rate, given functions) around the old one's arrays.
+    fresh = setup.agent.init(key=jr.key(0))
+    arrays = iter(jax.tree.leaves(eqx.filter(state, eqx.is_array)))
+    return jax.tree.map(lambda x: next(arrays) if eqx.is_array(x) else x, fresh)
+
+
+def _ended(run: Run, display: Display) -> Run:
+    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not."""
+    display.stop()
+    outcome = run.outcome
+    if outcome is None:
+        return run
+    if outcome.status == "finished":
+        if outcome.message:
+            display.line(outcome.message)
+        state = outcome.progress.agent_state
+        if run.setup.run.num_seeds > 1:
+            state = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, state)
+        evaluation = outcome.evaluations[0] if outcome.evaluations else None
+        run.shown = reporting.show(run.setup, run.folder, state, evaluation, video=run.setup.run.video)
+        return run
+    display.line(f"{outcome.message}; saved in {run.path}")
+    if outcome.error is None or outcome.error.exit_code != 2:
+        display.line(f"resume with: forethought resume {os.path.relpath(run.path)}")
+    if outcome.error is not None:
+        raise outcome.error
+    return run

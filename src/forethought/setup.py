@@ -1,0 +1,226 @@
+"""From what a user asked for to the objects of a run: environment, what is given, agent, driver."""
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from .catalogue import find
+from .core import AbstractAgent, AbstractEnv, AbstractHostEnv
+from .envs.make import make
+from .errors import UserError
+from .models.simulator import Simulator
+from .presets.run import RunConfig
+from .replay.uniform import UniformReplay
+from .run.evaluate import JitEvaluator
+from .run.jit import JitDriver
+from .run.steps import HostEvaluator, StepDriver
+from .types import EnvSpec, Given, never_terminates
+
+
+@dataclasses.dataclass
+class Setup:
+    """The objects of one run."""
+
+    agent_name: str
+    env_name: str
+    preset: str
+    config: Any  # the agent's config; None for an agent that was handed in ready-made
+    run: RunConfig
+    given: dict[str, str]  # where reward and termination come from, as recorded
+    env: AbstractEnv | AbstractHostEnv
+    agent: AbstractAgent
+    functions: Given
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the jit driver runs it."""
+        return isinstance(self.env, AbstractEnv) and self.run.plan_ms is None and self.agent.traceable
+
+    @property
+    def replay(self) -> UniformReplay:
+        """An empty replay of the size that the run needs."""
+        return UniformReplay.empty(self.env.spec, self.capacity)
+
+    @property
+    def capacity(self) -> int:
+        """Rows of the replay."""
+        per_tick = self.run.num_envs * self.env.spec.action_repeat
+        rows = -(-self.run.steps // per_tick) * self.run.num_envs
+        return self.run.replay_capacity or min(max(rows, 1), 1_000_000)
+
+    def driver(self) -> JitDriver | StepDriver:
+        """The driver that fits: compiled for JAX environments, step by step for all others."""
+        if self.compiled:
+            seeds = self.run.num_seeds if self.run.num_seeds > 1 else None
+            return JitDriver(self.agent, self.env, num_envs=self.run.num_envs, num_seeds=seeds)
+        return StepDriver(self.agent, self.host_env(self.run.num_envs), plan_ms=self.run.plan_ms)
+
+    def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator:
+        """An evaluator of so many episodes."""
+        if self.compiled:
+            return JitEvaluator(self.agent, self.env, num_episodes=episodes)
+        env = self.host_env(1)
+        return HostEvaluator(self.agent, env, num_episodes=episodes, plan_ms=self.run.plan_ms)
+
+    def host_env(self, num_envs: int) -> AbstractHostEnv:
+        """The environment stepped from Python, `num_envs` times; independent of the one that training holds."""
+        if isinstance(self.env, AbstractEnv):
+            return make(self.env, host=True, num_envs=num_envs)
+        return self.env.copy(num_envs)
+
+
+def build(
+    agent: str | AbstractAgent | Callable[..., AbstractAgent],
+    env: Any,
+    *,
+    preset: str = "default",
+    config: Any = None,
+    run: RunConfig,
+    reward: Callable[..., Any] | None = None,
+    termination: Callable[..., Any] | None = None,
+    learner: Any = None,
+    planner: Any = None,
+) -> Setup:
+    """The objects of a run. `reward` and `termination` are functions that take the place of those `run` names.
+
+    `agent` is a name, a ready agent, or a function `(spec, given) -> agent`. Raises UserError for what does not exist
+    or does not fit together.
+    """
+    check_run(run)
+    world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat)
+    env_name = env if isinstance(env, str) else world.spec.name
+    reward_name, reward_fn = _given("reward", run.reward, reward, world.reward_function)
+    termination_name, termination_fn = _given("termination", run.termination, termination, world.termination_function)
+    given = {"reward": reward_name, "termination": termination_name}
+    functions = Given(reward_fn, termination_fn, _oracle_model(world) if run.oracle else None)
+    if isinstance(agent, str) and ":" not in agent:
+        entry = find(agent)
+        config = entry.preset(preset) if config is None else config
+        with clear_errors(agent):
+            built = entry.agent_type(world.spec, config, given=functions, learner=learner, planner=planner)
+        name = agent
+    else:
+        name, built = _own_agent(agent, world.spec, functions)
+        config, preset = None, ""
+    if learner is not None or planner is not None:
+        preset = f"{preset} with own parts"
+    if run.oracle:
+        given["model"] = "true dynamics"
+    setup = Setup(name, env_name, preset, config, run, given, world, built, functions)
+    if run.num_seeds > 1 and not setup.compiled:
+        raise UserError(
+            f"num_seeds={run.num_seeds} side by side needs a JAX environment and no plan-ms; here seeds are trained "
+            "one after another, each with num_seeds=1"
+        )
+    return setup
+
+
+def check_run(run: RunConfig) -> None:
+    """Raises UserError naming the first option that cannot be."""
+    for name in ("steps", "num_seeds", "num_envs", "action_repeat", "eval_episodes", "final_episodes"):
+        if getattr(run, name) < 1:
+            raise UserError(f"{name}={getattr(run, name)} must be at least 1")
+    if run.seed < 0:
+        raise UserError(f"seed={run.seed} must be at least 0")
+    for name in ("plan_ms", "max_minutes", "checkpoint_seconds", "threads", "replay_capacity"):
+        value = getattr(run, name)
+        if value is not None and value <= 0:
+            raise UserError(f"{name}={value} must be above 0")
+    if run.eval_every is not None and run.eval_every < 0:
+        raise UserError(f"eval_every={run.eval_every} must be at least 0 (0: only at the end)")
+
+
+class clear_errors:
+    """Turns the ValueError of a part's constructor into a UserError that names the agent."""
+
+    def __init__(self, what: str):
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, ValueError):
+            raise UserError(f"{self.what}: {error}") from error
+
+
+def load_object(name: str) -> Any:
+    """The object that `package.module:name` is. Raises UserError if it cannot be imported."""
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise UserError(f"{name!r} must look like package.module:name")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"{name!r} cannot be imported: {error}; run from the folder that holds it, or install it"
+        ) from error
+    try:
+        return getattr(found, attribute)
+    except AttributeError:
+        from .errors import nearest
+
+        raise UserError(f"{module} has no {attribute!r}; {nearest(attribute, dir(found))}") from None
+
+
+def _given(kind: str, choice: str, function: Any, own: Any) -> tuple[str, Any]:
+    """How a reward or termination is recorded, and the function (None: learned)."""
+    if function is not None:
+        return f"{function.__module__}:{function.__qualname__}", function
+    if choice == "auto":
+        return ("env", own) if own is not None else ("learned", None)
+    if choice == "learned":
+        return "learned", None
+    if choice == "never" and kind == "termination":
+        return "never", never_terminates
+    if choice == "env":
+        if own is None:
+            raise UserError(
+                f"{kind}=env: this environment has no {kind} function of its own; use learned or pkg.mod:fn"
+            )
+        return "env", own
+    if ":" not in choice:
+        options = "env, learned, never or pkg.mod:fn" if kind == "termination" else "env, learned or pkg.mod:fn"
+        raise UserError(f"{kind}={choice!r} must be {options}")
+    return choice, load_object(choice)
+
+
+def _oracle_model(world: AbstractEnv | AbstractHostEnv) -> Simulator:
+    if not isinstance(world, AbstractEnv):
+        raise UserError(
+            f"oracle: {world.spec.name} is stepped from Python, so plans cannot run in it; the oracle needs a JAX "
+            "environment (`forethought list envs` shows them)"
+        )
+    return Simulator(world)
+
+
+def _own_agent(agent: Any, spec: EnvSpec, given: Given) -> tuple[str, AbstractAgent]:
+    """A user's own agent: ready-made, a function of (spec, given), or the name of one."""
+    name = agent if isinstance(agent, str) else None
+    if isinstance(agent, str):
+        agent = load_object(agent)
+    if not isinstance(agent, AbstractAgent):
+        if not callable(agent):
+            raise UserError(
+                f"{agent!r} is no agent: give a name, an AbstractAgent, or a function (spec, given) -> agent"
+            )
+        name = name or f"{agent.__module__}:{agent.__qualname__}"
+        with clear_errors(name):
+            agent = agent(spec, given)
+    if not isinstance(agent, AbstractAgent):
+        raise UserError(f"{name} made {type(agent).__name__}, which is no forethought.AbstractAgent")
+    return name or f"{type(agent).__module__}:{type(agent).__qualname__}", agent
+
+
+def parameter_bytes(tree: Any) -> int:
+    """Bytes of all arrays in `tree`, which may be abstract."""
+    return sum(
+        x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if isinstance(x, jax.Array | jax.ShapeDtypeStruct)
+    )

@@ -1,0 +1,338 @@
+"""One training run from start or checkpoint to its end: the loop that users watch, stop and resume."""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .display import Display
+from .envs.given import check_given
+from .errors import StorageFault, UserError
+from .run.evaluate import Evaluation
+from .run.jit import JitDriver
+from .run.progress import Progress, updates_due
+from .run.steps import StepDriver
+from .setup import Setup, parameter_bytes
+from .storage.run_folder import RunFolder
+from .storage.sinks import TensorBoardSink
+
+
+@dataclasses.dataclass
+class Counters:
+    """What a run must remember besides its progress; kept in the checkpoint's meta data."""
+
+    wall_s: float = 0.0  # of earlier processes too
+    logged: list[int] = dataclasses.field(default_factory=list)  # episodes logged, per seed
+    evaluated_at: int = 0  # environment steps of the latest evaluation
+    best_return: float = -math.inf
+    given_checked: bool = False
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a run ended."""
+
+    status: str  # finished | interrupted | failed
+    message: str
+    progress: Progress
+    counters: Counters
+    evaluations: list[Evaluation]  # the final one, per seed; empty unless finished
+    error: UserError | None = None
+
+
+class StopRequest:
+    """Set by Ctrl-C or SIGTERM while it is entered; a second signal interrupts at once."""
+
+    def __init__(self) -> None:
+        self.by: str | None = None
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        if self.by is not None:
+            raise KeyboardInterrupt
+        self.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+
+
+def train(setup: Setup, folder: RunFolder, display: Display, *, initial_state: Any = None) -> Outcome:
+    """Trains a new run from its first step. `initial_state` replaces the agent's fresh state (fine-tuning)."""
+    driver = setup.driver()
+    progress = driver.start(setup.replay, seed=setup.run.seed)
+    if initial_state is not None:
+        progress = dataclasses.replace(progress, agent_state=initial_state)
+    counters = Counters(logged=[0] * setup.run.num_seeds)
+    return _run(setup, driver, folder, display, progress, counters)
+
+
+def resume(setup: Setup, folder: RunFolder, display: Display) -> Outcome:
+    """Goes on from the newest whole checkpoint, or from the first step if there is none yet."""
+    driver = setup.driver()
+    fresh = driver.start(setup.replay, seed=setup.run.seed)
+    counters = Counters(logged=[0] * setup.run.num_seeds)
+    if not folder.checkpoints():
+        folder.truncate_metrics(-1)
+        display.note("no checkpoint had been written yet; starting from the first step")
+        return _run(setup, driver, folder, display, fresh, counters)
+    loaded = folder.load_checkpoint(fresh)
+    counters = Counters(**loaded.meta["counters"])
+    folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
+    for note in loaded.notes:
+        display.note(note)
+    return _run(setup, driver, folder, display, loaded.tree, counters, resumed=True, notes=loaded.notes)
+
+
+def _run(
+    setup: Setup,
+    driver: JitDriver | StepDriver,
+    folder: RunFolder,
+    display: Display,
+    progress: Progress,
+    counters: Counters,
+    *,
+    resumed: bool = False,
+    notes: list[str] | None = None,
+) -> Outcome:
+    with folder.locked(), StopRequest() as stop:
+        steps = int(progress.env_steps)
+        with TensorBoardSink(folder.tensorboard, resumed_at=steps if resumed else None) as board:
+            loop = _Loop(setup, driver, folder, display, board, progress, counters)
+            folder.update_record(status="running", message="")
+            if resumed:
+                loop.event(f"resumed at step {steps}")
+            for note in notes or []:
+                loop.event(note)
+            try:
+                outcome = loop.run(stop)
+            except StorageFault as error:
+                outcome = Outcome("failed", str(error), loop.progress, counters, [], error)
+            except UserError as error:
+                outcome = loop.failed(error)
+        try:
+            folder.update_record(status=outcome.status, message=outcome.message)
+        except StorageFault as error:
+            outcome.error = outcome.error or error
+    return outcome
+
+
+class _Loop:
+    """The state of one process's part of a run, and what happens at each yield of the driver."""
+
+    def __init__(self, setup, driver, folder, display, board, progress, counters):
+        self.setup: Setup = setup
+        self.driver: JitDriver | StepDriver = driver
+        self.folder: RunFolder = folder
+        self.display: Display = display
+        self.board: TensorBoardSink = board
+        self.progress: Progress = progress
+        self.counters: Counters = counters
+        self.begun = time.monotonic() - counters.wall_s
+        self.started = time.monotonic()
+        self.saved_at = time.monotonic()
+        total = setup.run.steps
+        every = setup.run.eval_every
+        self.eval_every = max(total // 4, 1) if every is None else every
+        self.evaluator = setup.evaluator(setup.run.eval_episodes) if self.eval_every else None
+        self.notes: list[str] = []
+
+    # ---- the loop
+
+    def run(self, stop: StopRequest) -> Outcome:
+        """Until the steps are done, a limit is reached, or someone asks to stop."""
+        total = self.setup.run.steps
+        self.display.start(self.setup, self.progress)
+        for self.progress in self._driven(total):
+            steps = int(self.progress.env_steps)
+            for note in self.notes:
+                self.event(note)
+            self.notes.clear()
+            self.log(self._rows())
+            self._check_given(steps)
+            self.display.update(steps, total)
+            if stop.by is None and self._evaluation_due(steps, total):
+                if self.evaluate() and steps < total:
+                    return self._finish(f"reached the return of {self.setup.run.stop_at_return:g} at step {steps}")
+                self.save()
+            if stop.by is not None:
+                self.save()
+                return Outcome("interrupted", f"stopped by {stop.by} at step {steps}", self.progress, self.counters, [])
+            if self._out_of_time():
+                minutes = self.setup.run.max_minutes
+                return self._finish(f"stopped at step {steps}: {minutes:g} minutes are over")
+            if time.monotonic() - self.saved_at > self.setup.run.checkpoint_seconds:
+                self.save()
+        return self._finish("")
+
+    def _driven(self, total: int) -> Iterator[Progress]:
+        if isinstance(self.driver, JitDriver):
+            return self.driver.train(self.progress, total_steps=total, pause_every=self.eval_every or None)
+        return self.driver.train(self.progress, total_steps=total, notes=self.notes)
+
+    def _out_of_time(self) -> bool:
+        limit = self.setup.run.max_minutes
+        return limit is not None and time.monotonic() - self.started > 60 * limit
+
+    def _finish(self, message: str) -> Outcome:
+        """The final evaluation, checkpoint and record of a run that has ended as it should."""
+        self.save()
+        evaluator = self.setup.evaluator(self.setup.run.final_episodes)
+        evaluations = self._evaluate(evaluator, final=True)
+        if isinstance(self.driver, StepDriver) and (latency := self.driver.actor.latency.summary()):
+            self.log([{"kind": "latency", **self._stamp(0), **latency}])
+        self.save()
+        self.display.stop()
+        return Outcome("finished", message, self.progress, self.counters, evaluations)
+
+    def failed(self, error: UserError) -> Outcome:
+        """Saves what is whole after the environment or the agent broke."""
+        self.display.stop()
+        message = str(error)
+        if self.setup.run.num_seeds == 1:
+            self.event(message)
+            self.save()
+        return Outcome("failed", message, self.progress, self.counters, [], error)
+
+    # ---- what is logged
+
+    def _stamp(self, seed: int) -> dict[str, Any]:
+        wall = round(time.monotonic() - self.begun, 3)
+        steps = int(self.progress.env_steps)
+        return {"seed": self.setup.run.seed + seed, "env_steps": steps, "wall_s": wall}
+
+    def _seed_slices(self, tree: Any) -> list[Any]:
+        """`tree` per seed: itself for one seed, slices of the leading axis for several."""
+        seeds = self.setup.run.num_seeds
+        if seeds == 1:
+            return [tree]
+        return [jax.tree.map(lambda x: x[i] if eqx.is_array(x) else x, tree) for i in range(seeds)]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Rows for the episodes and the update since the last yield."""
+        rows = []
+        counts = np.ravel(np.asarray(self.progress.episodes.count))
+        if list(counts) != self.counters.logged:
+            for i, episodes in enumerate(self._seed_slices(self.progress.episodes)):
+                for number, total, length, end in episodes.since(self.counters.logged[i]):
+                    row = {"kind": "episode", **self._stamp(i), "env_steps": end}
+                    rows.append(row | {"episode": number, "return": total, "length": length})
+                    self.display.episode(total)
+                self.counters.logged[i] = int(counts[i])
+        if self.progress.metrics:
+            for i, metrics in enumerate(self._seed_slices(self.progress.metrics)):
+                values = {k: float(v) for k, v in metrics.items()}
+                rows.append({"kind": "update", **self._stamp(i), "update": int(self.progress.updates), **values})
+                self.display.metrics(values)
+        return rows
+
+    def log(self, rows: list[dict[str, Any]]) -> None:
+        """Writes rows to the metrics and to TensorBoard."""
+        if rows:
+            self.folder.log(rows)
+            self.board.write(rows)
+
+    def event(self, message: str) -> None:
+        """Records and shows something the user should know."""
+        self.display.note(message)
+        self.folder.log([{"kind": "event", **self._stamp(0), "message": message}])
+
+    def _check_given(self, steps: int) -> None:
+        """Holds given functions against the first real transitions, once."""
+        functions = self.setup.functions
+        if self.counters.given_checked or steps < 1:
+            return
+        self.counters.given_checked = True
+        replay = self._seed_slices(self.progress.replay)[0] if self.setup.run.num_seeds > 1 else self.progress.replay
+        rows, _ = self.progress.replay.rows() if self.setup.run.num_seeds == 1 else (replay.data, None)
+        used = min(steps // self.setup.env.spec.action_repeat, rows.reward.shape[0], 1000)
+        if self.setup.env.spec.action_repeat > 1:
+            return  # a function of one simulator step cannot be held against several
+        mismatch = check_given(functions.reward, functions.termination, jax.tree.map(lambda x: x[:used], rows))
+        if mismatch:
+            self.event(f"a given function disagrees with the environment: {mismatch}")
+
+    # ---- evaluation and checkpoints
+
+    def _evaluation_due(self, steps: int, total: int) -> bool:
+        if not self.eval_every or steps >= total or steps - self.counters.evaluated_at < self.eval_every:
+            return False
+        return int(self.progress.updates) >= updates_due(self.setup.agent, steps)
+
+    def evaluate(self) -> bool:
+        """Evaluates; keeps the best checkpoint; True if the return that was asked for is reached."""
+        self._evaluate(self.evaluator, final=False)
+        goal = self.setup.run.stop_at_return
+        return goal is not None and self.latest >= goal
+
+    def _evaluate(self, evaluator: Any, *, final: bool) -> list[Evaluation]:
+        found = []
+        for i, state in enumerate(self._seed_slices(self.progress.agent_state)):
+            key = self._seed_slices(self.progress.key)[i]
+            for part in evaluator.steps(state, key=key):
+                if isinstance(part, Evaluation):
+                    found.append(part)
+                else:
+                    self.display.evaluating((i + part) / self.setup.run.num_seeds)
+        self.counters.evaluated_at = int(self.progress.env_steps)
+        self.latest = float(np.mean([np.mean(e.returns) for e in found]))
+        rows = []
+        for i, e in enumerate(found):
+            values = {"returns": e.returns.tolist(), "lengths": e.lengths.tolist()}
+            rows.append(
+                {"kind": "eval", **self._stamp(i), **values, "mean_return": float(np.mean(e.returns)), "final": final}
+            )
+        self.log(rows)
+        self.display.evaluated(self.latest)
+        if self.latest > self.counters.best_return:
+            self.counters.best_return = self.latest
+            self.save(best=True)
+        return found
+
+    def save(self, *, best: bool = False) -> None:
+        """Writes a checkpoint, the newest or the best."""
+        self.counters.wall_s = round(time.monotonic() - self.begun, 3)
+        tree = dataclasses.replace(self.progress, metrics={})
+        meta = {"counters": dataclasses.asdict(self.counters)}
+        self.folder.save_checkpoint(tree, env_steps=int(self.progress.env_steps), meta=meta, best=best)
+        if not best:
+            self.saved_at = time.monotonic()
+
+
+def plan_lines(setup: Setup, progress: Progress) -> list[str]:
+    """What a run is about to do: steps, updates, memory."""
+    run, agent = setup.run, setup.agent
+    random = min(agent.random_steps, run.steps)
+    updates = updates_due(agent, run.steps)
+    seeds = f", {run.num_seeds} seeds side by side" if run.num_seeds > 1 else ""
+    given = ", ".join(f"{k} {v}" for k, v in setup.given.items())
+    model = agent.model(progress.agent_state)
+    return [
+        f"{setup.agent_name} on {setup.env_name}: {run.steps:,} environment steps ({random:,} random), "
+        f"{updates} model {'fit' if updates == 1 else 'fits'}{seeds}",
+        f"given: {given}",
+        f"memory: replay {_size(parameter_bytes(progress.replay))} ({setup.capacity:,} transitions), "
+        f"model {_size(parameter_bytes(model))}, with optimiser {_size(parameter_bytes(progress.agent_state))}",
+        "driver: " + ("compiled loop" if setup.compiled else "step by step") + "; time is estimated once it runs",
+    ]
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
