@@ -1,5 +1,8 @@
 """Single Gymnasium environments and hosted JAX environments behind the host interface."""
 
+from collections.abc import Callable
+
+import equinox as eqx
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -9,9 +12,11 @@ import pytest
 from gymnasium import spaces
 from toy_envs import Counter, Faulty, Spaces, Uncopyable
 
+from forethought.core import AbstractEnv
 from forethought.envs.host import GymnasiumEnv, HostedJaxEnv, seed_from
 from forethought.envs.pendulum import Pendulum
 from forethought.errors import EnvironmentFault, UserError
+from forethought.types import Box, EnvSpec
 
 KEY = jr.key(0)
 
@@ -153,20 +158,36 @@ def test_hosted_jax_environment_uses_the_very_keys_that_it_is_handed():
     np.testing.assert_allclose(out.next_obs[0], env.observe(last.physics), atol=1e-3)
 
 
-def test_hosted_jax_environment_that_breaks_is_reported_like_any_other(monkeypatch):
-    monkeypatch.setattr(Pendulum, "observe", lambda self, p: jnp.stack([p[0], p[1], jnp.sqrt(3.0 - self_time(p))]))
+class Breaks(AbstractEnv):
+    """Sees 2 - steps, and after that what `broken` gives."""
 
-    def self_time(p):
-        return jnp.abs(p[1])
+    broken: Callable = eqx.field(static=True)
 
-    host = HostedJaxEnv(BrokenPendulum())
+    @property
+    def spec(self):
+        return EnvSpec("breaks", 1, Box((-1.0,), (1.0,)))
+
+    def reset(self, *, key, start=None, clock=0):
+        return jnp.array(2.0), jnp.array([2.0])
+
+    def step(self, state, action, *, key):
+        no = jnp.array(False)
+        return state - 1, self.broken(jnp.array([state - 1])), jnp.array(0.0), no, no
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (lambda obs: jnp.log(obs), "episode 0, step 2.*not finite"),
+        (lambda obs: jnp.zeros(3), r"episode 0, step 1.*\(1, 3\), expected \(1, 1\)"),
+        (lambda obs: obs["speed"], "episode 0, step 1.*raised"),
+    ],
+)
+def test_hosted_jax_environment_that_breaks_is_reported_like_any_other(broken, words):
+    host = HostedJaxEnv(Breaks(broken))
     host.start([KEY])
-    with pytest.raises(EnvironmentFault, match="pendulum.*not finite"):
-        play(host, [2.0], 200)
-
-
-class BrokenPendulum(Pendulum):
-    """Another class, so that nothing compiled for the sound one is used."""
+    with pytest.raises(EnvironmentFault, match="breaks.*" + words):
+        play(host, [0.5], 3)
 
 
 def test_render_gives_a_frame_where_there_is_one_and_none_otherwise():

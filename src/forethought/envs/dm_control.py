@@ -39,7 +39,9 @@ class DmControlEnv(gymnasium.Env):
         self._env = suite().load(domain, task)
         limit = self._env._step_limit  # the suite has no public name for it
         steps = math.ceil(limit) if math.isfinite(limit) else None
-        self.spec = EnvSpec(id, max_episode_steps=steps, entry_point=DmControlEnv)
+        self.spec = EnvSpec(
+            id, max_episode_steps=steps, entry_point="forethought.envs.dm_control:DmControlEnv", kwargs={"id": id}
+        )
         size = sum(int(np.prod(part.shape)) for part in self._env.observation_spec().values())
         action = self._env.action_spec()
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)

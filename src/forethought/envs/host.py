@@ -12,7 +12,7 @@ from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
 from .faults import Place, checked_obs, checked_reward
 from .hosted import HostedJaxEnv
-from .spaces import name_of, translate
+from .spaces import limit_of, name_of, translate
 from .vector import GymnasiumVectorEnv, seed_from
 
 __all__ = ["GymnasiumEnv", "GymnasiumVectorEnv", "HostedJaxEnv", "seed_from"]
@@ -41,8 +41,9 @@ class GymnasiumEnv(AbstractHostEnv):
         self.envs = list(envs)
         self.num_envs = len(self.envs)
         self.name = name or name_of(first)
-        limit = None if first.spec is None else first.spec.max_episode_steps
-        self.spec, self.to_env = translate(self.name, first.observation_space, first.action_space, limit, action_repeat)
+        self.spec, self.to_env = translate(
+            self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
+        )
         self._again = again
         self._places = [Place(self.name, f"number {i}") for i in range(self.num_envs)]
 

@@ -79,6 +79,8 @@ class HostedJaxEnv(AbstractHostEnv):
             raise ValueError("HostedJaxEnv.step before start: call start(keys) first")
         dtype = jnp.float32 if isinstance(self.spec.action, Box) else jnp.int32
         taken = jnp.asarray(actions, dtype).reshape(self.num_envs, *self.spec.action.shape)
+        for place in self._places:
+            place.step += self.spec.action_repeat
         try:
             self._states, *rest = self._compiled.step(self._states, taken, step_key)
             next_obs, reward, terminated, truncated = (np.array(x) for x in rest)
@@ -90,7 +92,6 @@ class HostedJaxEnv(AbstractHostEnv):
         obs, fresh = next_obs.copy(), terminated | truncated
         sound = np.isfinite(next_obs).all(axis=1) & np.isfinite(reward)
         for i, place in enumerate(self._places):
-            place.step += self.spec.action_repeat
             if not sound[i]:
                 checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
                 checked_reward(reward[i], place, actions[i])

@@ -1,5 +1,6 @@
 """Environments by name, class, function or instance. Heavy packages are imported when one of theirs is asked for."""
 
+import difflib
 import importlib
 import importlib.util
 import inspect
@@ -123,10 +124,9 @@ def _maker(id: str) -> Any:
 
 def _suggest(id: str) -> str:
     """The nearest known ids; the slow families are only looked at if the others have nothing near."""
-    quick = [*OWN, *gymnasium.registry]
-    hint = nearest(id, quick)
-    if not hint.startswith("did you mean"):
-        hint = nearest(id, [name for names in list_envs().values() for name in names])
+    quick = difflib.get_close_matches(id, [*OWN, *gymnasium.registry], n=3, cutoff=0.75)
+    known = quick or [name for names in list_envs().values() for name in names]
+    hint = nearest(id, known)
     if not hint.startswith("did you mean"):
         hint = f"known: {', '.join(OWN)}; `forethought list` shows all"
     return hint

@@ -91,3 +91,14 @@ def name_of(env: gymnasium.Env) -> str:
     if env.spec is not None:
         return env.spec.id
     return type(env.unwrapped).__name__
+
+
+def limit_of(env: gymnasium.Env) -> int | None:
+    """Simulator steps before truncation: as registered, or by the TimeLimit wrapper around an unregistered one."""
+    if env.spec is not None and env.spec.max_episode_steps is not None:
+        return env.spec.max_episode_steps
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.TimeLimit):
+            return env._max_episode_steps  # the wrapper has no public name for it
+        env = env.env
+    return None

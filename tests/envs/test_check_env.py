@@ -1,0 +1,121 @@
+"""The environment lint."""
+
+import re
+
+import gymnasium
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium import spaces
+from toy_envs import Counter, Faulty, Sloppy, Spaces
+
+from forethought.envs.check import check_env, check_given
+from forethought.envs.pendulum import Pendulum, pendulum_reward
+from forethought.errors import UserError
+from forethought.types import Transition, never_terminates
+
+
+def found(findings, name):
+    return next(f for f in findings if f.name == name)
+
+
+def test_a_sound_environment_has_no_complaints():
+    findings = check_env("pendulum", num_steps=210)
+    assert {f.level for f in findings} == {"ok"}
+    assert {"values", "seeds", "reward", "time limit", "episode ends", "reward function", "render", "speed"} <= {
+        f.name for f in findings
+    }
+
+
+@pytest.mark.parametrize(
+    ("env", "name", "level", "words"),
+    [
+        (Sloppy, "observation space", "warning", "float64, the space says float32"),
+        (Sloppy, "seeds", "error", "step 0.*np_random"),
+        (Sloppy, "reward", "warning", "scale it"),
+        (Sloppy, "episode ends", "warning", "exactly 4 steps"),
+        (Sloppy, "time limit", "warning", "TimeLimit"),
+        (Sloppy, "render", "warning", "no RGB"),
+        (Faulty, "values", "error", "step 2.*not finite"),
+        (lambda: Counter(ends=10**6), "episode ends", "warning", "none in 60"),
+        (lambda: Spaces(spaces.Box(0, 1, (2,), np.float32)), "observation space", "error", "2 in dimension 1"),
+        (lambda: Spaces(None, spaces.Box(-1e6, 1e6, (1,))), "action space", "warning", "narrow"),
+        (lambda: Spaces(None, spaces.MultiDiscrete([2])), "construction", "error", "MultiDiscrete"),
+        (lambda: Spaces(), "reward", "warning", "always 0"),
+        (lambda: TooLong(), "time limit", "error", "past the declared limit of 5"),
+        (lambda: gymnasium.wrappers.TimeLimit(Counter(9), 3), "time limit", "ok", "3 steps"),
+        (lambda: gymnasium.wrappers.TimeLimit(Counter(9), 3), "episode ends", "ok", "20 truncated"),
+        ("no-such-thing", "construction", "error", "unknown environment"),
+    ],
+)
+def test_each_flaw_is_found_and_named(env, name, level, words):
+    finding = found(check_env(env, num_steps=60), name)
+    assert finding.level == level and re.search(words, finding.message), finding
+
+
+class TooLong(Counter):
+    """Declares a limit of five steps and does not keep it."""
+
+    def __init__(self):
+        super().__init__(ends=50)
+        self.spec = gymnasium.envs.registration.EnvSpec("TooLong-v0", max_episode_steps=5)
+
+
+def test_a_time_limit_reported_as_termination_is_an_error():
+    class Merged(Counter):
+        def __init__(self):
+            super().__init__(ends=5)
+            self.spec = gymnasium.envs.registration.EnvSpec("Merged-v0", max_episode_steps=5)
+
+    finding = found(check_env(Merged, num_steps=30), "episode ends")
+    assert finding.level == "error" and "truncated" in finding.message
+
+
+def random_transitions(n=20):
+    rng = np.random.default_rng(0)
+    obs, action = rng.normal(size=(n, 3)).astype(np.float32), rng.uniform(-2, 2, (n, 1)).astype(np.float32)
+    reward = np.array([pendulum_reward(o, a, o) for o, a in zip(obs, action)], np.float32)
+    no = np.zeros(n, bool)
+    return Transition(obs, action, reward, obs, no, no)
+
+
+def test_true_functions_agree():
+    assert check_given(pendulum_reward, never_terminates, random_transitions()) is None
+    assert check_given(None, None, random_transitions()) is None
+
+
+def test_the_first_mismatch_is_shown_with_all_that_led_to_it():
+    t, number = random_transitions(), 7
+    obs, action, reward = (np.array(x) for x in (t.obs, t.action, t.reward))
+    obs[number], action[number], reward[number:] = [0.5, -0.25, 1.5], 0.75, 3.0
+    message = check_given(pendulum_reward, None, Transition(obs, action, reward, obs, t.terminated, t.truncated))
+    assert f"13 of 20 transitions; first in number {number}" in message
+    for part in ("obs=[ 0.5 , -0.25,  1.5 ]", "action=[0.75]", "next_obs=[ 0.5", "got -0.44", "wanted 3."):
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("reward", "words"),
+    [
+        (lambda obs, action, next_obs: np.cos(obs[0]), "TracerArrayConversionError.*jax.numpy"),
+        (lambda obs, action, next_obs: 1.0 if obs[0] > 0 else 0.0, "cannot be traced.*jnp.where"),
+        (lambda obs, action, next_obs: -(action**2), r"shape \(1,\), wanted a scalar"),
+        (lambda obs, action: 0.0, "TypeError.*obs, action, next_obs"),
+        (lambda obs, action, next_obs: obs["speed"], "raised"),
+    ],
+)
+def test_functions_that_cannot_work_say_why(reward, words):
+    message = check_given(reward, None, random_transitions())
+    assert re.search(words, message) and "\n" not in message
+
+
+def test_a_wrong_termination_function_is_an_error_of_the_check():
+    findings = check_env(Pendulum, num_steps=30, termination=lambda obs, action, next_obs: jnp.array(True))
+    finding = found(findings, "termination function")
+    assert finding.level == "error" and "got True, wanted False" in finding.message
+
+
+def test_a_number_of_steps_below_one_is_refused():
+    with pytest.raises(UserError, match="num_steps=0"):
+        check_env("pendulum", num_steps=0)
