@@ -89,7 +89,8 @@ def test_svg_holds_the_axis_names_with_units_and_the_labels(tmp_path):
         assert words in text
 
 
-def test_plotting_leaves_matplotlib_as_it_was(tmp_path):
+def test_plotting_leaves_matplotlib_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "template")
     before = dict(matplotlib.rcParams)
     plot_learning_curves({"pets": run_rows()}, tmp_path / "c.png")
     assert dict(matplotlib.rcParams) == before

@@ -147,11 +147,12 @@ def test_hostile_text_anywhere_becomes_no_tag(tmp_path):
     record["versions"] = {HOSTILE: HOSTILE}
     event = {"kind": "event", "seed": 0, "env_steps": 1, "wall_s": HOSTILE, "message": HOSTILE}
     odd = {"kind": "eval", "seed": 0, "env_steps": 1, "returns": [HOSTILE, 1.0], "final": HOSTILE}
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     page = write(
         tmp_path,
         record,
         [event, odd, {"kind": HOSTILE, "seed": HOSTILE, "env_steps": HOSTILE}],
-        {HOSTILE: tmp_path / f"{HOSTILE.replace('/', '')}.png"},
+        {HOSTILE: tmp_path / "a.png", "gone": tmp_path / f"{HOSTILE.replace('/', '')}.png"},
         video=tmp_path / "<script>.mp4",
         summary={HOSTILE: HOSTILE},
         verdict=HOSTILE,
@@ -161,6 +162,7 @@ def test_hostile_text_anywhere_becomes_no_tag(tmp_path):
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert not any(attrs.get("src") == "x" for _, attrs in page.tags)
     assert page.text.count(HOSTILE) >= 10
+    assert [attrs["alt"] for tag, attrs in page.tags if tag == "img"] == [HOSTILE]
 
 
 def test_the_page_forbids_scripts_and_requests_by_policy(tmp_path):

@@ -1,6 +1,9 @@
 """Videos and captions."""
 
+import warnings
+
 import imageio_ffmpeg
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +11,8 @@ from PIL import Image
 from forethought.diagnostics import video
 from forethought.diagnostics.video import overlay, write_video
 from forethought.errors import StorageFault, UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork")  # from the reader used to look at the results
 
 
 def frames(n=6, height=33, width=47):
@@ -35,6 +40,24 @@ def test_mp4_shows_what_was_drawn(tmp_path):
     _, pictures = read(write_video(tmp_path / "v.mp4", frames()))
     assert pictures[5][16, 10].astype(int) == pytest.approx([255, 0, 0], abs=40)
     assert pictures[5][16, 44].astype(int) == pytest.approx([200, 200, 200], abs=40)
+
+
+def test_writing_does_not_fork_python_beside_the_threads_of_jax(tmp_path):
+    jax.numpy.zeros(3).block_until_ready()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        write_video(tmp_path / "v.mp4", frames())
+    assert not [w for w in seen if "fork" in str(w.message)]
+
+
+def test_what_ffmpeg_says_reaches_the_user(tmp_path, monkeypatch):
+    false = tmp_path / "ffmpeg"
+    false.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
+    false.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(false))
+    with pytest.raises(StorageFault, match="no space left"):
+        write_video(tmp_path / "v.mp4", frames(200, 200, 200))
+    assert [file.name for file in tmp_path.iterdir()] == ["ffmpeg"]
 
 
 def test_without_ffmpeg_a_gif_is_written_instead(tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
 """Videos of episodes: H.264 that browsers play, or a GIF where there is no ffmpeg."""
 
+import contextlib
+import itertools
 import os
+import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import numpy as np
 
@@ -95,25 +99,34 @@ def _has_ffmpeg() -> bool:
 
 
 def _write_mp4(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], fps: float) -> None:
+    """Pipe the frames to ffmpeg. Started without Python code between fork and exec, which JAX's threads forbid."""
     import imageio_ffmpeg
 
-    size = (first.shape[1], first.shape[0])
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        size,
-        fps=cast(int, fps),  # annotated too narrowly there; fractions are passed on
-        codec="libx264",
-        pix_fmt_out="yuv420p",
-        macro_block_size=1,
-        output_params=["-crf", "23", "-preset", "veryfast", "-movflags", "+faststart"],
+    height, width, _ = first.shape
+    options = (
+        f"-y -loglevel error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps:g} -i - "
+        "-an -c:v libx264 -pix_fmt yuv420p -crf 23 -preset veryfast -movflags +faststart"
     )
-    writer.send(None)
-    try:
-        writer.send(np.ascontiguousarray(first))
-        for frame in rest:
-            writer.send(np.ascontiguousarray(frame))
-    finally:
-        writer.close()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *options.split(), str(path)]
+    with tempfile.TemporaryFile() as said:
+        # A session of its own: a Ctrl-C that the run handles must not reach ffmpeg.
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said, start_new_session=True)
+        pipe = cast(IO[bytes], process.stdin)
+        try:
+            for frame in itertools.chain([first], rest):
+                pipe.write(np.ascontiguousarray(frame).tobytes())
+            pipe.close()
+            failed = process.wait() != 0
+        except BrokenPipeError:
+            failed = True
+        finally:
+            process.kill()  # only matters when the frames broke off
+            with contextlib.suppress(OSError):
+                pipe.close()
+            process.wait()
+        if failed:
+            said.seek(0)
+            raise OSError(said.read().decode(errors="replace").strip() or "ffmpeg failed")
 
 
 def _write_gif(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], fps: float) -> None:
