@@ -47,17 +47,16 @@ def test_cem_walks_the_rosenbrock_valley_almost_to_its_end():
     assert -0.02 < got <= 0
 
 
-def test_random_shooting_returns_the_best_candidate_and_its_return():
+def test_random_shooting_returns_the_best_candidate_of_all_iterations_and_its_return():
     model, planner = Quadratic(), RandomShooting(BOX, 3, 50, iterations=4)
-    plan = plan_with(planner, model, 1.0)
-    got = rollout(model, belief_at(model, 1.0), plan.actions[None], key=KEY)[0]
-    np.testing.assert_allclose(plan.value, got, rtol=1e-5)
-    seen = []
-    for i in range(4):
-        sample_key, _ = jax.random.split(jax.random.fold_in(KEY, i))
-        candidates = BOX.sample((50, 3), key=sample_key)
-        seen.append(rollout(model, belief_at(model, 1.0), candidates, key=KEY).max())
-    np.testing.assert_allclose(plan.value, max(seen), rtol=1e-5)
+    for seed in range(4):
+        key = jax.random.key(seed)
+        keys = [jax.random.split(jax.random.fold_in(key, i))[0] for i in range(4)]
+        candidates = jnp.concatenate([BOX.sample((50, 3), key=k) for k in keys])
+        returns = rollout(model, belief_at(model, 1.0), candidates, key=key)
+        plan = plan_with(planner, model, 1.0, key=key)
+        np.testing.assert_allclose(plan.value, returns.max(), rtol=1e-5)
+        np.testing.assert_allclose(plan.actions, candidates[returns.argmax()], rtol=1e-5, atol=1e-6)
 
 
 def test_warm_shooting_never_falls_behind_the_plan_it_starts_from():
@@ -190,3 +189,24 @@ def test_the_first_cem_population_is_that_of_the_initial_distribution():
     search = planner.begin(planner.init())
     assert isinstance(search.sequences, GaussianSequences)
     np.testing.assert_allclose(search.sequences.variance, np.full((4, 1), 25 / 16))
+
+
+def test_a_warm_start_on_a_bound_can_leave_it():
+    planner = GradientPlanner(BOX, 1, restarts=1, iterations=200)
+    start = eqx.tree_at(lambda p: p.warm, planner.init(), jnp.full((1, 1), 3.0))
+    np.testing.assert_allclose(plan_with(planner, Quadratic(), 0.0, plan=start).actions, [[0.0]], atol=0.02)
+
+
+def test_one_broken_gradient_does_not_spoil_the_steps_after_it():
+    class Scaled(Quadratic):
+        scale: jax.Array
+
+        def step(self, belief, action, *, key):
+            belief, said = Quadratic.step(self, belief, action, key=key)
+            return belief, type(said)(said.reward * self.scale, said.continuation)
+
+    planner, belief = GradientPlanner(BOX, 2, restarts=2), belief_at(Quadratic(), 1.0)
+    search = planner.begin(planner.init())
+    for scale in (1.0, float("nan"), 1.0):
+        search = refine(planner, Scaled(jnp.array(scale, jnp.float32)), belief, search, KEY)
+    assert np.isfinite(search.logits).all()
