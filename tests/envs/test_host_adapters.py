@@ -158,6 +158,29 @@ def test_hosted_jax_environment_uses_the_very_keys_that_it_is_handed():
     np.testing.assert_allclose(out.next_obs[0], env.observe(last.physics), atol=1e-3)
 
 
+class Noise(AbstractEnv):
+    """Sees and is rewarded with nothing but its keys."""
+
+    @property
+    def spec(self):
+        return EnvSpec("noise", 1, Box((-1.0,), (1.0,)))
+
+    def reset(self, *, key, start=None, clock=0):
+        return jnp.array(0.0), jr.normal(key, (1,))
+
+    def step(self, state, action, *, key):
+        no = jnp.array(False)
+        return state, jr.normal(key, (1,)), jr.uniform(key), no, no
+
+
+def test_environment_i_of_the_hosted_ones_steps_with_the_step_key_folded_with_i():
+    host = HostedJaxEnv(Noise(), 3)
+    host.start([KEY] * 3)
+    out = host.step(np.zeros((3, 1)), step_key=jr.key(9), reset_key=lambda i: KEY)
+    for i in range(3):
+        np.testing.assert_allclose(out.next_obs[i], jr.normal(jr.fold_in(jr.key(9), i), (1,)), rtol=1e-6)
+
+
 class Breaks(AbstractEnv):
     """Sees 2 - steps, and after that what `broken` gives."""
 
