@@ -38,6 +38,7 @@ def make_learner(
         propagation=config.propagation,
         probabilistic=config.probabilistic,
         normalise_targets=config.normalise_targets,
+        common_noise=config.common_noise,
         weight_decay=config.weight_decay,
         key=key,
     )
@@ -67,14 +68,21 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
             action,
             elites=c.elites,
             momentum=c.momentum,
-            noise_beta=c.noise_beta,
-            keep_elites=c.keep_elites,
+            beta=c.noise_beta,
+            keep_fraction=c.keep_elites,
             **common,
         )
     if c.kind == "mppi":
-        return MPPI(action, temperature=c.temperature, noise=c.noise, smoothing=c.smoothing, **common)
+        return MPPI(action, temperature=c.temperature, noise_std=c.noise / 2, beta=c.noise_beta, **common)
     if c.kind == "shooting":
         return RandomShooting(action, **common)
     if c.kind == "gradient":
-        return GradientPlanner(action, step_size=c.step_size, **common)
+        return GradientPlanner(
+            action,
+            horizon=c.horizon,
+            restarts=c.population,
+            iterations=c.iterations,
+            learning_rate=c.step_size,
+            discount=c.discount,
+        )
     raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient")

@@ -52,6 +52,7 @@ class Ensemble(AbstractFittable):
     propagation: Propagation = eqx.field(static=True)
     probabilistic: bool = eqx.field(static=True)
     normalise_targets: bool = eqx.field(static=True)
+    common_noise: bool = eqx.field(static=True)
     weight_decay: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(
@@ -66,12 +67,15 @@ class Ensemble(AbstractFittable):
         propagation: Propagation = "TSinf",
         probabilistic: bool = True,
         normalise_targets: bool = True,
+        common_noise: bool = False,
         weight_decay: tuple[float, ...] | float = 0.0,
         key: PRNGKeyArray,
     ):
         """Truncated-normal weights of scale 1 / (2 sqrt(fan_in)), zero biases, as the paper's code.
 
-        `weight_decay` is the coefficient of the squared weights in the loss, per layer or one for all.
+        With `common_noise` each particle draws one noise for the whole batch: candidates of a planner are then
+        compared under the same luck (common random numbers), and drawing costs next to nothing. Leave it off where
+        batch rows must be independent. `weight_decay` is the coefficient of the squared weights in the loss, per layer or one for all.
         Raises ValueError if sizes do not fit one another.
         """
         elites = num_members if num_elites is None else num_elites
@@ -99,16 +103,17 @@ class Ensemble(AbstractFittable):
         self.spec, self.given = spec, Given(given.reward, given.termination)
         self.num_members, self.num_elites, self.particles = num_members, elites, particles
         self.propagation, self.probabilistic = propagation, probabilistic
-        self.normalise_targets, self.weight_decay = normalise_targets, decay
+        self.normalise_targets, self.weight_decay, self.common_noise = normalise_targets, decay, common_noise
 
     # ---- prediction
 
     def network(
         self, x: Float[Array, "group inputs batch"], members: Int[Array, " group"] | None = None
-    ) -> tuple[Array, Array, Array | None]:
-        """Normalised inputs to normalised mean and log-variance `[group, targets, batch]`, and termination logit.
+    ) -> tuple[Array, Array | None, Array | None]:
+        """Normalised inputs to normalised mean `[group, targets, batch]`, unbounded log-variance and termination logit.
 
-        `members` says which network sees which group; None means all, in order.
+        `members` says which network sees which group; None means all, in order. None stands for a log-variance that
+        a deterministic network lacks, and for a logit where termination is given.
         """
         pick = (lambda w: w) if members is None else (lambda w: w[members])
         for i, (w, b) in enumerate(zip(self.weights, self.biases)):
@@ -116,13 +121,19 @@ class Ensemble(AbstractFittable):
             if i < len(self.weights) - 1:
                 x = jax.nn.silu(x)
         targets = self.min_logvar.shape[0]
-        mean = x[:, :targets]
         logit = x[:, -1] if self.given.termination is None else None
-        if not self.probabilistic:
-            return mean, jnp.full_like(mean, -jnp.inf), logit
+        return x[:, :targets], x[:, targets : 2 * targets] if self.probabilistic else None, logit
+
+    def bounded(self, raw: Float[Array, "group targets batch"]) -> Float[Array, "group targets batch"]:
+        """The log-variance within its learned soft bounds (Chua et al. 2018, appendix A.1)."""
         low, high = self.min_logvar[:, None], self.max_logvar[:, None]
-        logvar = high - jax.nn.softplus(high - x[:, targets : 2 * targets])
-        return mean, low + jax.nn.softplus(logvar - low), logit
+        logvar = high - jax.nn.softplus(high - raw)
+        return low + jax.nn.softplus(logvar - low)
+
+    def variance(self, raw: Float[Array, "group targets batch"]) -> Float[Array, "group targets batch"]:
+        """`exp(bounded(raw))`, which is exp(low) + exp(high) sigmoid(raw - high): no logarithm, for the hot loop."""
+        low, high = self.min_logvar[:, None], self.max_logvar[:, None]
+        return jnp.exp(low) + jnp.exp(high) * jax.nn.sigmoid(raw - high)
 
     def encode(self, obs: Float[Array, "*batch obs"], action: Array) -> Float[Array, "*batch inputs"]:
         """Normalised network inputs of observation and action."""
@@ -151,9 +162,10 @@ class Ensemble(AbstractFittable):
         members = None if self.num_elites == self.num_members else self.elites
         if groups == 1:
             x = jnp.broadcast_to(x, (self.num_elites, *x.shape[1:]))
-        mean, logvar, logit = self.network(x, members)
+        mean, raw, logit = self.network(x, members)
         scale, shift = self.targets.scale[:, None], self.targets.loc[:, None]
-        mean, var = mean * scale + shift, jnp.exp(logvar) * scale**2
+        mean = mean * scale + shift
+        var = jnp.zeros_like(mean) if raw is None else self.variance(raw) * scale**2
         stop = None if logit is None else jax.nn.sigmoid(logit)
         if groups == 1:  # one Gaussian with the mixture's mean and variance
             var = jnp.mean(var, 0) + jnp.var(mean, 0)
@@ -162,7 +174,8 @@ class Ensemble(AbstractFittable):
         mean, var = back(mean), back(var)
         drawn = mean
         if self.propagation != "E" and (self.probabilistic or groups == 1):
-            drawn = mean + jnp.sqrt(var) * jr.normal(noise_key, mean.shape)
+            shape = (particles, *[1] * len(batch), mean.shape[-1]) if self.common_noise else mean.shape
+            drawn = mean + jnp.sqrt(var) * jr.normal(noise_key, shape)
         if self.propagation == "MM":
             drawn = _moment_matched(drawn, key=jr.fold_in(noise_key, 1))
         undo = (lambda y: y) if order is None else (lambda y: y[jnp.argsort(order)])
@@ -200,10 +213,13 @@ class Ensemble(AbstractFittable):
         """
         x = jnp.swapaxes(self.encode(batch.obs, batch.action), 1, 2)
         y = jnp.swapaxes(self.targets(self.target(batch)), 1, 2)
-        mean, logvar, logit = self.network(x)
+        mean, raw, logit = self.network(x)
         square = (mean - y) ** 2
         error = jnp.mean(square, (1, 2))
-        loss = jnp.mean(square * jnp.exp(-logvar) + logvar, (1, 2)) if self.probabilistic else error
+        loss = error
+        if raw is not None:
+            logvar = self.bounded(raw)
+            loss = jnp.mean(square * jnp.exp(-logvar) + logvar, (1, 2))
         if logit is not None:
             ended = batch.terminated.astype(jnp.float32)
             loss = loss + jnp.mean(jax.nn.softplus(logit) - ended * logit, 1)

@@ -25,6 +25,8 @@ class EnsembleConfig:
     """How uncertainty travels: expectation, distribution sampling, moment matching, trajectory sampling 1 or infinity."""
     normalise_targets: bool = True
     """Divide changes of the observation by their standard deviation before they are learned."""
+    common_noise: bool = True
+    """Candidates share each particle's noise (common random numbers): they are compared under the same luck."""
     weight_decay: tuple[float, ...] | float = 0.0
     """Coefficient of the squared weights in the loss: one number, or one per layer."""
     learning_rate: float = 1e-3
@@ -62,14 +64,12 @@ class PlannerConfig:
     momentum: float = 0.1
     """[cem, icem] Weight of the old mean and variance."""
     noise_beta: float = 2.0
-    """[icem] Colour of the noise: 0 is white, 2 as smooth as a random walk."""
+    """[icem, mppi] Colour of the noise: 0 is white, 2 as smooth as a random walk."""
     keep_elites: float = 0.3
     """[icem] Part of the elites carried to the next iteration and, shifted, to the next step."""
     temperature: float = 0.5
     """[mppi] Softness of the weights, in units of return."""
     noise: float = 0.3
     """[mppi] Standard deviation of the candidates, as a part of half the action range."""
-    smoothing: float = 0.6
-    """[mppi] Weight of the previous step's noise within a candidate: 0 is white."""
     step_size: float = 0.1
     """[gradient] Adam's step size on the squashed actions."""
