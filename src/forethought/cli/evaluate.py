@@ -1,0 +1,82 @@
+"""`forethought evaluate RUN`."""
+
+import dataclasses
+
+from ..errors import UserError
+from . import machine, tables
+from .common import Anywhere, Machine, RunPath, Switch
+from .parse import option_names, parse
+
+HELP = """Play fresh episodes with the policy of a run, without exploration.
+
+Example:
+  forethought evaluate runs/first --episodes 20 --best"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Options of `evaluate`."""
+
+    run: RunPath
+    """Folder of a run, or of a group of them."""
+    episodes: int = 10
+    """Episodes per seed."""
+    best: Switch = False
+    """The checkpoint with the best evaluation instead of the last one."""
+    seed: int | None = None
+    """Which seed of a run that has several; default: all."""
+    start_seed: int | None = None
+    """Draw other first states than those of the run's own evaluations."""
+    plan_ms: float | None = None
+    """Milliseconds of wall-clock per action: plan until the time is up."""
+    machine: Anywhere = Machine()
+
+
+def option_list() -> list[str]:
+    """Long options."""
+    return option_names(Evaluate)
+
+
+def run(argv: list[str]) -> int:
+    """Prints one row per seed, and their mean."""
+    options = parse(Evaluate, argv, command="evaluate", help=HELP)
+    for name in ("episodes", "plan_ms"):
+        value = getattr(options, name)
+        if value is not None and value <= 0:
+            raise UserError(f"{name.replace('_', '-')}={value} must be above 0")
+    machine.prepare(options.machine.threads, options.machine.device)
+    from ..storage.run_folder import open_runs
+
+    rows, means = [], []
+    for folder in open_runs(options.run):
+        seeds = range(folder.record["seed"], folder.record["seed"] + folder.record["num_seeds"])
+        chosen = seeds if options.seed is None else [s for s in seeds if s == options.seed]
+        for seed in chosen:
+            row, mean = _one(folder.path, seed, options)
+            rows.append(row)
+            means.append(mean)
+    if not rows:
+        raise UserError(f"seed={options.seed} is not in {options.run}; leave out --seed to evaluate all it has")
+    tables.show(["seed", "episodes", "mean return", "std", "lowest", "highest", "mean length"], rows)
+    if len(means) > 1:
+        print(f"mean over {len(means)} seeds: {tables.number(sum(means) / len(means))}")
+    return 0
+
+
+def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
+    """The table's row of one seed, and its mean return."""
+    import jax.random as jr
+    import numpy as np
+
+    from .. import api
+
+    run = api.load_run(path)
+    state = run.agent_state(which="best" if options.best else "last", seed=seed)
+    setup = run.setup
+    if options.plan_ms is not None:
+        setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, plan_ms=options.plan_ms))
+    evaluator = setup.evaluator(options.episodes)
+    found = evaluator(state, key=jr.key(seed if options.start_seed is None else options.start_seed))
+    returns = np.asarray(found.returns)
+    values = (returns.mean(), returns.std(), returns.min(), returns.max(), np.mean(found.lengths))
+    return [str(seed), str(len(returns)), *(tables.number(float(v)) for v in values)], float(returns.mean())

@@ -1,0 +1,12 @@
+"""Names that can be listed without importing JAX."""
+
+OWN_ENVS = (
+    "pets-cartpole",
+    "cartpole-swingup",
+    "pendulum",
+    "acrobot",
+    "mountain-car",
+    "mountain-car-continuous",
+    "point-mass",
+)
+"""Our own tasks; `forethought.envs.make` knows them too, and a test holds the two together."""

@@ -1,0 +1,112 @@
+"""Options from typed configs, by tyro; everything that is wrong with a command line comes out as one line."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import typing
+from typing import Annotated, Any, TypeVar
+
+from ..errors import UserError
+
+Options = TypeVar("Options")
+
+_BOX = "│╭╮╰╯─|+-= "
+_PLAINER = (
+    (r"Error parsing (\S+?): ", r"\1: "),
+    (r"invalid literal for int\(\) with base 10: ", "wanted a whole number, got "),
+    (r"could not convert string to float: ", "wanted a number, got "),
+    (r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.*)\)\.", r"\2: got \1, wanted one of \3"),
+    (r"Missing from (.+?): (\S+).*", r"\2 is missing"),
+    (r"Missing value for argument '(\S+?)'\. Expected 1 values\.", r"\1 needs a value"),
+)
+
+
+def parse(kind: type[Options], argv: list[str], *, command: str, help: str, default: Any = None) -> Options:
+    """An instance of the dataclass `kind` from the arguments of `command`.
+
+    `--help` prints the options and raises SystemExit(0). Raises UserError, with the nearest names, for what is
+    unknown, missing or of the wrong type.
+    """
+    import tyro
+
+    prog = f"forethought {command}"
+    complaint = io.StringIO()
+    extra = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options, unknown = tyro.cli(
+                kind, prog=prog, description=help, args=argv, return_unknown_args=True, use_underscores=False, **extra
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(f"{_one_line(complaint.getvalue())}; see {prog} --help") from None
+    if unknown:
+        raise UserError(_unknown(unknown, kind, prog))
+    return options
+
+
+def flat(name: str, parts: dict[str, tuple[type, Any]]) -> tuple[type, Any]:
+    """One dataclass of several configs whose options carry no prefix, and its default."""
+    import tyro
+
+    fields = [(field, Annotated[part, tyro.conf.arg(name="")]) for field, (part, _) in parts.items()]
+    kind = dataclasses.make_dataclass(name, fields)
+    return kind, kind(**{field: value for field, (_, value) in parts.items()})
+
+
+def option_names(kind: type, prefix: str = "") -> list[str]:
+    """Long options of a config, as `parse` takes them; positional arguments are left out."""
+    names = []
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        notes = getattr(hint, "__metadata__", ())
+        bare = typing.get_args(hint)[0] if notes else hint
+        renamed = [note.name for note in notes if getattr(note, "name", None) is not None]
+        if _positional() in notes:
+            continue
+        own = renamed[0] if renamed else name.replace("_", "-")
+        path = f"{prefix}{own}"
+        if dataclasses.is_dataclass(bare):
+            names += option_names(typing.cast(type, bare), f"{path}." if path else "")
+        elif bare is bool:
+            stem, _, leaf = path.rpartition(".")
+            names += [f"--{path}", f"--{stem}.no-{leaf}" if stem else f"--no-{leaf}"]
+        else:
+            names.append(f"--{path}")
+    return names
+
+
+def _positional() -> Any:
+    """The mark that tyro puts on positional arguments."""
+    import tyro
+
+    return typing.get_args(tyro.conf.Positional[int])[1]
+
+
+def _unknown(words: list[str], kind: type, prog: str) -> str:
+    """What to say about words that no option takes."""
+    for word in words:
+        if word.startswith("-") and len(word) > 1 and not word[1].isdigit():
+            name = word.partition("=")[0]
+            known = {option.lstrip("-"): option for option in option_names(kind)}
+            close = difflib.get_close_matches(name.lstrip("-").replace("_", "-"), known, n=3, cutoff=0.6)
+            hint = f"did you mean {' or '.join(known[c] for c in close)}?" if close else f"see {prog} --help"
+            return f"unknown option {name}; {hint}"
+    return f"unexpected argument {words[0]!r}; see {prog} --help"
+
+
+def _one_line(box: str) -> str:
+    """The message in tyro's box, up to its first rule."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]
+    said = []
+    for line in lines:
+        text = line.strip("│| ")
+        if not text.strip(_BOX):
+            break
+        said.append(text)
+    message = " ".join(said)
+    for pattern, plainer in _PLAINER:
+        message = re.sub(pattern, plainer, message)
+    return message.rstrip(".")
