@@ -274,7 +274,8 @@ class HostEvaluator:
             for tick in range(self.ticks):
                 if frames is not None and episode == 0:
                     frames.append(self.env.render())
-                act_key, step_key = jr.split(stream(key, EVALUATE, -1 - tick - self.ticks * episode))
+                draw = jnp.int32(-1 - tick - self.ticks * episode)  # an array, since fold_in takes no negative int
+                act_key, step_key = jr.split(stream(key, EVALUATE, draw))
                 action, memory = self.actor(state, memory, jnp.asarray(obs), act_key[None])
                 action = np.asarray(action)
                 step = self.env.step(action, step_key=step_key, reset_key=lambda i: key)
