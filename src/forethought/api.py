@@ -31,6 +31,7 @@ class Run:
     def __init__(self, folder: RunFolder, setup: Setup, outcome: training.Outcome | None = None):
         self.folder, self.setup, self.outcome = folder, setup, outcome
         self.shown: reporting.Shown | None = None
+        self.notes: list[str] = []  # what loading a checkpoint said: a damaged one that was passed over
 
     @property
     def path(self) -> Path:
@@ -56,6 +57,7 @@ class Run:
         """The agent's state from the `last` or `best` checkpoint; of seed `seed` where there are several."""
         like = eqx.filter_eval_shape(lambda: self.setup.driver().start(self.setup.replay, seed=0))
         loaded = self.folder.load_checkpoint(like, which)
+        self.notes = loaded.notes
         seeds = self.setup.run.num_seeds
         index = 0 if seed is None else seed - self.setup.run.seed
         if not 0 <= index < seeds:
@@ -269,9 +271,10 @@ def _ended(run: Run, display: Display) -> Run:
         evaluation = outcome.evaluations[0] if outcome.evaluations else None
         run.shown = reporting.show(run.setup, run.folder, state, evaluation, video=run.setup.run.video)
         return run
-    display.line(f"{outcome.message}; saved in {run.path}")
+    remedy = f"saved in {run.path}"
     if outcome.error is None or outcome.error.exit_code != 2:
-        display.line(f"resume with: forethought resume {os.path.relpath(run.path)}")
+        remedy += f"; resume with: forethought resume {os.path.relpath(run.path)}"
     if outcome.error is not None:
-        raise outcome.error
+        raise type(outcome.error)(f"{outcome.error}; {remedy}") from outcome.error
+    display.line(f"{outcome.message}; {remedy}")
     return run

@@ -203,7 +203,7 @@ class _Loop:
         self.display.stop()
         message = str(error)
         if self.setup.run.num_seeds == 1:
-            self.event(message)
+            self.folder.log([{"kind": "event", **self._stamp(0), "message": message}])  # shown by who gets the error
             self.save()
         return Outcome("failed", message, self.progress, self.counters, [], error)
 
