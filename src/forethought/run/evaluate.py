@@ -64,13 +64,14 @@ class JitEvaluator:
             step = jax.vmap(lambda s, a, k: self.env.step(s, a, key=k))
             env_state, next_obs, reward, terminated, truncated = step(carry.state, action, keys[1])
             row = Transition(carry.obs, action, reward, next_obs, terminated, truncated)
+            counts = carry.alive & (tick < self.ticks)  # the last chunk may reach past the limit
             new = _Carry(
                 env_state,
                 next_obs,
                 memory,
-                carry.alive & ~(terminated | truncated),
-                carry.returns + carry.alive * reward,
-                carry.lengths + carry.alive * self.env.spec.action_repeat,
+                carry.alive & ~(counts & (terminated | truncated)),
+                carry.returns + jnp.where(counts, reward, 0.0),  # after its end an environment may say NaN
+                carry.lengths + counts * self.env.spec.action_repeat,
             )
             return eqx.filter(new, eqx.is_array), (row, carry.state)
 

@@ -99,7 +99,8 @@ class Actor:
         # Stops when another refinement, as long as they last took, would not be done in time.
         while count == 0 or (time.perf_counter() - begun) * 1e3 + self._refine_ms < self.plan_ms:
             started = time.perf_counter()
-            search = jax.block_until_ready(self._refine(state, search, keys[:, 1], count))
+            # An array: every new Python number would be compiled anew.
+            search = jax.block_until_ready(self._refine(state, search, keys[:, 1], jnp.asarray(count)))
             self._refine_ms = (time.perf_counter() - started) * 1e3
             count += 1
         action, memory = jax.block_until_ready(self._best(state, memory, search))
