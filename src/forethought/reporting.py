@@ -10,7 +10,7 @@ import numpy as np
 
 from .cards import oracle_return
 from .core import AbstractEnv
-from .diagnostics.curves import plot_learning_curves, plot_losses
+from .diagnostics.curves import plot_learning_curves, plot_losses, seed_series
 from .diagnostics.model_check import horizon_errors, plain_verdict, plot_model_check
 from .diagnostics.report import write_report
 from .diagnostics.video import overlay, write_video
@@ -61,16 +61,17 @@ def write(
     """Curves and report from what the folder holds; what was made earlier is used again."""
     rows, figures = folder.metrics(), {}
     oracle = oracle_return(folder.record["env"])
+    label = {folder.record["agent"]: rows}
     curve = None
-    for metric in ("eval", "episode"):
-        if any(r["kind"] == metric for r in rows):
-            curve = curve or folder.figures / "learning_curve.png"
-            path = folder.figures / ("learning_curve.png" if metric == "eval" else "training_episodes.png")
-            plot_learning_curves({folder.record["agent"]: rows}, path, metric=metric, oracle=oracle)
-            figures["Learning curve: evaluations" if metric == "eval" else "Returns of training episodes"] = path
-            curve = folder.figures / "learning_curve.png" if "Learning curve: evaluations" in figures else path
+    for metric, title, name in (
+        ("eval", "Learning curve: evaluations", "learning_curve.png"),
+        ("episode", "Returns of training episodes", "training_episodes.png"),
+    ):
+        if seed_series(rows, metric, "mean_return" if metric == "eval" else "return"):
+            figures[title] = plot_learning_curves(label, folder.figures / name, metric=metric, oracle=oracle)
+            curve = curve or figures[title]
     if any("model/loss" in r for r in rows):
-        figures["Loss of the model"] = plot_losses(rows, folder.figures / "losses.png")
+        figures["Model loss"] = plot_losses(rows, folder.figures / "losses.png")
     check_path, verdict = check or (None, None)
     if check_path is None and (folder.figures / "model_check.png").is_file():
         check_path, verdict = folder.figures / "model_check.png", folder.record.get("verdict")
@@ -101,7 +102,7 @@ def check_model(
     model = setup.agent.model(state)
     if model is None:
         return None, None
-    horizon = min(CHECK_HORIZON, int(np.max(evaluation.lengths)) // setup.env.spec.action_repeat)
+    horizon = max(1, min(CHECK_HORIZON, int(np.max(evaluation.lengths)) // setup.env.spec.action_repeat))
     try:
         check = horizon_errors(
             model, evaluation.trajectories, setup.env.spec, horizon=horizon, key=jr.key(setup.run.seed)

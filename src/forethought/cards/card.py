@@ -65,7 +65,7 @@ CARDS: dict[str, Card] = {
         env="pets-cartpole",
         env_version="forethought 0.1.0 (checked step by step against MuJoCo)",
         preset="cartpole",
-        run=RunConfig(steps=2000, eval_every=200, eval_episodes=1, final_episodes=10),
+        run=RunConfig(steps=2000, eval_every=400, eval_episodes=1, final_episodes=10),
         seeds=10,
         given="reward given (the task's function of obs, action, next_obs); the task never terminates",
         mark=0.95 * ORACLES["pets-cartpole"].mean_return,
