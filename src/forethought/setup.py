@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 
 from .catalogue import find
@@ -107,6 +108,8 @@ def build(
     else:
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""
+    with clear_errors(name):
+        check_agent(built)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
     if run.oracle:
@@ -133,6 +136,16 @@ def check_run(run: RunConfig) -> None:
             raise UserError(f"{name}={value} must be above 0")
     if run.eval_every is not None and run.eval_every < 0:
         raise UserError(f"eval_every={run.eval_every} must be at least 0 (0: only at the end)")
+
+
+def check_agent(agent: AbstractAgent) -> None:
+    """Raises UserError or ValueError for counts that cannot be, and for sizes that only `init` would meet."""
+    if agent.random_steps < 0:
+        raise UserError(f"random_steps={agent.random_steps} must be at least 0")
+    if agent.update_every is not None and agent.update_every < 1:
+        raise UserError(f"update_every={agent.update_every} must be at least 1")
+    if agent.traceable:
+        eqx.filter_eval_shape(lambda: agent.init(key=jax.random.key(0)))
 
 
 class clear_errors:
