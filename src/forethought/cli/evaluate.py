@@ -72,6 +72,8 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
 
     run = api.load_run(path)
     state = run.agent_state(which="best" if options.best else "last", seed=seed)
+    for text in run.notes:
+        tables.note(text)
     setup = run.setup
     if options.plan_ms is not None:
         setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, plan_ms=options.plan_ms))

@@ -99,13 +99,14 @@ def _unknown(words: list[str], kind: type, prog: str) -> str:
 
 def _one_line(box: str) -> str:
     """The message in tyro's box, up to its first rule."""
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]
-    said = []
-    for line in lines:
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()
+    said: list[str] = []
+    for line in lines[1:]:  # the first holds the title
         text = line.strip("│| ")
-        if not text.strip(_BOX):
+        if text.strip(_BOX):
+            said.append(text)
+        elif said:
             break
-        said.append(text)
     message = " ".join(said)
     for pattern, plainer in _PLAINER:
         message = re.sub(pattern, plainer, message)
