@@ -1,0 +1,39 @@
+"""An agent of your own: least squares for the dynamics, the Riccati equation for the controller."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+import forethought
+
+
+class LQRAgent(forethought.AbstractAgent):
+    """Acts by `gain @ obs`, the best for linear dynamics and the cost |obs|^2 + 0.1 |action|^2."""
+
+    spec: forethought.EnvSpec
+    given: forethought.Given  # reward and termination functions, where they are given; not needed here
+    random_steps: int = 100  # environment steps with uniform actions, then the first update
+    update_every: int = 100
+    traceable: bool = eqx.field(static=True, default=True)  # `update` is pure JAX: the compiled driver can run it
+
+    def init(self, *, key):
+        return jnp.zeros((*self.spec.action.shape, self.spec.obs_dim))  # the state: all that learning changes
+
+    def init_memory(self, state):
+        return None  # what an episode changes: nothing here
+
+    def act(self, state, memory, obs, *, key, explore):
+        return jnp.clip(state @ obs, jnp.array(self.spec.action.low), jnp.array(self.spec.action.high)), memory, None
+
+    def update(self, state, replay, *, key):
+        rows, used = replay.rows()
+        x, y = jnp.concatenate([rows.obs, rows.action], 1) * used[:, None], rows.next_obs * used[:, None]
+        ab, n = jnp.linalg.lstsq(x, y)[0].T, self.spec.obs_dim
+        a, b, r = ab[:, :n], ab[:, n:], 0.1 * jnp.eye(len(state))
+        gain = lambda p: -jnp.linalg.solve(r + b.T @ p @ b, b.T @ p @ a)
+        p = jax.lax.fori_loop(0, 200, lambda i, p: jnp.eye(n) + a.T @ p @ (a + b @ gain(p)), jnp.eye(n))
+        return gain(p), {"model/loss": jnp.sum((x @ ab.T - y) ** 2) / used.sum()}
+
+
+if __name__ == "__main__":  # so that `forethought train own_agent:LQRAgent point-mass` can import this file too
+    run = forethought.train(LQRAgent, "point-mass", steps=500)

@@ -1,0 +1,30 @@
+"""The training loop in your own hands: a driver is a generator of everything that a run consists of."""
+
+import jax
+
+from forethought import Given, make_env
+from forethought.agents.pets import PETS
+from forethought.presets.parts import EnsembleConfig, PlannerConfig
+from forethought.presets.pets import PETSConfig
+from forethought.replay.uniform import UniformReplay
+from forethought.run.evaluate import JitEvaluator
+from forethought.run.jit import JitDriver
+
+env = make_env("point-mass")
+config = PETSConfig(
+    random_steps=100,
+    update_every=100,
+    model=EnsembleConfig(hidden=(32,), particles=5, min_steps=500),
+    planner=PlannerConfig(horizon=15, population=64, elites=8, iterations=3),
+)
+agent = PETS(env.spec, config, given=Given(env.reward_function, env.termination_function))
+
+driver = JitDriver(agent, env)  # forethought.run.steps.StepDriver for environments stepped from Python
+start = driver.start(UniformReplay.empty(env.spec, capacity=400), seed=0)
+for progress in driver.train(start, total_steps=400):
+    if progress.metrics:  # the agent has just been updated
+        print(f"step {int(progress.env_steps)}: model loss {float(progress.metrics['model/loss']):.3f}")
+# A progress is valid until the generator goes on, for its buffers are then used again; the last one stays.
+
+evaluation = JitEvaluator(agent, env, num_episodes=4)(progress.agent_state, key=jax.random.key(1))
+print("returns", evaluation.returns)
