@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 
-import forethought
 import jax
 import numpy as np
+
+import forethought
 from forethought.presets.pets import PRESETS
 from forethought.presets.values import to_dict
 from forethought.storage import provenance

@@ -127,9 +127,8 @@ class GradientLearner(AbstractLearner):
         if self.data_noise:
             data = _with_noise(data, mask, self.data_noise, key=jr.fold_in(key, 3))
         rows = self._resample(split, key=boot_key)
-        start = _Pass(
-            model, self.opt_state, model, jnp.full(model.num_members, jnp.inf), *jnp.zeros((3,), jnp.int32), 0.0
-        )
+        none, zero = jnp.full(model.num_members, jnp.inf), jnp.zeros((), jnp.int32)
+        start = _Pass(model, self.opt_state, model, none, zero, zero, zero, jnp.zeros(()))
         passes = jnp.ceil(self.min_steps / self._steps_per_pass(split)).astype(jnp.int32)
         limit = jnp.maximum(self.epochs, passes)
 
@@ -160,22 +159,22 @@ class GradientLearner(AbstractLearner):
         """Rows to train on per member: positions below `num_train` hold a bootstrap resample."""
         shape = (self.model.num_members, split.rows.shape[0])
         if self.new_fraction is not None:
-            pick = self._mixed(split, jr.uniform(key, shape))
+            pick = self._mixed(split, self.new_fraction, jr.uniform(key, shape))
         elif self.bootstrap and self.model.num_members > 1:
             pick = jr.randint(key, shape, 0, jnp.maximum(split.num_train, 1))
         else:
             pick = jnp.broadcast_to(jnp.arange(shape[1]), shape)
         return split.rows[jnp.minimum(split.num_holdout + pick, shape[1] - 1)]
 
-    def _mixed(self, split: Split, draw: Float[Array, "members capacity"]) -> Int[Array, "members capacity"]:
-        """Positions among the training rows such that a share of `new_fraction` is past the first `old_rows`."""
+    def _mixed(
+        self, split: Split, fraction: float, draw: Float[Array, "members capacity"]
+    ) -> Int[Array, "members capacity"]:
+        """Positions among the training rows such that a share of `fraction` is past the first `old_rows`."""
         place = jnp.arange(split.rows.shape[0])
         rows = jnp.roll(split.rows, -split.num_holdout)
         train = place < split.num_train
         new, old = train & (rows >= self.old_rows), train & (rows < self.old_rows)
-        share = jnp.where(
-            jnp.any(new) & jnp.any(old), self.new_fraction, jnp.mean(new) / jnp.maximum(jnp.mean(train), 1e-9)
-        )
+        share = jnp.where(jnp.any(new) & jnp.any(old), fraction, jnp.mean(new) / jnp.maximum(jnp.mean(train), 1e-9))
         weight = new * share / jnp.maximum(jnp.sum(new), 1) + old * (1 - share) / jnp.maximum(jnp.sum(old), 1)
         total = jnp.cumsum(weight)
         return jnp.clip(jnp.searchsorted(total, draw * total[-1], side="right"), 0, split.num_train - 1)
@@ -246,10 +245,6 @@ class _Pass(eqx.Module):
     epoch: Int[Array, ""]
     steps: Int[Array, ""]
     loss: Float[Array, ""]
-
-    def __init__(self, model, opt_state, best, best_error, stale, epoch, steps, loss):
-        self.model, self.opt_state, self.best, self.best_error = model, opt_state, best, best_error
-        self.stale, self.epoch, self.steps, self.loss = stale, epoch, steps, jnp.asarray(loss, jnp.float32)
 
 
 def _with_noise(data: Transition, mask: Bool[Array, " n"], scale: float, *, key: PRNGKeyArray) -> Transition:

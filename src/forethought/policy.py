@@ -67,7 +67,8 @@ class Policy:
         action, self._memory = self._act(self.state, self._memory, jnp.asarray(rows), key, not deterministic)
         action = np.asarray(action)
         if isinstance(self.agent.spec.action, Box):
-            action = np.clip(action, np.float32(self.agent.spec.action.low), np.float32(self.agent.spec.action.high))
+            bounds = self.agent.spec.action
+            action = np.clip(action, np.asarray(bounds.low, np.float32), np.asarray(bounds.high, np.float32))
         return action if obs.ndim == 2 else action[0]
 
     def save(self, path: str | Path) -> Path:

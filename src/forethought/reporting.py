@@ -1,8 +1,9 @@
 """What a run shows when it ends, or when asked again: figures, video, model check, report."""
 
 import dataclasses
+import operator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.random as jr
@@ -15,7 +16,7 @@ from .diagnostics.model_check import horizon_errors, plain_verdict, plot_model_c
 from .diagnostics.report import write_report
 from .diagnostics.video import overlay, write_video
 from .errors import UserError
-from .run.evaluate import Evaluation
+from .run.evaluate import Evaluation, finished
 from .run.steps import HostEvaluator
 from .setup import Setup
 from .storage.run_folder import RunFolder
@@ -63,10 +64,11 @@ def write(
     oracle = oracle_return(folder.record["env"])
     label = {folder.record["agent"]: rows}
     curve = None
-    for metric, title, name in (
+    shown: tuple[tuple[Literal["eval", "episode"], str, str], ...] = (
         ("eval", "Learning curve: evaluations", "learning_curve.png"),
         ("episode", "Returns of training episodes", "training_episodes.png"),
-    ):
+    )
+    for metric, title, name in shown:
         if seed_series(rows, metric, "mean_return" if metric == "eval" else "return"):
             figures[title] = plot_learning_curves(label, folder.figures / name, metric=metric, oracle=oracle)
             curve = curve or figures[title]
@@ -118,11 +120,11 @@ def check_model(
 def film(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | None) -> Path:
     """A video of one episode of the policy. Raises UserError if the environment has no picture."""
     if isinstance(setup.env, AbstractEnv) and evaluation is not None and evaluation.states is not None:
-        frames, rewards = _drawn(setup, evaluation)
+        frames, rewards = _drawn(setup.env, evaluation)
     else:
         frames = []
         evaluator = HostEvaluator(setup.agent, setup.host_env(1), num_episodes=1, plan_ms=setup.run.plan_ms)
-        *_, filmed = evaluator.steps(state, key=jr.key(setup.run.seed), frames=frames)
+        filmed = finished(evaluator.steps(state, key=jr.key(setup.run.seed), frames=frames))
         rewards = np.asarray(filmed.trajectories.reward)[0]
     if not frames or frames[0] is None:
         raise UserError(f"{setup.env_name} draws no picture; make it with render_mode='rgb_array'")
@@ -131,9 +133,9 @@ def film(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | N
     return write_video(folder.videos / "policy.mp4", named, fps=30)
 
 
-def _drawn(setup: Setup, evaluation: Evaluation) -> tuple[list[Any], np.ndarray]:
+def _drawn(env: AbstractEnv, evaluation: Evaluation) -> tuple[list[Any], np.ndarray]:
     """Frames of the first evaluation episode, drawn from its recorded states."""
-    length = min(int(evaluation.lengths[0]) // setup.env.spec.action_repeat, MAX_FRAMES)
+    length = min(int(evaluation.lengths[0]) // env.spec.action_repeat, MAX_FRAMES)
     states = jax.tree.map(lambda x: x[0], evaluation.states)
-    frames = [setup.env.render(jax.tree.map(lambda x: x[t], states)) for t in range(length)]
+    frames = [env.render(jax.tree.map(operator.itemgetter(t), states)) for t in range(length)]
     return frames, np.asarray(evaluation.trajectories.reward)[0]

@@ -56,14 +56,14 @@ class Setup:
 
     def driver(self) -> JitDriver | StepDriver:
         """The driver that fits: compiled for JAX environments, step by step for all others."""
-        if self.compiled:
+        if self.compiled and isinstance(self.env, AbstractEnv):
             seeds = self.run.num_seeds if self.run.num_seeds > 1 else None
             return JitDriver(self.agent, self.env, num_envs=self.run.num_envs, num_seeds=seeds)
         return StepDriver(self.agent, self.host_env(self.run.num_envs), plan_ms=self.run.plan_ms)
 
     def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator:
         """An evaluator of so many episodes."""
-        if self.compiled:
+        if self.compiled and isinstance(self.env, AbstractEnv):
             return JitEvaluator(self.agent, self.env, num_episodes=episodes)
         env = self.host_env(1)
         return HostEvaluator(self.agent, env, num_episodes=episodes, plan_ms=self.run.plan_ms)

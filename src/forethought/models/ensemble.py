@@ -75,7 +75,8 @@ class Ensemble(AbstractFittable):
 
         With `common_noise` each particle draws one noise for the whole batch: candidates of a planner are then
         compared under the same luck (common random numbers), and drawing costs next to nothing. Leave it off where
-        batch rows must be independent. `weight_decay` is the coefficient of the squared weights in the loss, per layer or one for all.
+        batch rows must be independent. `weight_decay` is the coefficient of the squared weights in the loss, per
+        layer or one for all.
         Raises ValueError if sizes do not fit one another.
         """
         elites = num_members if num_elites is None else num_elites
@@ -110,7 +111,7 @@ class Ensemble(AbstractFittable):
     def network(
         self, x: Float[Array, "group inputs batch"], members: Int[Array, " group"] | None = None
     ) -> tuple[Array, Array | None, Array | None]:
-        """Normalised inputs to normalised mean `[group, targets, batch]`, unbounded log-variance and termination logit.
+        """Normalised inputs to mean `[group, targets, batch]`, unbounded log-variance and termination logit.
 
         `members` says which network sees which group; None means all, in order. None stands for a log-variance that
         a deterministic network lacks, and for a logit where termination is given.
@@ -187,7 +188,7 @@ class Ensemble(AbstractFittable):
         else:
             reward = pointwise(self.given.reward, self.spec.action)(belief.obs, action, next_obs)
         if self.given.termination is None:
-            continuation = 1.0 - undo(stop.reshape(particles, *batch))
+            continuation = 1.0 - undo(jnp.reshape(stop, (particles, *batch)))
         else:
             ended = pointwise(self.given.termination, self.spec.action)(belief.obs, action, next_obs)
             continuation = 1.0 - ended.astype(jnp.float32)

@@ -22,7 +22,7 @@ class EnsembleConfig:
     particles: int = 20
     """Imagined particles per candidate; a multiple of the members that predict for TS1 and TSinf."""
     propagation: Literal["E", "DS", "MM", "TS1", "TSinf"] = "TSinf"
-    """How uncertainty travels: expectation, distribution sampling, moment matching, trajectory sampling 1 or infinity."""
+    """How uncertainty travels: expectation, distribution sampling, moment matching, trajectory sampling."""
     normalise_targets: bool = True
     """Divide changes of the observation by their standard deviation before they are learned."""
     common_noise: bool = True
@@ -50,7 +50,7 @@ class PlannerConfig:
     """How actions are chosen in the model. Options name the planners that use them; the others ignore them."""
 
     kind: Literal["cem", "icem", "mppi", "shooting", "gradient"] = "cem"
-    """Cross-entropy method, improved CEM, path integrals, random shooting, or gradient ascent (continuous actions only)."""
+    """Cross-entropy method, improved CEM, path integrals, random shooting, or gradient ascent (Box actions only)."""
     horizon: int = 25
     """Steps imagined."""
     population: int = 400

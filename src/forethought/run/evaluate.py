@@ -1,7 +1,7 @@
 """Evaluation in JAX environments: episodes side by side, without exploration, from starts of their own."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -96,5 +96,10 @@ class JitEvaluator:
 
     def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
         """The evaluation of the policy that `state` holds."""
-        *_, evaluation = self.steps(state, key=key)
-        return evaluation
+        return finished(self.steps(state, key=key))
+
+
+def finished(parts: Iterator[float | Evaluation]) -> Evaluation:
+    """Runs an evaluation to its end, and returns what it yields last."""
+    *_, last = parts
+    return cast(Evaluation, last)

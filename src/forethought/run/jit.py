@@ -92,7 +92,6 @@ def collect(
     key, state, spec = progress.key, progress.agent_state, env.spec
     num_envs = progress.env.obs.shape[0]
     per_tick = num_envs * spec.action_repeat
-    index = jnp.arange(num_envs)
 
     def one(carry: tuple) -> tuple:
         i, replay, env_carry, env_steps, episodes, fault = carry
@@ -229,14 +228,15 @@ class JitDriver:
         pause_every: int | None = None,
         seconds_per_yield: float = 0.5,
     ) -> Iterator[Progress]:
-        """Goes on from `progress` until `total_steps`, yielding about every `seconds_per_yield`, after updates, and
-        at every multiple of `pause_every` environment steps.
+        """Goes on from `progress` until `total_steps`, yielding it first, then about every `seconds_per_yield`, after
+        updates, and at every multiple of `pause_every` environment steps.
 
         What is learned does not depend on where it yields. Raises EnvironmentFault or TrainingFault where a number
         is not finite; what was yielded last can then still be saved (one seed), or the last checkpoint holds.
         """
         per_tick = self.num_envs * self.env.spec.action_repeat
         ticks = 1
+        yield progress
         while True:
             while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
                 progress = self.update(progress)

@@ -1,4 +1,4 @@
-"""The driver for environments stepped from Python: any Gymnasium environment or vector environment, one step at a time."""
+"""The driver for environments stepped from Python, one step at a time: Gymnasium's, vector environments, others."""
 
 import dataclasses
 import time
@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 from ..core import AbstractAgent, AbstractHostEnv, AbstractPlanningAgent, AbstractReplay, HostStep
 from ..errors import TrainingFault, UserError
 from ..types import Transition
-from .evaluate import Evaluation
+from .evaluate import Evaluation, finished
 from .progress import (
     ACT,
     EVALUATE,
@@ -70,21 +70,22 @@ class Actor:
     """Batched, compiled `act`; with `plan_ms`, refines until the time is up instead of a fixed number of times."""
 
     def __init__(self, agent: AbstractAgent, *, explore: bool, plan_ms: float | None = None):
-        """Raises UserError if the agent cannot plan to a deadline, ValueError for a deadline that is not positive."""
-        if plan_ms is not None and plan_ms <= 0:
-            raise ValueError(f"plan_ms={plan_ms} must be above 0 milliseconds")
-        if plan_ms is not None and not isinstance(agent, AbstractPlanningAgent):
-            raise UserError(
-                f"{type(agent).__name__} has no search that can be cut short, so it takes no deadline; leave out plan-ms"
-            )
-        self.agent, self.plan_ms = agent, plan_ms
-        self.latency = Latency(plan_ms or 0.0)
+        """Raises UserError if the agent cannot plan to a deadline, ValueError for one that is not positive."""
+        self.plan_ms, self.latency = plan_ms, Latency(plan_ms or 0.0)
         act = lambda s: lambda m, o, k: agent.act(s, m, o, key=k, explore=explore)[:2]
         self._act = eqx.filter_jit(lambda s, m, o, k: jax.vmap(act(s))(m, o, k))
-        self._begin = eqx.filter_jit(lambda s, m, o, k: jax.vmap(lambda m, o, k: agent.begin(s, m, o, key=k))(m, o, k))
-        self._refine = eqx.filter_jit(
-            lambda s, search, k, i: jax.vmap(lambda x, k: agent.refine(s, x, key=jr.fold_in(k, i)))(search, k)
-        )
+        if plan_ms is None:
+            return
+        if plan_ms <= 0:
+            raise ValueError(f"plan_ms={plan_ms} must be above 0 milliseconds")
+        if not isinstance(agent, AbstractPlanningAgent):
+            raise UserError(
+                f"{type(agent).__name__} has no search that can be cut short, so it takes no deadline: leave it out"
+            )
+        begin = lambda s: lambda m, o, k: agent.begin(s, m, o, key=k)
+        refine = lambda s, i: lambda x, k: agent.refine(s, x, key=jr.fold_in(k, i))
+        self._begin = eqx.filter_jit(lambda s, m, o, k: jax.vmap(begin(s))(m, o, k))
+        self._refine = eqx.filter_jit(lambda s, search, k, i: jax.vmap(refine(s, i))(search, k))
         self._best = eqx.filter_jit(lambda s, m, search: jax.vmap(lambda m, x: agent.best(s, m, x))(m, search))
         self._refine_ms = 0.0
 
@@ -221,8 +222,8 @@ class StepDriver:
         """`progress` with what happened in one step added."""
         carry, spec = progress.env, self.env.spec
         valid, over = step.valid, step.valid & (step.terminated | step.truncated)
-        batch = Transition(np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
-        batch = jax.tree.map(lambda x: jnp.asarray(x[valid]), batch)
+        seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
+        batch = Transition(*(jnp.asarray(x[valid]) for x in seen))
         replay = self._add(progress.replay, batch) if valid.any() else progress.replay
         env_steps = progress.env_steps + int(valid.sum()) * spec.action_repeat
         returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
@@ -291,8 +292,7 @@ class HostEvaluator:
 
     def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
         """The evaluation of the policy that `state` holds."""
-        *_, evaluation = self.steps(state, key=key)
-        return evaluation
+        return finished(self.steps(state, key=key))
 
 
 def _evaluation(rows: list[list[Transition]], action_repeat: int) -> Evaluation:
