@@ -19,10 +19,10 @@ class Hover(gymnasium.Env):
 
     def step(self, action):
         height, velocity = self.craft
-        self.craft = np.array([height + 0.1 * velocity, velocity + 0.3 * action[0] - 0.1], np.float32)
+        self.craft = np.array([height + 0.2 * velocity, velocity + 0.6 * action[0] - 0.2], np.float32)
         self.steps += 1
         reward = -(self.craft[0] ** 2) - 0.1 * self.craft[1] ** 2
-        return self.craft, reward, False, self.steps == 50, {}  # time ran out: truncated, not terminated
+        return self.craft, reward, False, self.steps == 25, {}  # time ran out: truncated, not terminated
 
 
 if __name__ == "__main__":  # so that `forethought train pets own_environment:Hover` can import this file too
