@@ -11,6 +11,7 @@ from toy_world import TINY
 
 from forethought.cli.main import main
 
+
 class Said(NamedTuple):
     """What a command answered."""
 
@@ -44,7 +45,9 @@ def cli(capsys, monkeypatch, tmp_path):
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "run"
-    code = main(["train", "pets", "point-mass", "--steps", "60", *TINY, "--quiet", "--out", str(path), "--eval-every", "20"])
+    code = main(
+        ["train", "pets", "point-mass", "--steps", "60", *TINY, "--quiet", "--out", str(path), "--eval-every", "20"]
+    )
     assert code == 0
     return path
 

@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
     try:
-        return _dispatch([word for word in argv if word != "--debug"])
+        code = _dispatch([word for word in argv if word != "--debug"])
+        sys.stdout.flush()  # so that a closed pipe is met here
+        return code
     except SystemExit as stop:  # --help, deep in a parser
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:

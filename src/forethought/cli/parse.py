@@ -59,30 +59,28 @@ def flat(name: str, parts: dict[str, tuple[type, Any]]) -> tuple[type, Any]:
 
 def option_names(kind: type, prefix: str = "") -> list[str]:
     """Long options of a config, as `parse` takes them; positional arguments are left out."""
+    import tyro
+
+    positional, single = (
+        typing.get_args(mark[bool])[1] for mark in (tyro.conf.Positional, tyro.conf.FlagCreatePairsOff)
+    )
     names = []
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         notes = getattr(hint, "__metadata__", ())
         bare = typing.get_args(hint)[0] if notes else hint
         renamed = [note.name for note in notes if getattr(note, "name", None) is not None]
-        if _positional() in notes:
+        if positional in notes:
             continue
         own = renamed[0] if renamed else name.replace("_", "-")
         path = f"{prefix}{own}"
         if dataclasses.is_dataclass(bare):
             names += option_names(typing.cast(type, bare), f"{path}." if path else "")
-        elif bare is bool:
+        elif bare is bool and single not in notes:
             stem, _, leaf = path.rpartition(".")
             names += [f"--{path}", f"--{stem}.no-{leaf}" if stem else f"--no-{leaf}"]
         else:
             names.append(f"--{path}")
     return names
-
-
-def _positional() -> Any:
-    """The mark that tyro puts on positional arguments."""
-    import tyro
-
-    return typing.get_args(tyro.conf.Positional[int])[1]
 
 
 def _unknown(words: list[str], kind: type, prog: str) -> str:
