@@ -16,7 +16,8 @@ class Display:
         self.values: dict[str, str] = {}
         self.began = self.printed = 0.0
         self._bar: Any = None
-        self._rate: list[tuple[float, int]] = []
+        self._yields = 0  # since actions are chosen by the agent
+        self._from: tuple[float, int] | None = None  # time and step that the speed is measured from
         self._estimated = False
         self.steps = self.total = self.random_steps = 0
         self._printed_step = -1
@@ -79,20 +80,21 @@ class Display:
         self.steps, self.total = steps, total
         self.values.pop("evaluating", None)
         if steps > self.random_steps:
-            self._rate.append((now, steps))
-            self._rate = self._rate[-400:]
+            self._yields += 1
+            if self._yields == 2:  # the first one holds the compilation
+                self._from = (now, steps)
         left = self._left(total - steps)
         self.values["left"] = "?" if left is None else clock(left)
-        if left is not None and not self._estimated and now - self._rate[0][0] > 3:
+        if left is not None and self._from is not None and not self._estimated and now - self._from[0] > 5:
             self._estimated = True
             self.line(f"estimated time for the steps that are left: {clock(left)}, evaluations apart")
         self._draw(steps, total)
 
-    def _left(self, steps: int) -> float | None:
-        if len(self._rate) < 3 or self._rate[-1][1] == self._rate[0][1]:
+    def _left(self, left: int) -> float | None:
+        """Seconds for the steps that are `left`, at the speed so far, fits included; None before it is known."""
+        if self._from is None or self.steps == self._from[1]:
             return None
-        (t0, s0), (t1, s1) = self._rate[0], self._rate[-1]
-        return steps * (t1 - t0) / (s1 - s0)
+        return left * (time.monotonic() - self._from[0]) / (self.steps - self._from[1])
 
     def _draw(self, steps: int, total: int) -> None:
         if self.mode == "quiet":
