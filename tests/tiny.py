@@ -11,7 +11,7 @@ import numpy as np
 from forethought.agents.mpc_ladder import MPCLadder
 from forethought.agents.pets import PETS
 from forethought.agents.random_shooting import RandomShootingMPC
-from forethought.core import AbstractEnv
+from forethought.core import AbstractAgent, AbstractEnv
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.models.simulator import Simulator
 from forethought.presets.mpc_ladder import MPCLadderConfig
@@ -68,6 +68,31 @@ class Walk(AbstractEnv[WalkState]):
 def walk_reward(obs, action, next_obs):
     """Of one transition."""
     return -jnp.sum(next_obs**2) - 0.1 * jnp.sum(action**2)
+
+
+class Averaging(AbstractAgent):
+    """Compiles in no time: pushes against the mean observation that it has learned, harder along the episode."""
+
+    spec: EnvSpec = Walk().spec
+    random_steps: int = 20
+    update_every: int | None = 20
+    traceable: bool = eqx.field(static=True, default=True)
+
+    def init(self, *, key):
+        return jr.normal(key, (2,))
+
+    def init_memory(self, state):
+        return jnp.zeros(())
+
+    def act(self, state, memory, obs, *, key, explore):
+        noise = 0.1 * jr.normal(key, (1,)) if explore else 0.0
+        return jnp.clip(noise - 0.1 * memory * jnp.mean(obs - state), -1, 1), memory + 1, None
+
+    def update(self, state, replay, *, key):
+        rows, in_use = replay.rows()
+        mean = jnp.mean(rows.obs, 0, where=in_use[:, None])
+        mean = mean + 0.01 * jr.normal(key, (2,))
+        return mean, {"model/loss": jnp.sum((state - mean) ** 2)}
 
 
 MODEL = EnsembleConfig(num_members=2, particles=2, hidden=(8,), epochs=2, batch_size=16)

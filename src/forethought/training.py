@@ -1,5 +1,6 @@
 """One training run from start or checkpoint to its end: the loop that users watch, stop and resume."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -22,6 +23,8 @@ from .run.steps import StepDriver
 from .setup import Setup, parameter_bytes
 from .storage.run_folder import RunFolder
 from .storage.sinks import TensorBoardSink
+
+CHECKED_ROWS = 200  # first transitions that given functions are held against
 
 
 @dataclasses.dataclass
@@ -119,10 +122,12 @@ def _run(
                 loop.event(note)
             try:
                 outcome = loop.run(stop)
-            except StorageFault as error:
-                outcome = Outcome("failed", str(error), loop.progress, counters, [], error)
             except UserError as error:
                 outcome = loop.failed(error)
+            try:
+                board.close()
+            except StorageFault as error:
+                outcome.error = outcome.error or error
         try:
             folder.update_record(status=outcome.status, message=outcome.message)
         except StorageFault as error:
@@ -156,7 +161,8 @@ class _Loop:
         """Until the steps are done, a limit is reached, or someone asks to stop."""
         total = self.setup.run.steps
         self.display.start(self.setup, self.progress)
-        for self.progress in self._driven(total):
+        for progress in self._driven(total):
+            self.progress = progress
             steps = int(self.progress.env_steps)
             for note in self.notes:
                 self.event(note)
@@ -202,9 +208,11 @@ class _Loop:
         """Saves what is whole after the environment or the agent broke."""
         self.display.stop()
         message = str(error)
-        if self.setup.run.num_seeds == 1:
-            self.folder.log([{"kind": "event", **self._stamp(0), "message": message}])  # shown by who gets the error
-            self.save()
+        if self.setup.run.num_seeds == 1 and not isinstance(error, StorageFault):
+            with contextlib.suppress(StorageFault):  # the first error is the one to tell
+                # Shown by who gets the error.
+                self.folder.log([{"kind": "event", **self._stamp(0), "message": message}])
+                self.save()
         return Outcome("failed", message, self.progress, self.counters, [], error)
 
     # ---- what is logged
@@ -215,11 +223,12 @@ class _Loop:
         return {"seed": self.setup.run.seed + seed, "env_steps": steps, "wall_s": wall}
 
     def _seed_slices(self, tree: Any) -> list[Any]:
-        """`tree` per seed: itself for one seed, slices of the leading axis for several."""
+        """`tree` per seed: itself for one seed, slices of the leading axis for several (counters are common to all)."""
         seeds = self.setup.run.num_seeds
         if seeds == 1:
             return [tree]
-        return [jax.tree.map(lambda x: x[i] if eqx.is_array(x) else x, tree) for i in range(seeds)]
+        pick = lambda i: lambda x: x[i] if eqx.is_array(x) and x.ndim else x
+        return [jax.tree.map(pick(i), tree) for i in range(seeds)]
 
     def _rows(self) -> list[dict[str, Any]]:
         """Rows for the episodes and the update since the last yield."""
@@ -252,15 +261,15 @@ class _Loop:
 
     def _check_given(self, steps: int) -> None:
         """Holds given functions against the first real transitions, once."""
-        functions = self.setup.functions
-        if self.counters.given_checked or steps < 1:
+        functions, spec, run = self.setup.functions, self.setup.env.spec, self.setup.run
+        wanted = min(CHECKED_ROWS * spec.action_repeat, max(self.setup.agent.random_steps, 1), run.steps)
+        if self.counters.given_checked or steps < wanted:
             return
         self.counters.given_checked = True
-        replay = self._seed_slices(self.progress.replay)[0] if self.setup.run.num_seeds > 1 else self.progress.replay
-        rows, _ = self.progress.replay.rows() if self.setup.run.num_seeds == 1 else (replay.data, None)
-        used = min(steps // self.setup.env.spec.action_repeat, rows.reward.shape[0], 1000)
-        if self.setup.env.spec.action_repeat > 1:
+        if spec.action_repeat > 1:
             return  # a function of one simulator step cannot be held against several
+        rows, in_use = self._seed_slices(self.progress.replay)[0].rows()
+        used = min(int(in_use.sum()), 1000)
         mismatch = check_given(functions.reward, functions.termination, jax.tree.map(lambda x: x[:used], rows))
         if mismatch:
             self.event(f"a given function disagrees with the environment: {mismatch}")
@@ -268,7 +277,9 @@ class _Loop:
     # ---- evaluation and checkpoints
 
     def _evaluation_due(self, steps: int, total: int) -> bool:
-        if not self.eval_every or steps >= total or steps - self.counters.evaluated_at < self.eval_every:
+        every, before = self.eval_every, self.counters.evaluated_at
+        # By multiples passed: several environments step over them, and how far must not shift the next one.
+        if not every or steps >= total or steps // every <= before // every:
             return False
         return int(self.progress.updates) >= updates_due(self.setup.agent, steps)
 

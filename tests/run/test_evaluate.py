@@ -151,5 +151,3 @@ def test_deadline_is_refused_where_it_has_no_meaning():
         Actor(make_agent("mpc-ladder-1.0"), explore=True, plan_ms=10.0)
     with pytest.raises(ValueError, match="plan_ms=0 must be above 0"):
         Actor(make_agent("pets"), explore=True, plan_ms=0)
-
-
