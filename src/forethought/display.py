@@ -18,6 +18,7 @@ class Display:
         self._bar: Any = None
         self._yields = 0  # since actions are chosen by the agent
         self._from: tuple[float, int] | None = None  # time and step that the speed is measured from
+        self._evaluating_since: float | None = None
         self._estimated = False
         self.steps = self.total = self.random_steps = 0
         self._printed_step = -1
@@ -68,9 +69,14 @@ class Display:
         """An evaluation has ended."""
         self.values["eval"] = f"{mean_return:.1f}"
         self.values.pop("evaluating", None)
+        if self._from is not None and self._evaluating_since is not None:
+            self._from = (self._from[0] + time.monotonic() - self._evaluating_since, self._from[1])
+        self._evaluating_since = None
 
     def evaluating(self, part: float) -> None:
         """An evaluation is under way."""
+        if self._evaluating_since is None:
+            self._evaluating_since = time.monotonic()
         self.values["evaluating"] = f"{100 * part:.0f} %"
         self._draw(self.steps, self.total)
 

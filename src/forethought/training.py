@@ -135,6 +135,10 @@ def _run(
     return outcome
 
 
+class _StoppedWhileEvaluating(Exception):
+    """Someone asked to stop in the middle of an evaluation."""
+
+
 class _Loop:
     """The state of one process's part of a run, and what happens at each yield of the driver."""
 
@@ -154,13 +158,20 @@ class _Loop:
         self.eval_every = max(total // 4, 1) if every is None else every
         self.evaluator = setup.evaluator(setup.run.eval_episodes) if self.eval_every else None
         self.notes: list[str] = []
+        self.stop = StopRequest()
 
     # ---- the loop
 
     def run(self, stop: StopRequest) -> Outcome:
         """Until the steps are done, a limit is reached, or someone asks to stop."""
-        total = self.setup.run.steps
+        self.stop = stop
         self.display.start(self.setup, self.progress)
+        try:
+            return self._until_the_end(stop, self.setup.run.steps)
+        except _StoppedWhileEvaluating:
+            return self._interrupted(stop)
+
+    def _until_the_end(self, stop: StopRequest, total: int) -> Outcome:
         for progress in self._driven(total):
             self.progress = progress
             steps = int(self.progress.env_steps)
@@ -175,14 +186,19 @@ class _Loop:
                     return self._finish(f"reached the return of {self.setup.run.stop_at_return:g} at step {steps}")
                 self.save()
             if stop.by is not None:
-                self.save()
-                return Outcome("interrupted", f"stopped by {stop.by} at step {steps}", self.progress, self.counters, [])
+                return self._interrupted(stop)
             if self._out_of_time():
                 minutes = self.setup.run.max_minutes
                 return self._finish(f"stopped at step {steps}: {minutes:g} minutes are over")
             if time.monotonic() - self.saved_at > self.setup.run.checkpoint_seconds:
                 self.save()
         return self._finish("")
+
+    def _interrupted(self, stop: StopRequest) -> Outcome:
+        """Saves where the run is; an evaluation that was under way is made again when the run goes on."""
+        self.save()
+        message = f"stopped by {stop.by} at step {int(self.progress.env_steps)}"
+        return Outcome("interrupted", message, self.progress, self.counters, [])
 
     def _driven(self, total: int) -> Iterator[Progress]:
         if isinstance(self.driver, JitDriver):
@@ -296,8 +312,10 @@ class _Loop:
             for part in evaluator.steps(state, key=key):
                 if isinstance(part, Evaluation):
                     found.append(part)
-                else:
-                    self.display.evaluating((i + part) / self.setup.run.num_seeds)
+                    continue
+                self.display.evaluating((i + part) / self.setup.run.num_seeds)
+                if self.stop.by is not None:
+                    raise _StoppedWhileEvaluating
         self.counters.evaluated_at = int(self.progress.env_steps)
         self.latest = float(np.mean([np.mean(e.returns) for e in found]))
         rows = []
