@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pytest
 import toy_world
-
 from toy_world import TINY
 
 from forethought.cli.main import main

@@ -4,11 +4,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-TINY = (
-    "--model.hidden 8 --model.num-members 2 --model.particles 2 --model.epochs 1 --model.min-steps 5 "
-    "--planner.population 8 --planner.elites 2 --planner.horizon 3 --planner.iterations 1 "
-    "--random-steps 20 --update-every 20 --eval-episodes 1 --final-episodes 1"
-).split()
+TINY = [
+    *("--model.hidden", "8", "--model.num-members", "2", "--model.particles", "2"),
+    *("--model.epochs", "1", "--model.min-steps", "5"),
+    *("--planner.population", "8", "--planner.elites", "2", "--planner.horizon", "3", "--planner.iterations", "1"),
+    *("--random-steps", "20", "--update-every", "20", "--eval-episodes", "1", "--final-episodes", "1"),
+]
 
 fault: str | None = None  # "nan", "shape" or "raise": what goes wrong in step 5 of the third episode
 

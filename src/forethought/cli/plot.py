@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,8 +93,8 @@ def _draw(pools: dict[str, list[RunFolder]], out: Path, metric: Literal["eval", 
     tables.show(["run", "seeds", "steps", "last return", "95 % interval"], table)
 
 
-def _default_out(paths: tuple[Path, ...]) -> Path:
-    if len(paths) > 1:
+def _default_out(paths: Sequence[Path]) -> Path:
+    if len(paths) != 1:
         return Path("learning-curves.png")
     single = paths[0] / "figures" / "learning_curve.png"
     return single if (paths[0] / "run.json").is_file() else paths[0] / "learning_curve.png"

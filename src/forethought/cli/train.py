@@ -52,10 +52,12 @@ def run(argv: list[str]) -> int:
     entry = None if agent is None or ":" in agent else find(agent)
     preset = _preset(rest, entry)
     kind, default = _kind(entry, preset)
-    if not asks_help and (agent is None or env is None):
+    if asks_help:
+        parse(kind, ["--help"], command=f"train {agent or 'AGENT'} {env or 'ENV'}", help=_help(agent), default=default)
+    if agent is None or env is None:
         what = "AGENT and ENV are" if agent is None else "ENV is"
         raise UserError(f"{what} missing; {USAGE}; see `forethought list`")
-    options = parse(kind, rest, command=f"train {agent or 'AGENT'} {env or 'ENV'}", help=_help(agent), default=default)
+    options = parse(kind, rest, command=f"train {agent} {env}", help=_help(agent), default=default)
     machine.prepare(options.run.threads, options.run.device)
     from .seeds import train_seeds
 
