@@ -150,50 +150,59 @@ class Ensemble(AbstractFittable):
         return EnsembleBelief(obs, obs, jnp.zeros_like(obs))
 
     def step(self, belief: EnsembleBelief, action: Array, *, key: PRNGKeyArray) -> tuple[EnsembleBelief, Prediction]:
-        obs, noise_key = belief.obs, key
-        particles, batch = obs.shape[0], obs.shape[1:-1]
-        order = None
-        if self.propagation == "TS1":
-            noise_key, order_key = jr.split(key)
-            order = jr.permutation(order_key, particles)  # equal counts per member, shared by the whole batch
-            obs = obs[order]
-        x = self.encode(obs, action)
-        groups = self.num_elites if self.propagation in ("TS1", "TSinf") else 1
-        x = jnp.swapaxes(x.reshape(groups, -1, x.shape[-1]), 1, 2)
-        members = None if self.num_elites == self.num_members else self.elites
-        if groups == 1:
-            x = jnp.broadcast_to(x, (self.num_elites, *x.shape[1:]))
-        mean, raw, logit = self.network(x, members)
-        scale, shift = self.targets.scale[:, None], self.targets.loc[:, None]
-        mean = mean * scale + shift
-        var = jnp.zeros_like(mean) if raw is None else self.variance(raw) * scale**2
-        stop = None if logit is None else jax.nn.sigmoid(logit)
-        if groups == 1:  # one Gaussian with the mixture's mean and variance
-            var = jnp.mean(var, 0) + jnp.var(mean, 0)
-            mean, stop = jnp.mean(mean, 0), None if stop is None else jnp.mean(stop, 0)
-        back = lambda y: jnp.swapaxes(y.reshape(groups, y.shape[-2], -1), 1, 2).reshape(particles, *batch, -1)
-        mean, var = back(mean), back(var)
-        drawn = mean
-        if self.propagation != "E" and (self.probabilistic or groups == 1):
-            shape = (particles, *[1] * len(batch), mean.shape[-1]) if self.common_noise else mean.shape
-            drawn = mean + jnp.sqrt(var) * jr.normal(noise_key, shape)
-        if self.propagation == "MM":
-            drawn = _moment_matched(drawn, key=jr.fold_in(noise_key, 1))
-        undo = (lambda y: y) if order is None else (lambda y: y[jnp.argsort(order)])
-        drawn, mean, var = undo(drawn), undo(mean), undo(var)
-        size = self.spec.obs_dim
-        next_obs = belief.obs + drawn[..., :size]
+        obs, size = belief.obs, self.spec.obs_dim
+        if self.propagation == "TS1":  # equal counts per member, one order shared by the whole batch
+            key, order_key = jr.split(key)
+            order = jr.permutation(order_key, self.particles)
+            back = jnp.argsort(order)
+            mean, var, stop = (x[back] for x in self._predict(obs[order], action[order]))
+        else:
+            mean, var, stop = self._predict(obs, action)
+        drawn = self._draw(mean, var, key=key)
+        next_obs = obs + drawn[..., :size]
         if self.given.reward is None:
             reward = drawn[..., size]
         else:
-            reward = pointwise(self.given.reward, self.spec.action)(belief.obs, action, next_obs)
-        if self.given.termination is None:
-            continuation = 1.0 - undo(jnp.reshape(stop, (particles, *batch)))
-        else:
-            ended = pointwise(self.given.termination, self.spec.action)(belief.obs, action, next_obs)
-            continuation = 1.0 - ended.astype(jnp.float32)
-        new = EnsembleBelief(next_obs, belief.obs + mean[..., :size], var[..., :size])
-        return new, Prediction(reward, continuation)
+            reward = pointwise(self.given.reward, self.spec.action)(obs, action, next_obs)
+        if self.given.termination is not None:
+            stop = pointwise(self.given.termination, self.spec.action)(obs, action, next_obs).astype(jnp.float32)
+        new = EnsembleBelief(next_obs, obs + mean[..., :size], var[..., :size])
+        return new, Prediction(reward, 1.0 - stop)
+
+    @property
+    def _mixes(self) -> bool:
+        """Whether every particle sees the mixture of all members rather than a member of its own."""
+        return self.propagation in ("E", "DS", "MM")
+
+    def _predict(self, obs: Float[Array, "particles *batch obs"], action: Array) -> tuple[Array, Array, Array]:
+        """Mean and variance `[particles, *batch, targets]` in their own units, and probability of termination.
+
+        The probability is zero where termination is given.
+        """
+        lead = obs.shape[:-1]
+        x = self.encode(obs, action if order is None else action[order])
+        groups = 1 if self._mixes else self.num_elites
+        x = jnp.swapaxes(x.reshape(groups, -1, x.shape[-1]), 1, 2)
+        if self._mixes:
+            x = jnp.broadcast_to(x, (self.num_elites, *x.shape[1:]))
+        mean, raw, logit = self.network(x, None if self.num_elites == self.num_members else self.elites)
+        mean = mean * self.targets.scale[:, None] + self.targets.loc[:, None]
+        var = jnp.zeros_like(mean) if raw is None else self.variance(raw) * self.targets.scale[:, None] ** 2
+        stop = jnp.zeros(mean[:, 0].shape) if logit is None else jax.nn.sigmoid(logit)
+        if self._mixes:  # one Gaussian with the mixture's mean and variance
+            var = jnp.mean(var, 0) + jnp.var(mean, 0)
+            mean, stop = jnp.mean(mean, 0), jnp.mean(stop, 0)
+        back = lambda y: jnp.swapaxes(y.reshape(groups, y.shape[-2], -1), 1, 2).reshape(*lead, -1)
+        return back(mean), back(var), stop.reshape(lead)
+
+    def _draw(self, mean: Array, var: Array, *, key: PRNGKeyArray) -> Float[Array, "particles *batch targets"]:
+        """A target for each particle, drawn as the propagation method says."""
+        certain = not self.probabilistic and not (self._mixes and self.num_elites > 1)
+        if self.propagation == "E" or certain:
+            return mean
+        shape = (mean.shape[0], *[1] * (mean.ndim - 2), mean.shape[-1]) if self.common_noise else mean.shape
+        drawn = mean + jnp.sqrt(var) * jr.normal(key, shape)
+        return _moment_matched(drawn, key=jr.fold_in(key, 1)) if self.propagation == "MM" else drawn
 
     def observation(self, belief: EnsembleBelief) -> DiagonalNormal:
         return DiagonalNormal(belief.mean, belief.variance)
@@ -243,9 +252,15 @@ class Ensemble(AbstractFittable):
         return eqx.tree_at(lambda m: m.elites, self, jnp.argsort(error)[: self.num_elites])
 
 
-def _moment_matched(x: Float[Array, "particles *rest"], *, key: PRNGKeyArray) -> Array:
-    """Fresh draws from the Gaussian with the particles' mean and variance."""
-    return jnp.mean(x, 0) + jnp.std(x, 0) * jr.normal(key, x.shape)
+def _matched(mean: Array, var: Array, obs: Float[Array, "particles *batch obs"]) -> tuple[Array, Array]:
+    """Mean, as change from `obs`, and variance of the one Gaussian that has the moments of all particles.
+
+    The authors' code matches the moments of the changes, which leaves out how these go with where a particle is.
+    """
+    base = jnp.zeros_like(mean).at[..., : obs.shape[-1]].set(obs)
+    ahead = base + mean
+    matched = jnp.broadcast_to(jnp.mean(var, 0) + jnp.var(ahead, 0), var.shape)
+    return jnp.mean(ahead, 0) - base, matched
 
 
 def _check_sizes(num_members: int, num_elites: int, hidden: tuple[int, ...], particles: int, propagation: str) -> None:
