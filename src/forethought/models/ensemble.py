@@ -180,7 +180,7 @@ class Ensemble(AbstractFittable):
         The probability is zero where termination is given.
         """
         lead = obs.shape[:-1]
-        x = self.encode(obs, action if order is None else action[order])
+        x = self.encode(obs, action)
         groups = 1 if self._mixes else self.num_elites
         x = jnp.swapaxes(x.reshape(groups, -1, x.shape[-1]), 1, 2)
         if self._mixes:
