@@ -228,7 +228,7 @@ class GradientLearner(AbstractLearner):
 
         def one(row, weight):
             batch = jax.tree.map(lambda x: jnp.broadcast_to(x[row], (model.num_members, 1, *x.shape[1:])), data)
-            return weight * model.losses(batch)[1]
+            return jnp.where(weight > 0, model.losses(batch)[1], 0.0)
 
         # Per-row errors by vmap become one batched product per layer.
         return jnp.sum(jax.vmap(one)(rows, mask), 0) / jnp.maximum(split.num_holdout, 1)
@@ -261,10 +261,11 @@ def _with_noise(data: Transition, mask: Bool[Array, " n"], scale: float, *, key:
 
 
 def split_rows(in_use: Bool[Array, " capacity"], ratio: float, most: int, *, key: PRNGKeyArray) -> Split:
-    """A fresh random split of the rows in use: `ratio` of them, at most `most`, are held out."""
+    """A fresh random split of the rows in use: `ratio` of them (rounded up, at most `most`) are held out."""
     order = jnp.argsort(jr.uniform(key, in_use.shape) + ~in_use)
     size = jnp.sum(in_use)
-    holdout = jnp.minimum((size * ratio).astype(jnp.int32), most)
+    # At least one where a ratio is asked for: without any, the first pass would look perfect and be kept.
+    holdout = jnp.minimum(jnp.ceil(size * ratio).astype(jnp.int32), jnp.clip(size - 1, 0, most))
     return Split(order, holdout, size.astype(jnp.int32) - holdout)
 
 

@@ -84,7 +84,7 @@ class RandomShootingMPC(AbstractPlanningAgent):
             given=self.given,
             data_noise=c.data_noise,
             new_fraction=c.new_data_fraction,
-            old_rows=c.random_steps,
+            old_rows=-(-c.random_steps // self.spec.action_repeat),
             key=key,
         )
         return RandomShootingState(learner)

@@ -158,6 +158,8 @@ class Ensemble(AbstractFittable):
             mean, var, stop = (x[back] for x in self._predict(obs[order], action[order]))
         else:
             mean, var, stop = self._predict(obs, action)
+        if self.propagation == "MM":
+            mean, var = _matched(mean, var, obs)
         drawn = self._draw(mean, var, key=key)
         next_obs = obs + drawn[..., :size]
         if self.given.reward is None:
@@ -201,8 +203,7 @@ class Ensemble(AbstractFittable):
         if self.propagation == "E" or certain:
             return mean
         shape = (mean.shape[0], *[1] * (mean.ndim - 2), mean.shape[-1]) if self.common_noise else mean.shape
-        drawn = mean + jnp.sqrt(var) * jr.normal(key, shape)
-        return _moment_matched(drawn, key=jr.fold_in(key, 1)) if self.propagation == "MM" else drawn
+        return mean + jnp.sqrt(var) * jr.normal(key, shape)
 
     def observation(self, belief: EnsembleBelief) -> DiagonalNormal:
         return DiagonalNormal(belief.mean, belief.variance)

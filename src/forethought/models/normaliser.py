@@ -23,8 +23,9 @@ class Normaliser(eqx.Module):
     def of(cls, x: Float[Array, "n features"], mask: Bool[Array, " n"]) -> Self:
         """Mean and standard deviation of the rows of `x` where `mask`."""
         n = jnp.maximum(jnp.sum(mask), 1)
-        loc = jnp.sum(x * mask[:, None], 0) / n
-        scale = jnp.sqrt(jnp.sum((x - loc) ** 2 * mask[:, None], 0) / n)
+        # Selected, not weighted by zero: rows not in use may hold anything, and 0 * NaN is NaN.
+        loc = jnp.sum(jnp.where(mask[:, None], x, 0.0), 0) / n
+        scale = jnp.sqrt(jnp.sum(jnp.where(mask[:, None], (x - loc) ** 2, 0.0), 0) / n)
         return cls(loc, jnp.where(scale < 1e-6 * (1 + jnp.abs(loc)), 1.0, scale))
 
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
