@@ -15,19 +15,19 @@ class Search(eqx.Module):
 
 class LocalSearch(forethought.AbstractRefiningPlanner[SequencePlan, Search]):
     action: forethought.Box
-    iterations: int = 4  # calls of `refine` for one action; with plan_ms, as many as time allows
+    iterations: int = 3  # calls of `refine` for one action; with plan_ms, as many as time allows
 
     def init(self):
-        middle = jnp.zeros((15, *self.action.shape))
+        middle = jnp.zeros((12, *self.action.shape))
         return SequencePlan(middle, -jnp.inf * jnp.ones(()), middle)
 
     def begin(self, plan):
         return Search(plan.warm, -jnp.inf * jnp.ones(()))
 
     def refine(self, model, belief, search, *, key):
-        noise = 0.5 * jr.normal(jr.fold_in(key, 0), (32, *search.actions.shape)).at[0].set(0.0)
+        noise = 0.5 * jr.normal(jr.fold_in(key, 0), (16, *search.actions.shape)).at[0].set(0.0)
         near = jnp.clip(search.actions + noise, jnp.array(self.action.low), jnp.array(self.action.high))
-        returns = rollout(model, belief, near, key=jr.fold_in(key, 1))  # [32], mean over the model's particles
+        returns = rollout(model, belief, near, key=jr.fold_in(key, 1))  # [16], mean over the model's particles
         return Search(near[jnp.argmax(returns)], jnp.max(returns))
 
     def best(self, search):
