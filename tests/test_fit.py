@@ -10,6 +10,7 @@ from tiny import MODEL, Walk, empty_replay, random_rows, same_bits
 
 from forethought.build import make_learner
 from forethought.fit import AbstractFittable, GradientLearner, split_rows
+from forethought.run.progress import strongly_typed
 from forethought.types import Given, Transition, never_terminates
 
 ROWS = 64
@@ -143,7 +144,8 @@ def test_only_old_data_are_taken_as_they_are():
 
 @pytest.fixture(scope="module")
 def ensemble_learner():
-    return make_learner(Walk().spec, MODEL, given=Given(None, never_terminates), key=jr.key(0))
+    learner = make_learner(Walk().spec, MODEL, given=Given(None, never_terminates), key=jr.key(0))
+    return strongly_typed(learner)  # as drivers start
 
 
 @pytest.fixture(scope="module")

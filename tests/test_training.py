@@ -141,7 +141,7 @@ def test_second_ctrl_c_interrupts_at_once_and_leaves_the_run_resumable(tmp_path)
 
 
 def test_damaged_newest_checkpoint_is_passed_over_and_said_so(whole, tmp_path):
-    outcome, folder = trained(tmp_path / "run", setup_of(), StoppedAt(55))
+    _, folder = trained(tmp_path / "run", setup_of(), StoppedAt(55))
     newest, older = list(folder.checkpoints().items())[:2]
     data = bytearray(newest[1].read_bytes())
     data[len(data) // 2] ^= 1
@@ -153,7 +153,7 @@ def test_damaged_newest_checkpoint_is_passed_over_and_said_so(whole, tmp_path):
 
 
 def test_run_killed_before_its_first_checkpoint_starts_again(whole, tmp_path):
-    outcome, folder = trained(tmp_path / "run", setup_of(), StoppedAt(10))
+    _, folder = trained(tmp_path / "run", setup_of(), StoppedAt(10))
     for path in folder.checkpoints().values():
         path.unlink()
     again = training.resume(setup_of(), RunFolder.open(folder.path), StoppedAt())

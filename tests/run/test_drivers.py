@@ -31,8 +31,20 @@ every_agent = pytest.mark.parametrize("name", NAMES)
 one_and_three = pytest.mark.parametrize("num_envs", [1, 3])
 
 
-def started(driver, seed: int = 0, capacity: int = 64):
-    return driver.start(empty_replay(capacity), seed=seed)
+@pytest.fixture(autouse=True, scope="module")
+def starts():
+    """What drivers have started, kept for this module: each start is a program of its own."""
+    yield
+    _starts.clear()
+
+
+_starts = {}
+
+
+def started(driver, seed: int = 0):
+    if (driver, seed) not in _starts:
+        _starts[driver, seed] = driver.start(empty_replay(), seed=seed)
+    return copied(_starts[driver, seed])
 
 
 @every_agent
@@ -192,10 +204,9 @@ def test_step_run_on_gymnasium_resumes_exactly(pendulum_agent, cut, tmp_path):
     fresh = StepDriver(pendulum_agent, make_pendulum()) if cut == 27 else driver
     loaded, _ = checkpoint.load(tmp_path / "cut.npz", fresh.start(replay(), seed=7))
     notes = []
-    for progress in fresh.train(loaded, total_steps=34, notes=notes):
-        pass
+    *_, last = fresh.train(loaded, total_steps=34, notes=notes)
     assert notes == []
-    assert same_bits(dataclasses.replace(progress, metrics={}), whole)
+    assert same_bits(dataclasses.replace(last, metrics={}), whole)
 
 
 @every_agent
@@ -212,8 +223,7 @@ def test_episode_that_cannot_be_played_back_is_begun_anew_and_said_so():
     cut = run_to(driver, started(driver), 25)
     other = dataclasses.replace(cut, env=dataclasses.replace(cut.env, obs=cut.env.obs + 1))
     notes = []
-    for progress in driver.train(other, total_steps=30, notes=notes):
-        pass
+    *_, progress = driver.train(other, total_steps=30, notes=notes)
     assert len(notes) == 1 and "new one was started" in notes[0]
     rows = history(progress)
     # The unfinished episode stops at row 24; the new one takes its own reset and lasts its full length.
