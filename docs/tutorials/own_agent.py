@@ -1,6 +1,5 @@
 """An agent of your own: least squares for the dynamics, the Riccati equation for the controller."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -14,7 +13,6 @@ class LQRAgent(forethought.AbstractAgent):
     given: forethought.Given  # reward and termination functions, where they are given; not needed here
     random_steps: int = 100  # environment steps with uniform actions, then the first update
     update_every: int = 100
-    traceable: bool = eqx.field(static=True, default=True)  # `update` is pure JAX: the compiled driver can run it
 
     def init(self, *, key):
         return jnp.zeros((*self.spec.action.shape, self.spec.obs_dim))  # the state: all that learning changes

@@ -35,6 +35,11 @@ _HOME = {
     "Prediction": "types",
     "Transition": "types",
     "UserError": "errors",
+    "DiagonalNormal": "models.distributions",
+    "Simulator": "models.simulator",
+    "SequencePlan": "planners.plan",
+    "rollout": "planners.rollout",
+    "pointwise": "types",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -128,7 +128,8 @@ def train(
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
     id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
     `preset`), `run` everything else; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
-    `learner` and `planner` replace the agent's own model and planner. `start_from` is a run whose agent is trained on.
+    `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
+    `(action space)` that make them. `start_from` is a run whose agent is trained on.
 
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
@@ -187,6 +188,14 @@ def load_run(
     """The run in a folder. Raises UserError if it is none, damaged, newer, or needs an object to be handed in."""
     folder = RunFolder.open(path)
     record = folder.record
+    handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
+    handed |= {"learner": learner, "planner": planner}
+    for part in record.get("own", []):
+        if handed.get(part) is None:
+            raise UserError(
+                f"{path} was trained with {'an' if part[0] in 'ae' else 'a'} {part} of your own that cannot be found by "
+                f"name; hand it in again: forethought.load_run({str(path)!r}, {part}=...), resume likewise"
+            )
     options = from_dict(RunConfig, record["run"], f"{path}/run.json: run")
     name = record["agent"]
     config = (
@@ -220,6 +229,7 @@ def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None)
         "config": {} if setup.config is None else to_dict(setup.config),
         "run": to_dict(run),
         "given": setup.given,
+        "own": setup.own,
         "total_steps": run.steps,
         "start_from": None if start_from is None else str(start_from),
         "driver": "jit" if setup.compiled else "steps",

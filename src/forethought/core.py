@@ -232,7 +232,11 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     spec: eqx.AbstractVar[EnvSpec]
     random_steps: eqx.AbstractVar[int]  # environment steps with uniform actions before the first update
     update_every: eqx.AbstractVar[int | None]  # environment steps between updates; None: only after random_steps
-    traceable: eqx.AbstractVar[bool]  # False: `update` does host work, so only the step driver can run it
+
+    @property
+    def traceable(self) -> bool:
+        """Whether `update` is pure JAX. Where it does work on the host, only the step driver can run it."""
+        return True
 
     @abc.abstractmethod
     def init(self, *, key: PRNGKeyArray) -> State:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import equinox as eqx
 import jax
 
 from .catalogue import find
-from .core import AbstractAgent, AbstractEnv, AbstractHostEnv
+from .core import AbstractAgent, AbstractEnv, AbstractHostEnv, AbstractLearner, AbstractPlanner
 from .envs.make import make
 from .errors import UserError
 from .models.simulator import Simulator
@@ -36,6 +37,7 @@ class Setup:
     env: AbstractEnv | AbstractHostEnv
     agent: AbstractAgent
     functions: Given
+    own: list[str]  # what was handed in and has no name to be found by: must be handed in again to load the run
 
     @property
     def compiled(self) -> bool:
@@ -89,12 +91,16 @@ def build(
 ) -> Setup:
     """The objects of a run. `reward` and `termination` are functions that take the place of those `run` names.
 
-    `agent` is a name, a ready agent, or a function `(spec, given) -> agent`. Raises UserError for what does not exist
-    or does not fit together.
+    `agent` is a name, a ready agent, or a function `(spec, given) -> agent`; `learner` is one, or a function
+    `(spec, given) -> learner`; `planner` is one, or a function `(action space) -> planner`. Raises UserError for what
+    does not exist or does not fit together.
     """
     check_run(run)
     world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat)
-    env_name = env if isinstance(env, str) else world.spec.name
+    env_name = env if isinstance(env, str) else _name_of(env) or world.spec.name
+    handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
+    own = [kind for kind, part in handed.items() if part is not None and not _findable(part)]
+    own += [kind for kind, part in {"learner": learner, "planner": planner}.items() if part is not None]
     reward_name, reward_fn = _given("reward", run.reward, reward, world.reward_function)
     termination_name, termination_fn = _given("termination", run.termination, termination, world.termination_function)
     given = {"reward": reward_name, "termination": termination_name}
@@ -103,6 +109,10 @@ def build(
         entry = find(agent)
         config = entry.preset(preset) if config is None else config
         with clear_errors(agent):
+            if learner is not None and not isinstance(learner, AbstractLearner):
+                learner = learner(world.spec, functions)
+            if planner is not None and not isinstance(planner, AbstractPlanner):
+                planner = planner(world.spec.action)
             built = entry.agent_type(world.spec, config, given=functions, learner=learner, planner=planner)
         name = agent
     else:
@@ -114,7 +124,7 @@ def build(
         preset = f"{preset} with own parts"
     if run.oracle:
         given["model"] = "true dynamics"
-    setup = Setup(name, env_name, preset, config, run, given, world, built, functions)
+    setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(
             f"num_seeds={run.num_seeds} side by side needs a JAX environment and no plan-ms; here seeds are trained "
@@ -203,6 +213,19 @@ def _given(kind: str, choice: str, function: Any, own: Any) -> tuple[str, Any]:
         options = "env, learned, never or pkg.mod:fn" if kind == "termination" else "env, learned or pkg.mod:fn"
         raise UserError(f"{kind}={choice!r} must be {options}")
     return choice, load_object(choice)
+
+
+def _name_of(part: Any) -> str | None:
+    """`module:name` of a class or function; None for other objects."""
+    if not (inspect.isclass(part) or inspect.isfunction(part)):
+        return None
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def _findable(part: Any) -> bool:
+    """Whether another process can find `part` by the name it is recorded under."""
+    name = part if isinstance(part, str) else _name_of(part)
+    return name is not None and not name.startswith("__main__:") and "<" not in name
 
 
 def _oracle_model(world: AbstractEnv | AbstractHostEnv) -> Simulator:

@@ -35,9 +35,7 @@ def linear(gains, offsets, std, *, propagation, particles, given=GIVEN, elites=N
     weight = jnp.zeros((members, 2, outputs)).at[:, 0, 0].set(jnp.array(gains) - 1).at[:, 1, 0].set(1.0)
     bias = jnp.zeros((members, outputs, 1)).at[:, 0, 0].set(jnp.array(offsets)).at[:, 1].set(2 * jnp.log(std))
     wide = (jnp.full_like(model.min_logvar, -40.0), jnp.full_like(model.max_logvar, 40.0))
-    return eqx.tree_at(
-        lambda m: (m.weights, m.biases, m.min_logvar, m.max_logvar), model, ([weight], [bias], *wide)
-    )
+    return eqx.tree_at(lambda m: (m.weights, m.biases, m.min_logvar, m.max_logvar), model, ([weight], [bias], *wide))
 
 
 def unroll(model, steps: int, *, start=0.0, action=0.0, seed=0):
@@ -254,7 +252,10 @@ def test_statistics_are_those_of_the_rows_in_use_whatever_the_others_hold():
 def test_predictions_are_in_the_observations_own_units():
     # The same linear map through normalised inputs and targets.
     model = linear([0.5], [0.3], 0.2, propagation="TSinf", particles=20_000)
-    inputs, targets = Normaliser(jnp.array([1.0, 0.0]), jnp.array([4.0, 2.0])), Normaliser(jnp.full(1, 2.0), jnp.full(1, 3.0))
+    inputs, targets = (
+        Normaliser(jnp.array([1.0, 0.0]), jnp.array([4.0, 2.0])),
+        Normaliser(jnp.full(1, 2.0), jnp.full(1, 3.0)),
+    )
     weight = model.weights[0].at[0, :, 0].set(jnp.array([-0.5 * 4 / 3, 2 / 3]))
     bias = model.biases[0].at[0, 0, 0].set((0.3 - 0.5 - 2.0) / 3).at[0, 1, 0].set(2 * jnp.log(0.2 / 3))
     scaled = eqx.tree_at(
@@ -274,7 +275,9 @@ def replay_of(spec, batch):
 
 def fitted(model, batch, **options):
     learner = GradientLearner(model, **options)
-    return eqx.filter_jit(lambda l, r, k: l.fit(r, key=k))(learner, replay_of(model.spec, batch), jr.key(1))[0].model
+    return eqx.filter_jit(lambda who, r, k: who.fit(r, key=k))(learner, replay_of(model.spec, batch), jr.key(1))[
+        0
+    ].model
 
 
 def test_network_covers_ninety_percent_on_heteroscedastic_data():
@@ -307,9 +310,7 @@ def test_learned_reward_and_termination_are_learned():
     x, a = jr.uniform(keys[0], (600, 1), minval=-1.0), jr.uniform(keys[1], (600, 1), minval=-1.0)
     no = jnp.zeros(600, bool)
     batch = Transition(x, a, 3 + 2 * x[:, 0] - a[:, 0], x + 0.1 * a, x[:, 0] + a[:, 0] > 0.5, no)
-    model = Ensemble(
-        SPEC, given=Given(), num_members=1, hidden=(16,), particles=1, probabilistic=False, key=jr.key(1)
-    )
+    model = Ensemble(SPEC, given=Given(), num_members=1, hidden=(16,), particles=1, probabilistic=False, key=jr.key(1))
     model = fitted(model, batch, learning_rate=1e-2, epochs=60, batch_size=100)
     _, said = jax.vmap(lambda o, a: model.step(model.init(o, key=jr.key(0)), a[None], key=jr.key(0)))(x, a)
     error = np.abs(said.reward[:, 0] - batch.reward)

@@ -41,7 +41,6 @@ class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
     given: Given
     planner: AbstractRefiningPlanner
     learner: AbstractLearner | None  # a user's own, instead of the network
-    traceable: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -58,7 +57,6 @@ class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
         self.given = Given() if given is None else given
         self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
         self.learner = learner
-        self.traceable = True
         if self.config.version not in ("0.5", "1.0", "1.5"):
             raise ValueError(f"version={self.config.version!r} must be 0.5, 1.0 or 1.5")
 

@@ -3,6 +3,7 @@
 Deviations from the authors' code:
 - changes of the observation are normalised before they are learned (`normalise_targets=False` restores the paper);
 - the last minibatch of a pass wraps round to keep its shape, where theirs is shorter;
+- candidates share each particle's noise (`common_noise=False` restores the paper);
 - angles named by the environment are seen as sine and cosine by the networks, on every task;
 - presets other than `paper-*` use smaller networks and populations, and `min_steps` more passes while data are few.
 """
@@ -37,7 +38,6 @@ class PETS(AbstractPlanningAgent):
     given: Given
     planner: AbstractRefiningPlanner
     learner: AbstractLearner | None  # a user's own, instead of the ensemble
-    traceable: bool = eqx.field(static=True, default=True)
 
     def __init__(
         self,
@@ -54,7 +54,6 @@ class PETS(AbstractPlanningAgent):
         self.given = Given() if given is None else given
         self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
         self.learner = learner
-        self.traceable = True
 
     @property
     def random_steps(self) -> int:

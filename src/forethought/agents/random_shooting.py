@@ -45,7 +45,6 @@ class RandomShootingMPC(AbstractPlanningAgent):
     given: Given
     planner: AbstractRefiningPlanner
     learner: AbstractLearner | None  # a user's own, instead of the network
-    traceable: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -62,7 +61,6 @@ class RandomShootingMPC(AbstractPlanningAgent):
         self.given = Given() if given is None else given
         self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
         self.learner = learner
-        self.traceable = True
         if self.config.action_noise < 0:
             raise ValueError(f"action_noise={self.config.action_noise} must be at least 0")
 

@@ -1,8 +1,8 @@
 """Probabilistic ensemble of neural networks (Chua et al. 2018, Sec. 4 and 5) and its single-network cases.
 
 Networks predict the change of the observation, and where they are not given also the reward and the probability
-of termination. Arrays are kept feature-major, `[members, features, batch]`: on a CPU the matrix products of
-planning then run at about twice the speed of the batch-major layout.
+of termination. Arrays are kept feature-major, `[members, features, batch]`, which suits the matrix products of
+planning on a CPU.
 """
 
 from typing import Literal, Self
@@ -75,8 +75,8 @@ class Ensemble(AbstractFittable):
 
         With `common_noise` each particle draws one noise for the whole batch: candidates of a planner are then
         compared under the same luck (common random numbers), and drawing costs next to nothing. Leave it off where
-        batch rows must be independent. `weight_decay` is the coefficient of the squared weights in the loss, per
-        layer or one for all.
+        batch rows must be independent. `weight_decay` is the coefficient of half the squared weights in the
+        loss, per layer or one for all.
         Raises ValueError if sizes do not fit one another.
         """
         elites = num_members if num_elites is None else num_elites
@@ -238,7 +238,7 @@ class Ensemble(AbstractFittable):
 
     def regulariser(self) -> Float[Array, ""]:
         """0.01 (sum max_logvar - sum min_logvar) and the weight decay, as in the paper's code."""
-        decay = sum(c * jnp.sum(w**2) for c, w in zip(self.weight_decay, self.weights) if c)
+        decay = 0.5 * sum(c * jnp.sum(w**2) for c, w in zip(self.weight_decay, self.weights) if c)
         bounds = 0.01 * (jnp.sum(self.max_logvar) - jnp.sum(self.min_logvar)) if self.probabilistic else 0.0
         return jnp.asarray(bounds + decay, jnp.float32)
 

@@ -28,7 +28,7 @@ class EnsembleConfig:
     common_noise: bool = True
     """Candidates share each particle's noise (common random numbers): they are compared under the same luck."""
     weight_decay: tuple[float, ...] | float = 0.0
-    """Coefficient of the squared weights in the loss: one number, or one per layer."""
+    """Coefficient of half the squared weights in the loss: one number, or one per layer."""
     learning_rate: float = 1e-3
     """Adam's step size."""
     epochs: int = 5

@@ -29,9 +29,9 @@ class RunConfig:
     """Milliseconds of wall-clock per action: plan until the time is up instead of a fixed number of iterations."""
     eval_every: int | None = None
     """Environment steps between evaluations during training; default: a quarter of the run; 0: only at the end."""
-    eval_episodes: int = 2
+    eval_episodes: int = 1
     """Episodes in each evaluation during training."""
-    final_episodes: int = 10
+    final_episodes: int = 5
     """Episodes in the evaluation at the end."""
     max_minutes: float | None = None
     """Stop after this much wall-clock time."""
