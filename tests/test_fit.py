@@ -65,7 +65,7 @@ def replay_with(n: int, capacity: int = ROWS):
 
 
 def fit(learner, replay, seed: int = 0):
-    return eqx.filter_jit(lambda l, r, k: l.fit(r, key=k))(learner, replay, jr.key(seed))
+    return eqx.filter_jit(lambda who, r, k: who.fit(r, key=k))(learner, replay, jr.key(seed))
 
 
 def shown_rows(learner) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_held_out_rows_are_never_trained_on():
     split = split_rows(in_use, 0.25, 5000, key=jr.split(key, 3)[0])
     held = np.asarray(split.rows[: int(split.num_holdout)])
     assert len(held) == 10 and held.max() < 40
-    shown = shown_rows(eqx.filter_jit(lambda l, r, k: l.fit(r, key=k))(learner, replay_with(40), key)[0])
+    shown = shown_rows(eqx.filter_jit(lambda who, r, k: who.fit(r, key=k))(learner, replay_with(40), key)[0])
     # The best weights are those of the first pass: held-out rows never change, so no later pass is better.
     assert not shown[:, held].any() and shown[:, :40].sum(1).tolist() == [30, 30, 30]
 

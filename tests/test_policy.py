@@ -165,7 +165,7 @@ def test_gymnasium_id_is_trained_on(tmp_path):
 
 
 def test_run_that_breaks_raises_after_saving_and_says_how_to_go_on(tmp_path):
-    with pytest.raises(EnvironmentFault, match="step 5 of the run.*forethought resume"):
+    with pytest.raises(EnvironmentFault, match=r"step 5 of the run.*forethought resume"):
         trained(Walk(nan_after=4), tmp_path / "run")
     run = forethought.resume(tmp_path / "run", env=Walk(), agent=make_averaging, quiet=True)
     assert run.status == "finished"
