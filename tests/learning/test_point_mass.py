@@ -47,8 +47,8 @@ def learn(name: str, seed: int) -> tuple[float, float]:
     return float(before), float(evaluate(end.agent_state, key=jr.key(100)).returns.mean())
 
 
-# Measured over seeds 0 to 2: pets -5.28 to -5.25, random shooting -6.26 to -6.12, the ladder -7.13 to -7.01 (1.0) and
-# -5.26 to -5.23 (1.5), -7.55 to -7.13 (0.5). Doing nothing returns about -65, and planning in untrained networks below -200.
+# Measured over seeds 0 to 2: pets -5.28 to -5.25, random shooting -6.26 to -6.12, the ladder -7.55 to -7.13 (0.5),
+# -7.13 to -7.01 (1.0) and -5.26 to -5.23 (1.5). Planning in untrained networks returns below -200.
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
