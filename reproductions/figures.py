@@ -3,7 +3,8 @@
     python reproductions/figures.py
 
 writes docs/images/pets-cartpole.png from reproductions/pets-cartpole/seed-*.json, and, where the runs themselves are
-still beside them (`forethought reproduce pets/cartpole --out reproductions/pets-cartpole`), docs/images/pets-cartpole.gif.
+still beside them (from `forethought reproduce pets/cartpole --out reproductions/pets-cartpole`),
+docs/images/pets-cartpole.gif.
 """
 
 import json

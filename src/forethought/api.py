@@ -193,8 +193,8 @@ def load_run(
     for part in record.get("own", []):
         if handed.get(part) is None:
             raise UserError(
-                f"{path} was trained with {'an' if part[0] in 'ae' else 'a'} {part} of your own that cannot be found by "
-                f"name; hand it in again: forethought.load_run({str(path)!r}, {part}=...), resume likewise"
+                f"{path} was trained with {'an' if part[0] in 'ae' else 'a'} {part} of your own that cannot be found "
+                f"by name; hand it in again: forethought.load_run({str(path)!r}, {part}=...), resume likewise"
             )
     options = from_dict(RunConfig, record["run"], f"{path}/run.json: run")
     name = record["agent"]

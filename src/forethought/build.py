@@ -11,7 +11,7 @@ from .planners.icem import ICEM
 from .planners.mppi import MPPI
 from .planners.shooting import RandomShooting
 from .presets.parts import EnsembleConfig, PlannerConfig
-from .types import ActionSpace, EnvSpec, Given
+from .types import ActionSpace, Box, EnvSpec, Given
 
 
 def make_learner(
@@ -77,6 +77,8 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
     if c.kind == "shooting":
         return RandomShooting(action, **common)
     if c.kind == "gradient":
+        if not isinstance(action, Box):
+            raise ValueError("planner kind='gradient' needs continuous actions; use cem, icem, mppi or shooting")
         return GradientPlanner(
             action,
             horizon=c.horizon,

@@ -1,5 +1,6 @@
 """What a user sees while a run goes on: a live line in a terminal or notebook, plain lines elsewhere."""
 
+import importlib
 import sys
 import time
 from typing import Any, TextIO
@@ -38,8 +39,7 @@ class Display:
             self._bar = Live(console=Console(file=self.stream), refresh_per_second=4, transient=True)
             self._bar.start()
         elif self.mode == "notebook":
-            from IPython.display import display
-
+            display = importlib.import_module("IPython.display").display
             self._bar = display({"text/plain": ""}, raw=True, display_id=True)
 
     def line(self, text: str) -> None:

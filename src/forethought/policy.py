@@ -102,8 +102,8 @@ class Policy:
 
         config = from_dict(AGENTS[meta["agent"]].config_type, meta["config"]) if meta["agent"] in AGENTS else None
         run = RunConfig(
-            reward=meta["given"]["reward"],
-            termination=meta["given"]["termination"],
+            reward=meta["given"]["reward"] if agent is None else "learned",
+            termination=meta["given"]["termination"] if agent is None else "learned",
             action_repeat=meta["action_repeat"],
             oracle="model" in meta["given"],
         )

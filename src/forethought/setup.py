@@ -21,7 +21,7 @@ from .replay.uniform import UniformReplay
 from .run.evaluate import JitEvaluator
 from .run.jit import JitDriver
 from .run.steps import HostEvaluator, StepDriver
-from .types import EnvSpec, Given, never_terminates
+from .types import EnvSpec, Given, Transition, never_terminates
 
 
 @dataclasses.dataclass
@@ -104,6 +104,8 @@ def build(
     reward_name, reward_fn = _given("reward", run.reward, reward, world.reward_function)
     termination_name, termination_fn = _given("termination", run.termination, termination, world.termination_function)
     given = {"reward": reward_name, "termination": termination_name}
+    for kind, function in {"reward": reward_fn, "termination": termination_fn}.items():
+        check_traceable(kind, given[kind], function, world.spec)
     functions = Given(reward_fn, termination_fn, _oracle_model(world) if run.oracle else None)
     if isinstance(agent, str) and ":" not in agent:
         entry = find(agent)
@@ -156,6 +158,23 @@ def check_agent(agent: AbstractAgent) -> None:
         raise UserError(f"update_every={agent.update_every} must be at least 1")
     if agent.traceable:
         eqx.filter_eval_shape(lambda: agent.init(key=jax.random.key(0)))
+
+
+def check_traceable(kind: str, name: str, function: Callable[..., Any] | None, spec: EnvSpec) -> None:
+    """Raises UserError if a given function cannot be traced by JAX for one transition, or answers with no scalar."""
+    if function is None:
+        return
+    example = Transition.example(spec)
+    try:
+        answer = jax.eval_shape(function, example.obs, example.action, example.next_obs)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{kind}={name} cannot be traced by JAX ({type(error).__name__}: {first}); write it in jax.numpy for one "
+            "transition (obs, action, next_obs)"
+        ) from error
+    if getattr(answer, "shape", None) != ():
+        raise UserError(f"{kind}={name} answers with {answer}, wanted one number per transition")
 
 
 class clear_errors:

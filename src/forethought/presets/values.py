@@ -29,7 +29,7 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)
     if origin is typing.Literal:
         if value in args:
