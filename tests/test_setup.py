@@ -51,7 +51,7 @@ def test_parts_from_functions_are_made_for_the_task_and_recorded_as_own():
 def test_run_with_a_part_of_ones_own_is_loaded_only_with_that_part(tmp_path):
     path = tmp_path / "run"
     forethought.train("pets", Walk, config=PETS, run=RUN, planner=own_planner, out=path, quiet=True)
-    with pytest.raises(UserError, match="a planner of your own.*hand it in again"):
+    with pytest.raises(UserError, match=r"a planner of your own.*hand it in again"):
         forethought.load_run(path)
     again = forethought.load_run(path, planner=own_planner)
     assert again.policy().predict(np.zeros(again.setup.env.spec.obs_dim)).shape == again.setup.env.spec.action.shape
