@@ -133,7 +133,7 @@ def test_copies_are_independent_of_the_original():
     assert other.num_envs == 2 and other.spec == host.spec
 
 
-def test_an_instance_with_a_gymnasium_spec_is_made_again_from_it():
+def test_copy_of_an_instance_keeps_the_arguments_it_was_made_with():
     host = GymnasiumEnv([gymnasium.make("Pendulum-v1", g=5.0)])
     assert host.copy().envs[0].unwrapped.g == 5.0
     assert host.spec.max_episode_steps == 200

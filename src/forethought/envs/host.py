@@ -13,7 +13,7 @@ from ..errors import UserError
 from .faults import Place, checked_obs, checked_reward
 from .hosted import HostedJaxEnv
 from .spaces import limit_of, name_of, translate
-from .vector import GymnasiumVectorEnv, seed_from
+from .vector import GymnasiumVectorEnv, close_quietly, seed_from
 
 __all__ = ["GymnasiumEnv", "GymnasiumVectorEnv", "HostedJaxEnv", "seed_from"]
 
@@ -45,6 +45,7 @@ class GymnasiumEnv(AbstractHostEnv):
             self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
         )
         self._again = again
+        self._closed = False
         self._places = [Place(self.name, f"number {i}") for i in range(self.num_envs)]
 
     @property
@@ -81,7 +82,7 @@ class GymnasiumEnv(AbstractHostEnv):
             return None
 
     def copy(self, num_envs: int = 1) -> "GymnasiumEnv":
-        """Independent environments of the same task: constructed again, or copied where that is impossible.
+        """Independent environments of the same task: made by `again`, or like the first one here.
 
         Raises UserError if neither works.
         """
@@ -90,9 +91,11 @@ class GymnasiumEnv(AbstractHostEnv):
         return GymnasiumEnv(envs, again=again, name=self.name, action_repeat=self.spec.action_repeat)
 
     def close(self) -> None:
-        """Release what the environments hold."""
-        for env in self.envs:
-            env.close()
+        """Release what the environments hold; a second call does nothing, and failures are not reported."""
+        if not self._closed:
+            self._closed = True
+            for env in self.envs:
+                close_quietly(env)
 
     def _reset(self, i: int, key: PRNGKeyArray) -> np.ndarray:
         place = self._places[i]
@@ -123,22 +126,25 @@ class GymnasiumEnv(AbstractHostEnv):
 
 
 def duplicate(env: gymnasium.Env) -> gymnasium.Env:
-    """One more environment like `env`: made from its Gymnasium spec, else a deep copy. Raises UserError."""
+    """One more environment like `env`: a deep copy, else made from its Gymnasium spec. Raises UserError.
+
+    The copy comes first since only it keeps what was changed on the instance (a constant, a wrapper's threshold). An
+    environment that pickles itself by its constructor's arguments (`gymnasium.utils.EzPickle`) is made anew from them.
+    """
+    try:
+        return copy.deepcopy(env)
+    except Exception as error:  # windows, generators, handles: each refuses in its own way
+        uncopied = f"a deep copy fails with {type(error).__name__}"
+    reason = "it has no Gymnasium spec" if env.spec is None else "its Gymnasium spec makes other spaces"
     if env.spec is not None:
         try:
             made = gymnasium.make(env.spec, render_mode=env.render_mode)
             if made.observation_space == env.observation_space and made.action_space == env.action_space:
                 return made
+            close_quietly(made)
         except Exception as error:  # wrappers that do not record their arguments, and whatever constructors do
             reason = f"{type(error).__name__}: {error}"
-        else:
-            reason = "its Gymnasium spec makes other spaces"
-    else:
-        reason = "it has no Gymnasium spec"
-    try:
-        return copy.deepcopy(env)
-    except Exception as error:
-        raise UserError(
-            f"{name_of(env)}: no second environment can be made from this one ({reason}; a deep copy fails with "
-            f"{type(error).__name__}); pass a class or a function that makes one instead of an instance"
-        ) from error
+    raise UserError(
+        f"{name_of(env)}: no second environment can be made from this one ({reason}; {uncopied}); pass a class or a "
+        "function that makes one instead of an instance"
+    )

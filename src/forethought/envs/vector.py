@@ -1,10 +1,12 @@
 """Gymnasium vector environments under all three of their ways to reset."""
 
+import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import gymnasium
 import jax.random as jr
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
@@ -19,6 +21,13 @@ from .spaces import translate
 def seed_from(key: PRNGKeyArray) -> int:
     """A seed in 0 .. 2^31 - 1 for an environment's own generator."""
     return int(jr.bits(key)) >> 1
+
+
+def close_quietly(env: gymnasium.Env | VectorEnv) -> None:
+    """Closes `env` without warnings or errors: at the end of a run there is nothing left that they could spoil."""
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
+        env.close()
 
 
 def _mode_of(env: VectorEnv) -> AutoresetMode:
@@ -52,6 +61,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
             name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
         )
         self._again = again
+        self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
         self._together = Place(name, f"one of {self.num_envs}")  # for what cannot be told of a single one
         self._ended = np.zeros(self.num_envs, bool)
@@ -127,8 +137,10 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         return GymnasiumVectorEnv(self._again(), again=self._again)
 
     def close(self) -> None:
-        """Release what the environments hold."""
-        self.env.close()
+        """Release what the environments hold; a second call does nothing, and failures are not reported."""
+        if not self._closed:
+            self._closed = True
+            close_quietly(self.env)
 
     def _seeds(self, keys: Sequence[PRNGKeyArray | None]) -> Any:
         """A seed for each environment; only one where the class takes but one, as the base class says."""

@@ -14,7 +14,7 @@ from ..types import EnvSpec, Transition
 class UniformReplay(AbstractReplay):
     """The last `capacity` transitions. Donate it to the function that adds to it: adding is then in place."""
 
-    data: Transition  # leaves [capacity, ...]; rows at and past `size` are zeros
+    data: Transition  # leaves [capacity, ...]; rows at and past `size` are not in use
     head: Int[Array, ""]  # row that the next transition takes
     size: Int[Array, ""]  # rows in use
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractEnv
+from ..errors import EnvironmentFault, TrainingFault
 from ..types import Transition
 from .progress import EVALUATE, broadcast, stream
 
@@ -80,11 +81,16 @@ class JitEvaluator:
         return eqx.combine(dynamic, static), rows
 
     def steps(self, state: Any, *, key: PRNGKeyArray) -> Iterator[float | Evaluation]:
-        """Yields the part done, in (0, 1), and in the end the evaluation."""
+        """Yields the part done, in (0, 1), and in the end the evaluation.
+
+        Raises EnvironmentFault or TrainingFault where a number that counts is not finite.
+        """
         carry, kept = self._begin(state, key), []
         for tick in range(0, self.ticks, self.chunk):
+            alive = np.asarray(carry.alive)
             carry, rows = self._go(state, carry, key, jnp.asarray(tick))
             kept.append(jax.tree.map(np.asarray, rows))
+            self._check(kept[-1][0], alive, tick)
             if not np.any(np.asarray(carry.alive)):
                 break
             yield (tick + self.chunk) / self.ticks
@@ -94,9 +100,45 @@ class JitEvaluator:
             np.asarray(carry.returns), np.asarray(carry.lengths), ~np.asarray(carry.alive), trajectories, states
         )
 
+    def _check(self, rows: Transition, alive: np.ndarray, tick: int) -> None:
+        """Raises the fault of the first step of a chunk that is not finite; leaves `[time, episodes, ...]`."""
+        over = np.cumsum(rows.terminated | rows.truncated, axis=0)
+        ended = np.concatenate([np.zeros((1, self.num_episodes), bool), over[:-1] > 0])
+        in_time = tick + np.arange(self.chunk) < self.ticks
+        counts = alive & ~ended & in_time[:, None]
+        bad = np.stack([counts & ~_finite(x) for x in (rows.obs, rows.action, rows.next_obs, rows.reward)], axis=-1)
+        if not bad.any():
+            return
+        t, episode, what = (int(i) for i in np.argwhere(bad)[0])  # the earliest; the cause before what follows of it
+        name, action = self.env.spec.name, rows.action[t, episode]
+        step = (tick + t + 1) * self.env.spec.action_repeat
+        if what == 1:
+            raise unsound_action(name, episode, step, action)
+        if what == 0:
+            unsound, taken = "observation", "at reset"
+        else:
+            unsound, taken = ("observation", "reward")[what - 2], f"after action {action.tolist()}"
+        raise EnvironmentFault(
+            f"environment {name}, evaluation episode {episode}, step {step if what else 0}: the {unsound} is not "
+            f"finite {taken}; mend the environment, then resume"
+        )
+
     def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
         """The evaluation of the policy that `state` holds."""
         return finished(self.steps(state, key=key))
+
+
+def _finite(x: np.ndarray) -> np.ndarray:
+    """Which rows of `[time, episodes, ...]` are finite throughout, `[time, episodes]`."""
+    return np.isfinite(x).reshape(*x.shape[:2], -1).all(-1)
+
+
+def unsound_action(env: str, episode: int, step: int, action: np.ndarray) -> TrainingFault:
+    """The error to raise for an action of an evaluation that is not finite."""
+    return TrainingFault(
+        f"the agent chose the non-finite action {action.tolist()} at step {step} of evaluation episode {episode} "
+        f"on {env}"
+    )
 
 
 def finished(parts: Iterator[float | Evaluation]) -> Evaluation:

@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 from ..core import AbstractAgent, AbstractHostEnv, AbstractPlanningAgent, AbstractReplay, HostStep
 from ..errors import TrainingFault, UserError
 from ..types import Transition
-from .evaluate import Evaluation, finished
+from .evaluate import Evaluation, finished, unsound_action
 from .progress import (
     ACT,
     EVALUATE,
@@ -86,7 +86,12 @@ class Actor:
         refine = lambda s, i: lambda x, k: agent.refine(s, x, key=jr.fold_in(k, i))
         self._begin = eqx.filter_jit(lambda s, m, o, k: jax.vmap(begin(s))(m, o, k))
         self._refine = eqx.filter_jit(lambda s, search, k, i: jax.vmap(refine(s, i))(search, k))
-        self._best = eqx.filter_jit(lambda s, m, search: jax.vmap(lambda m, x: agent.best(s, m, x))(m, search))
+
+        def best(state: Any, memory: Any, search: Any, key: PRNGKeyArray) -> tuple[Array, Any]:
+            action, memory = agent.best(state, memory, search)
+            return agent.perturb(action, key=key) if explore else action, memory
+
+        self._best = eqx.filter_jit(lambda s, m, x, k: jax.vmap(lambda m, x, k: best(s, m, x, k))(m, x, k))
         self._refine_ms = 0.0
 
     def __call__(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> tuple[Array, Any]:
@@ -94,7 +99,7 @@ class Actor:
         if self.plan_ms is None:
             return self._act(state, memory, obs, keys)
         begun = time.perf_counter()
-        keys = jax.vmap(lambda k: jr.split(k))(keys)
+        keys = jax.vmap(lambda k: jr.split(k, 3))(keys)
         search = self._begin(state, memory, obs, keys[:, 0])
         count = 0
         # Stops when another refinement, as long as they last took, would not be done in time.
@@ -104,7 +109,7 @@ class Actor:
             search = jax.block_until_ready(self._refine(state, search, keys[:, 1], jnp.asarray(count)))
             self._refine_ms = (time.perf_counter() - started) * 1e3
             count += 1
-        action, memory = jax.block_until_ready(self._best(state, memory, search))
+        action, memory = jax.block_until_ready(self._best(state, memory, search, keys[:, 2]))
         self.latency.taken.append((time.perf_counter() - begun) * 1e3)
         return action, memory
 
@@ -147,6 +152,10 @@ class StepDriver:
         fault = Fault.none(self.agent.spec.action.sample((n,), key=key))
         return strongly_typed(Progress(state, replay, carry, key, zero, zero, ring, fault, {}))
 
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
+
     def train(self, progress: Progress, *, total_steps: int, notes: list[str] | None = None) -> Iterator[Progress]:
         """Goes on from `progress` until `total_steps`, yielding after every step and update.
 
@@ -177,7 +186,8 @@ class StepDriver:
         obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         played = int(carry.lengths[0]) // self.env.spec.action_repeat
         if not np.any(np.asarray(carry.lengths)):
-            return dataclasses.replace(carry, obs=jnp.asarray(obs))
+            # Where a vector environment resets itself a call late, the saved memory is of the episode that has ended.
+            return dataclasses.replace(carry, obs=jnp.asarray(obs), memory=self._new_memory(progress.agent_state))
         if self.env.num_envs == 1 and played <= progress.replay.capacity:
             rows = jax.tree.map(np.asarray, progress.replay.latest(played))
             for k in range(played):
@@ -191,8 +201,11 @@ class StepDriver:
             obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
         n = self.env.num_envs
-        memory = broadcast(self.agent.init_memory(progress.agent_state), n)
+        memory = self._new_memory(progress.agent_state)
         return HostCarry(jnp.asarray(obs), memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), carry.episode, carry.tick)
+
+    def _new_memory(self, state: Any) -> Any:
+        return strongly_typed(broadcast(self.agent.init_memory(state), self.env.num_envs))
 
     def _stepped(self, progress: Progress) -> Progress:
         carry, key, spec = progress.env, progress.key, self.env.spec
@@ -245,7 +258,10 @@ class StepDriver:
 
 
 class HostEvaluator:
-    """Runs `num_episodes` episodes, one after another in each environment, without exploration."""
+    """Runs `num_episodes` episodes, one after another, without exploration.
+
+    Where the environment is several side by side, the episodes are those of the first; the others do as it does.
+    """
 
     def __init__(
         self,
@@ -256,39 +272,70 @@ class HostEvaluator:
         max_steps: int | None = None,
         plan_ms: float | None = None,
     ):
-        """`env` must have one environment. `max_steps` bounds an episode where the task has no limit (default 1000)."""
+        """`max_steps` bounds an episode where the task has no limit of its own (default then: 1000)."""
         if num_episodes < 1:
             raise ValueError(f"num_episodes={num_episodes} must be at least 1")
-        if env.num_envs != 1:
-            raise ValueError(f"num_envs={env.num_envs} must be 1 for evaluation")
         limit = max_steps or env.spec.max_episode_steps or 1000
         self.agent, self.env, self.num_episodes = agent, env, num_episodes
         self.ticks = -(-limit // env.spec.action_repeat)
         self.actor = Actor(agent, explore=False, plan_ms=plan_ms)
 
-    def steps(self, state: Any, *, key: PRNGKeyArray, frames: list | None = None) -> Iterator[float | Evaluation]:
-        """Yields the part done, in (0, 1), and in the end the Evaluation. Frames of episode 0 go to `frames`."""
+    def steps(
+        self, state: Any, *, key: PRNGKeyArray, frames: list | None = None, max_frames: int = 600
+    ) -> Iterator[float | Evaluation]:
+        """Yields the part done, in (0, 1), and in the end the Evaluation.
+
+        The first `max_frames` frames of episode 0 go to `frames`. Raises EnvironmentFault, or TrainingFault where an
+        action is not finite.
+        """
         rows: list[list[Transition]] = []
         for episode in range(self.num_episodes):
-            obs = self.env.start([stream(key, EVALUATE, episode)])
-            memory = broadcast(self.agent.init_memory(state), 1)
+            obs, memory = self._begin(key, episode), broadcast(self.agent.init_memory(state), 1)
             rows.append([])
             for tick in range(self.ticks):
-                if frames is not None and episode == 0:
+                if frames is not None and episode == 0 and tick < max_frames:
                     frames.append(self.env.render())
                 draw = jnp.int32(-1 - tick - self.ticks * episode)  # an array, since fold_in takes no negative int
                 act_key, step_key = jr.split(stream(key, EVALUATE, draw))
-                action, memory = self.actor(state, memory, jnp.asarray(obs), act_key[None])
-                action = np.asarray(action)
-                step = self.env.step(action, step_key=step_key, reset_key=lambda i: key)
-                row = (obs, action, step.reward, step.next_obs, step.terminated, step.truncated)
-                rows[-1].append(Transition(*(np.asarray(x)[0] for x in row)))
-                obs = step.obs
+                action, memory = self._action(state, memory, obs, act_key, (episode, tick))
+                step = self._step(action, step_key, key)
+                if step.valid[0]:
+                    row = (obs, action, step.reward, step.next_obs, step.terminated, step.truncated)
+                    rows[-1].append(Transition(*(np.asarray(x)[0] for x in row)))
+                obs = step.obs[:1]
                 if step.terminated[0] or step.truncated[0]:
                     break
                 if tick % 10 == 9:
                     yield (episode + tick / self.ticks) / self.num_episodes
         yield _evaluation(rows, self.env.spec.action_repeat)
+
+    def _begin(self, key: PRNGKeyArray, episode: int) -> np.ndarray:
+        """The first observation `[1, obs]` of an episode; environments after the first only need some key."""
+        first = stream(key, EVALUATE, episode)
+        return self.env.start([first, *(jr.fold_in(first, i) for i in range(1, self.env.num_envs))])[:1]
+
+    def _action(
+        self, state: Any, memory: Any, obs: np.ndarray, key: PRNGKeyArray, place: tuple[int, int]
+    ) -> tuple[np.ndarray, Any]:
+        """One action `[1, *action]`, finite, and the memory."""
+        seen, keys = jnp.asarray(obs), key[None]
+        if self.actor.plan_ms is not None and not self.actor.latency.taken:
+            self.actor.warm_up(state, memory, seen, keys)
+        action, memory = self.actor(state, memory, seen, keys)
+        action = np.asarray(action)
+        if not np.all(np.isfinite(action)):
+            step = (place[1] + 1) * self.env.spec.action_repeat
+            raise unsound_action(self.env.spec.name, place[0], step, action[0])
+        return action, memory
+
+    def _step(self, action: np.ndarray, step_key: PRNGKeyArray, reset_key: PRNGKeyArray) -> HostStep:
+        """A step of all environments with the first one's action `[1, *action]`."""
+        together = np.repeat(action, self.env.num_envs, axis=0)
+        return self.env.step(together, step_key=step_key, reset_key=lambda i: reset_key)
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
 
     def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
         """The evaluation of the policy that `state` holds."""
