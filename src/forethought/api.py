@@ -1,5 +1,6 @@
 """The Python interface: train, resume, load runs and policies. The only library code that knows every agent."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from .catalogue import AGENTS
 from .core import AbstractAgent
 from .display import Display
 from .errors import UserError
-from .policy import Policy
+from .policy import Policy, describe_spec
 from .presets.run import RunConfig
 from .presets.values import from_dict, to_dict
 from .run.evaluate import Evaluation
@@ -75,8 +76,7 @@ class Run:
             "config": {} if setup.config is None else to_dict(setup.config),
             "env": setup.env_name,
             "given": setup.given,
-            "action_repeat": setup.run.action_repeat,
-            "obs_dim": setup.env.spec.obs_dim,
+            "spec": describe_spec(setup.env.spec),
         }
         return Policy(setup.agent, self.agent_state(which=which, seed=seed), meta=meta)
 
@@ -128,8 +128,9 @@ def train(
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
     id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
     `preset`), `run` everything else; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
+    `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
-    `(action space)` that make them. `start_from` is a run whose agent is trained on.
+    `(action space)` that make them.
 
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
@@ -142,13 +143,18 @@ def train(
         "reward": reward if callable(reward) else None,
         "termination": termination if callable(termination) else None,
     }
+    if start_from is not None and isinstance(agent, str) and agent in AGENTS:
+        # The policy that is trained on acts from the first step, in place of uniform actions.
+        config = dataclasses.replace(AGENTS[agent].preset(preset) if config is None else config, random_steps=0)
     setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
     path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
     initial = None if start_from is None else _state_of(start_from, setup)
-    folder = RunFolder.create(path, _record(setup, argv, start_from))
+    setup.prepare()
     display = Display(quiet=quiet)
-    outcome = training.train(setup, folder, display, initial_state=initial)
-    return _ended(Run(folder, setup, outcome), display)
+    with training.StopRequest() as stop, contextlib.closing(setup):
+        folder = RunFolder.create(path, _record(setup, argv, start_from))
+        outcome = training.train(setup, folder, display, stop, initial_state=initial)
+        return _ended(Run(folder, setup, outcome), display)
 
 
 def resume(
@@ -171,8 +177,9 @@ def resume(
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
         return run
-    run.outcome = training.resume(run.setup, run.folder, display)
-    return _ended(run, display)
+    with training.StopRequest() as stop, contextlib.closing(run.setup):
+        run.outcome = training.resume(run.setup, run.folder, display, stop)
+        return _ended(run, display)
 
 
 def load_run(
@@ -281,7 +288,8 @@ def _ended(run: Run, display: Display) -> Run:
         evaluation = outcome.evaluations[0] if outcome.evaluations else None
         run.shown = reporting.show(run.setup, run.folder, state, evaluation, video=run.setup.run.video)
         return run
-    remedy = f"saved in {run.path}"
+    saved = run.folder.checkpoints()
+    remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
     if outcome.error is None or outcome.error.exit_code != 2:
         remedy += f"; resume with: forethought resume {os.path.relpath(run.path)}"
     if outcome.error is not None:

@@ -82,8 +82,8 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
         return GradientPlanner(
             action,
             horizon=c.horizon,
-            restarts=c.population,
-            iterations=c.iterations,
+            restarts=c.restarts,
+            iterations=c.gradient_steps,
             learning_rate=c.step_size,
             discount=c.discount,
         )

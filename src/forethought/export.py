@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 
 import jax
-
+{imports}
 import forethought
 
-policy = forethought.Policy.load(Path(__file__).with_name("policy.npz"))
 env = forethought.make_env({env!r}, host=True, action_repeat={repeat})
+policy = forethought.Policy.load(Path(__file__).with_name("policy.npz"){handed})
 key = jax.random.key(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
 
 obs, total, steps = env.start([key])[0], 0.0, 0
@@ -59,7 +59,10 @@ def export_policy(run: Run, out: Path | str, *, which: str = "last", seed: int |
         "seed": run.setup.run.seed if seed is None else seed,
         "how": "forethought.Policy.load('policy.npz').predict(obs)",
     }
+    imports, handed = _handed_in(run)
     text = LOOP.format(
+        imports=imports,
+        handed=handed,
         name="run_policy.py",
         version=__version__,
         env=run.setup.env_name,
@@ -72,3 +75,21 @@ def export_policy(run: Run, out: Path | str, *, which: str = "last", seed: int |
             file.write(content.encode())
         written.append(out / name)
     return written
+
+
+def _handed_in(run: Run) -> tuple[str, str]:
+    """Imports and arguments for what the policy's file only names."""
+    imports, handed = [], ""
+    names = {"reward": run.setup.given["reward"], "termination": run.setup.given["termination"]}
+    for kind, name in names.items():
+        module, _, function = name.partition(":")
+        if function:
+            imports.append(f"from {module} import {function} as {kind}")
+            handed += f", {kind}={kind}"
+    if "env" in names.values():
+        handed += f", env={run.setup.env_name!r}"
+    module, _, function = run.setup.agent_name.partition(":")
+    if function:
+        imports.append(f"from {module} import {function} as make_agent")
+        handed += ", agent=make_agent(env.spec, forethought.Given())"
+    return "".join(f"\n{line}" for line in imports) + "\n" * bool(imports), handed

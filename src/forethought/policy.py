@@ -1,5 +1,6 @@
 """A trained policy on its own: predict, save, load."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,10 +11,16 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
-from .core import AbstractAgent
+from .catalogue import AGENTS
+from .core import AbstractAgent, AbstractEnv
+from .envs.make import OWN, make
 from .errors import UserError
+from .models.simulator import Simulator
+from .presets.values import from_dict
 from .run.progress import broadcast, where_rows
-from .types import Box
+from .setup import clear_errors
+from .storage import checkpoint
+from .types import Box, Discrete, EnvSpec, Given, never_terminates
 
 
 class Policy:
@@ -73,8 +80,6 @@ class Policy:
 
     def save(self, path: str | Path) -> Path:
         """Writes arrays and their description to one `.npz` file; returns its path."""
-        from .storage import checkpoint
-
         path = Path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         if "agent" not in self.meta:
@@ -83,31 +88,68 @@ class Policy:
         return path
 
     @classmethod
-    def load(cls, path: str | Path, *, env: Any = None, agent: AbstractAgent | None = None, seed: int = 0) -> Self:
-        """The policy in a file that `save` wrote. Runs no code from the file.
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        env: Any = None,
+        agent: AbstractAgent | None = None,
+        reward: Any = None,
+        termination: Any = None,
+        seed: int = 0,
+    ) -> Self:
+        """The policy in a file that `save` wrote. Imports and calls nothing that the file names.
 
-        `env` stands in for an environment that cannot be found by its name (an object that was handed to `train`),
-        `agent` for an agent that was. Raises UserError if the file is none, damaged, or does not fit.
+        What the policy plans with and the file only names must be handed in: `env` where reward or termination are
+        the environment's own (our own tasks are known), `reward` and `termination` where they were functions of
+        yours, `agent` where it was. Raises UserError if something is missing, or the file is none, damaged, or does
+        not fit.
         """
-        from .presets.run import RunConfig
-        from .presets.values import from_dict
-        from .setup import build
-        from .storage import checkpoint
-
         meta = checkpoint.read_meta(path)
         if "policy" not in meta:
             raise UserError(f"{path} holds no policy; give a file that `forethought export` or `save` wrote")
         meta = meta["policy"]
-        from .catalogue import AGENTS
-
-        config = from_dict(AGENTS[meta["agent"]].config_type, meta["config"]) if meta["agent"] in AGENTS else None
-        run = RunConfig(
-            reward=meta["given"]["reward"] if agent is None else "learned",
-            termination=meta["given"]["termination"] if agent is None else "learned",
-            action_repeat=meta["action_repeat"],
-            oracle="model" in meta["given"],
-        )
-        setup = build(agent or meta["agent"], meta["env"] if env is None else env, config=config, run=run)
-        like = eqx.filter_eval_shape(lambda: setup.agent.init(key=jr.key(0)))
+        chosen = agent
+        if chosen is None:
+            if meta["agent"] not in AGENTS:
+                raise UserError(f"{path} needs your own agent {meta['agent']}; hand it in: Policy.load(..., agent=...)")
+            entry = AGENTS[meta["agent"]]
+            given = _given_again(path, meta, env, {"reward": reward, "termination": termination})
+            config = from_dict(entry.config_type, meta["config"])
+            with clear_errors(f"{path}"):
+                chosen = entry.agent_type(_spec_from(meta["spec"]), config, given=given)
+        like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
         state, _ = checkpoint.load(path, like)
-        return cls(setup.agent, state, seed=seed, meta=meta)
+        return cls(chosen, state, seed=seed, meta=meta)
+
+
+def describe_spec(spec: EnvSpec) -> dict[str, Any]:
+    """A spec as JSON can hold it."""
+    action = {"n": spec.action.n} if isinstance(spec.action, Discrete) else dataclasses.asdict(spec.action)
+    fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name != "action"}
+    return {**fields, "action": action}
+
+
+def _spec_from(values: dict[str, Any]) -> EnvSpec:
+    action = values["action"]
+    space = Discrete(action["n"]) if "n" in action else Box(tuple(action["low"]), tuple(action["high"]))
+    return EnvSpec(**{**values, "action": space, "angle_dims": tuple(values["angle_dims"])})
+
+
+def _given_again(path: str | Path, meta: dict[str, Any], env: Any, functions: dict[str, Any]) -> Given:
+    """The functions that the policy plans with: handed in, the environment's own, or none."""
+    given, world = meta["given"], None
+    if "env" in given.values() or "model" in given:
+        if env is None and meta["env"] not in OWN:
+            raise UserError(f"{path} plans with functions of {meta['env']}; hand it in: Policy.load(..., env=...)")
+        world = make(meta["env"] if env is None else env, action_repeat=meta["spec"]["action_repeat"])
+    own = {"reward": world and world.reward_function, "termination": world and world.termination_function}
+    for kind, function in functions.items():
+        if function is None and given[kind] == "never":
+            functions = functions | {kind: never_terminates}
+        elif function is None and given[kind] == "env":
+            functions = functions | {kind: own[kind]}
+        elif function is None and given[kind] != "learned":
+            raise UserError(f"{path} plans with your {kind} function {given[kind]}; hand it in: {kind}=...")
+    model = Simulator(world) if "model" in given and isinstance(world, AbstractEnv) else None
+    return Given(functions["reward"], functions["termination"], model)

@@ -123,7 +123,7 @@ def film(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | N
         frames, rewards = _drawn(setup.env, evaluation)
     else:
         frames = []
-        evaluator = HostEvaluator(setup.agent, setup.host_env(1), num_episodes=1, plan_ms=setup.run.plan_ms)
+        evaluator = HostEvaluator(setup.agent, setup.evaluation_env, num_episodes=1, plan_ms=setup.run.plan_ms)
         filmed = finished(evaluator.steps(state, key=jr.key(setup.run.seed), frames=frames))
         rewards = np.asarray(filmed.trajectories.reward)[0]
     if not frames or frames[0] is None:

@@ -1,8 +1,10 @@
 """From what a user asked for to the objects of a run: environment, what is given, agent, driver."""
 
 import dataclasses
+import functools
 import importlib
 import inspect
+import operator
 import os
 import sys
 from collections.abc import Callable
@@ -61,20 +63,35 @@ class Setup:
         if self.compiled and isinstance(self.env, AbstractEnv):
             seeds = self.run.num_seeds if self.run.num_seeds > 1 else None
             return JitDriver(self.agent, self.env, num_envs=self.run.num_envs, num_seeds=seeds)
-        return StepDriver(self.agent, self.host_env(self.run.num_envs), plan_ms=self.run.plan_ms)
+        env = self.env
+        if isinstance(env, AbstractEnv):
+            env = make(env, host=True, num_envs=self.run.num_envs)
+        return StepDriver(self.agent, env, plan_ms=self.run.plan_ms)
 
     def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator:
         """An evaluator of so many episodes."""
         if self.compiled and isinstance(self.env, AbstractEnv):
             return JitEvaluator(self.agent, self.env, num_episodes=episodes)
-        env = self.host_env(1)
-        return HostEvaluator(self.agent, env, num_episodes=episodes, plan_ms=self.run.plan_ms)
+        return HostEvaluator(self.agent, self.evaluation_env, num_episodes=episodes, plan_ms=self.run.plan_ms)
 
-    def host_env(self, num_envs: int) -> AbstractHostEnv:
-        """The environment stepped from Python, `num_envs` times; independent of the one that training holds."""
-        if isinstance(self.env, AbstractEnv):
-            return make(self.env, host=True, num_envs=num_envs)
-        return self.env.copy(num_envs)
+    @functools.cached_property
+    def evaluation_env(self) -> AbstractHostEnv:
+        """The environment stepped from Python, independent of the one that training holds."""
+        return make(self.env, host=True) if isinstance(self.env, AbstractEnv) else self.env.copy(1)
+
+    def prepare(self) -> None:
+        """Raises UserError for a combination that cannot run, before anything is written."""
+        with clear_errors(self.agent_name):
+            driver = self.driver()
+            self.evaluator(self.run.final_episodes)
+            eqx.filter_eval_shape(lambda: driver.start(self.replay, seed=0))
+
+    def close(self) -> None:
+        """Closes the copy that evaluations run in, and the training environment where it was made here."""
+        if "evaluation_env" in self.__dict__:
+            self.evaluation_env.close()
+        if isinstance(self.env, AbstractHostEnv) and "env" not in self.own:
+            self.env.close()
 
 
 def build(
@@ -146,6 +163,10 @@ def check_run(run: RunConfig) -> None:
         value = getattr(run, name)
         if value is not None and value <= 0:
             raise UserError(f"{name}={value} must be above 0")
+    if run.replay_capacity is not None and run.replay_capacity < run.num_envs:
+        raise UserError(f"replay_capacity={run.replay_capacity} must be at least num_envs={run.num_envs}")
+    if run.stop_at_return is not None and run.eval_every == 0:
+        raise UserError("stop_at_return needs evaluations during training; give eval_every above 0")
     if run.eval_every is not None and run.eval_every < 0:
         raise UserError(f"eval_every={run.eval_every} must be at least 0 (0: only at the end)")
 
@@ -205,7 +226,7 @@ def load_object(name: str) -> Any:
             f"{name!r} cannot be imported: {error}; run from the folder that holds it, or install it"
         ) from error
     try:
-        return getattr(found, attribute)
+        return operator.attrgetter(attribute)(found)
     except AttributeError:
         from .errors import nearest
 
@@ -215,7 +236,7 @@ def load_object(name: str) -> Any:
 def _given(kind: str, choice: str, function: Any, own: Any) -> tuple[str, Any]:
     """How a reward or termination is recorded, and the function (None: learned)."""
     if function is not None:
-        return f"{function.__module__}:{function.__qualname__}", function
+        return _name_of(function) or type(function).__qualname__, function
     if choice == "auto":
         return ("env", own) if own is not None else ("learned", None)
     if choice == "learned":
@@ -266,7 +287,7 @@ def _own_agent(agent: Any, spec: EnvSpec, given: Given) -> tuple[str, AbstractAg
             raise UserError(
                 f"{agent!r} is no agent: give a name, an AbstractAgent, or a function (spec, given) -> agent"
             )
-        name = name or f"{agent.__module__}:{agent.__qualname__}"
+        name = name or _name_of(agent) or type(agent).__qualname__
         with clear_errors(name):
             agent = agent(spec, given)
     if not isinstance(agent, AbstractAgent):

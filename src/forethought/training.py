@@ -73,31 +73,43 @@ class StopRequest:
         self.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
 
 
-def train(setup: Setup, folder: RunFolder, display: Display, *, initial_state: Any = None) -> Outcome:
-    """Trains a new run from its first step. `initial_state` replaces the agent's fresh state (fine-tuning)."""
-    driver = setup.driver()
-    progress = driver.start(setup.replay, seed=setup.run.seed)
-    if initial_state is not None:
-        progress = dataclasses.replace(progress, agent_state=initial_state)
-    counters = Counters(logged=[0] * setup.run.num_seeds)
-    return _run(setup, driver, folder, display, progress, counters)
+def train(
+    setup: Setup, folder: RunFolder, display: Display, stop: StopRequest | None = None, *, initial_state: Any = None
+) -> Outcome:
+    """Trains a new run from its first step. `initial_state` replaces the agent's fresh state (fine-tuning).
+
+    `stop` is one that is already listening for signals; None: listen while it trains.
+    """
+    with folder.locked(), contextlib.ExitStack() as stack:
+        stop = stop or stack.enter_context(StopRequest())
+        driver = setup.driver()
+        progress = driver.start(setup.replay, seed=setup.run.seed)
+        if initial_state is not None:
+            progress = dataclasses.replace(progress, agent_state=initial_state)
+        counters = Counters(logged=[0] * setup.run.num_seeds)
+        return _run(setup, driver, folder, display, stop, progress, counters)
 
 
-def resume(setup: Setup, folder: RunFolder, display: Display) -> Outcome:
-    """Goes on from the newest whole checkpoint, or from the first step if there is none yet."""
-    driver = setup.driver()
-    fresh = driver.start(setup.replay, seed=setup.run.seed)
-    counters = Counters(logged=[0] * setup.run.num_seeds)
-    if not folder.checkpoints():
-        folder.truncate_metrics(-1)
-        display.note("no checkpoint had been written yet; starting from the first step")
-        return _run(setup, driver, folder, display, fresh, counters)
-    loaded = folder.load_checkpoint(fresh)
-    counters = Counters(**loaded.meta["counters"])
-    folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
-    for note in loaded.notes:
-        display.note(note)
-    return _run(setup, driver, folder, display, loaded.tree, counters, resumed=True, notes=loaded.notes)
+def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest | None = None) -> Outcome:
+    """Goes on from the newest whole checkpoint, or from the first step if there is none yet.
+
+    Raises UserError, before anything is touched, if another process trains into the run.
+    """
+    with folder.locked(), contextlib.ExitStack() as stack:
+        stop = stop or stack.enter_context(StopRequest())
+        driver = setup.driver()
+        fresh = driver.start(setup.replay, seed=setup.run.seed)
+        counters = Counters(logged=[0] * setup.run.num_seeds)
+        if not folder.checkpoints():
+            folder.truncate_metrics(-1)
+            display.note("no checkpoint had been written yet; starting from the first step")
+            return _run(setup, driver, folder, display, stop, fresh, counters)
+        loaded = folder.load_checkpoint(fresh)
+        counters = Counters(**loaded.meta["counters"])
+        folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
+        for note in loaded.notes:
+            display.note(note)
+        return _run(setup, driver, folder, display, stop, loaded.tree, counters, resumed=True, notes=loaded.notes)
 
 
 def _run(
@@ -105,33 +117,33 @@ def _run(
     driver: JitDriver | StepDriver,
     folder: RunFolder,
     display: Display,
+    stop: StopRequest,
     progress: Progress,
     counters: Counters,
     *,
     resumed: bool = False,
     notes: list[str] | None = None,
 ) -> Outcome:
-    with folder.locked(), StopRequest() as stop:
-        steps = int(progress.env_steps)
-        with TensorBoardSink(folder.tensorboard, resumed_at=steps if resumed else None) as board:
-            loop = _Loop(setup, driver, folder, display, board, progress, counters)
-            folder.update_record(status="running", message="")
-            if resumed:
-                loop.event(f"resumed at step {steps}")
-            for note in notes or []:
-                loop.event(note)
-            try:
-                outcome = loop.run(stop)
-            except UserError as error:
-                outcome = loop.failed(error)
-            try:
-                board.close()
-            except StorageFault as error:
-                outcome.error = outcome.error or error
+    steps = int(progress.env_steps)
+    with TensorBoardSink(folder.tensorboard, resumed_at=steps if resumed else None) as board:
+        loop = _Loop(setup, driver, folder, display, board, progress, counters)
+        folder.update_record(status="running", message="")
+        if resumed:
+            loop.event(f"resumed at step {steps}")
+        for note in notes or []:
+            loop.event(note)
         try:
-            folder.update_record(status=outcome.status, message=outcome.message)
+            outcome = loop.run(stop)
+        except UserError as error:
+            outcome = loop.failed(error)
+        try:
+            board.close()
         except StorageFault as error:
             outcome.error = outcome.error or error
+    try:
+        folder.update_record(status=outcome.status, message=outcome.message)
+    except StorageFault as error:
+        outcome.error = outcome.error or error
     return outcome
 
 
@@ -196,6 +208,7 @@ class _Loop:
 
     def _interrupted(self, stop: StopRequest) -> Outcome:
         """Saves where the run is; an evaluation that was under way is made again when the run goes on."""
+        self._log_latency()
         self.save()
         message = f"stopped by {stop.by} at step {int(self.progress.env_steps)}"
         return Outcome("interrupted", message, self.progress, self.counters, [])
@@ -214,11 +227,20 @@ class _Loop:
         self.save()
         evaluator = self.setup.evaluator(self.setup.run.final_episodes)
         evaluations = self._evaluate(evaluator, final=True)
-        if isinstance(self.driver, StepDriver) and (latency := self.driver.actor.latency.summary()):
-            self.log([{"kind": "latency", **self._stamp(0), **latency}])
+        self._log_latency()
         self.save()
         self.display.stop()
         return Outcome("finished", message, self.progress, self.counters, evaluations)
+
+    def _log_latency(self) -> None:
+        """How long actions took against their deadline, in this process; nothing where there was none."""
+        if not isinstance(self.driver, StepDriver) or not (latency := self.driver.actor.latency.summary()):
+            return
+        self.log([{"kind": "latency", **self._stamp(0), **latency}])
+        self.display.line(
+            f"latency of {latency['actions']} actions: median {latency['p50_ms']:.1f} ms, 99 % within "
+            f"{latency['p99_ms']:.1f} ms, {latency['misses']} later than {latency['deadline_ms']:g} ms"
+        )
 
     def failed(self, error: UserError) -> Outcome:
         """Saves what is whole after the environment or the agent broke."""

@@ -1,5 +1,6 @@
 """The numbers in the documentation are those of the committed raw files."""
 
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -7,6 +8,9 @@ import statistics
 import pytest
 
 from forethought.cards import CARDS, ORACLES
+from forethought.catalogue import find
+from forethought.presets.run import RunConfig
+from forethought.presets.values import from_dict
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -36,6 +40,11 @@ def test_raw_curves_are_of_the_cards_settings_and_hold_the_final_return(card):
         raw = json.loads(file.read_text())
         assert (raw["agent"], raw["env"], raw["preset"]) == (CARDS[card].agent, CARDS[card].env, CARDS[card].preset)
         assert raw["total_steps"] == CARDS[card].run.steps
+        agent = find(CARDS[card].agent)
+        assert from_dict(agent.config_type, raw["config"]) == agent.preset(CARDS[card].preset)
+        run = from_dict(RunConfig, raw["run"])
+        free = {"seed": run.seed, "threads": run.threads, "device": run.device}
+        assert run == dataclasses.replace(CARDS[card].run, **free)
         last = [row for row in raw["rows"] if row["kind"] == "eval" and row["final"]][-1]
         assert len(last["returns"]) == CARDS[card].run.final_episodes
         assert statistics.fmean(last["returns"]) == pytest.approx(raw["final_return"])

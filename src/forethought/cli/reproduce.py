@@ -61,7 +61,7 @@ def run(argv: list[str]) -> int:
         final = _one(card, seed, out, options, argv)
         if final is None:
             tables.note(f"stopped; the same command goes on: forethought reproduce {' '.join(argv)}")
-            return 1
+            return 0
         finals[seed] = final
     return _verdict(card, finals, out)
 

@@ -71,5 +71,9 @@ class PlannerConfig:
     """[mppi] Softness of the weights, in units of return."""
     noise: float = 0.3
     """[mppi] Standard deviation of the candidates, as a part of half the action range."""
+    restarts: int = 8
+    """[gradient] Sequences improved side by side, in place of a population."""
+    gradient_steps: int = 50
+    """[gradient] Adam steps per action, in place of iterations."""
     step_size: float = 0.1
     """[gradient] Adam's step size on the squashed actions."""

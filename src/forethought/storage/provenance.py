@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
+
 PACKAGES = ("forethought", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium")
 ENVIRONMENT_PACKAGES = ("mujoco", "dm-control", "gymnax", "minari")  # recorded where installed
 
@@ -19,7 +21,9 @@ def versions() -> dict[str, str]:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            if package in PACKAGES:
+            if package == "forethought":  # run from its sources
+                found[package] = __version__
+            elif package in PACKAGES:
                 found[package] = "not installed"
     return found
 
