@@ -110,7 +110,7 @@ class JitEvaluator:
         if not bad.any():
             return
         t, episode, what = (int(i) for i in np.argwhere(bad)[0])  # the earliest; the cause before what follows of it
-        name, action = self.env.spec.name, rows.action[t, episode]
+        name, action = self.env.spec.name, np.asarray(rows.action[t, episode])
         step = (tick + t + 1) * self.env.spec.action_repeat
         if what == 1:
             raise unsound_action(name, episode, step, action)
@@ -128,9 +128,9 @@ class JitEvaluator:
         return finished(self.steps(state, key=key))
 
 
-def _finite(x: np.ndarray) -> np.ndarray:
+def _finite(x: Array) -> np.ndarray:
     """Which rows of `[time, episodes, ...]` are finite throughout, `[time, episodes]`."""
-    return np.isfinite(x).reshape(*x.shape[:2], -1).all(-1)
+    return np.all(np.isfinite(np.asarray(x)).reshape(*x.shape[:2], -1), axis=-1)
 
 
 def unsound_action(env: str, episode: int, step: int, action: np.ndarray) -> TrainingFault:
