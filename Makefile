@@ -21,7 +21,7 @@ demo: install
 test: install-dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 install: $(VENV)/.run
 install-dev: $(VENV)/.dev
