@@ -51,6 +51,21 @@ def test_saved_policy_chooses_the_same_actions(run, tmp_path):
         np.testing.assert_array_equal(policy.predict(obs), loaded.predict(obs))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("given", {"reward": "os:abort", "termination": "never"}, "your reward function os:abort; hand it in"),
+        ("agent", "os:abort", "your own agent os:abort; hand it in"),
+        ("env", "os:abort", "functions of os:abort; hand it in"),
+    ],
+)
+def test_loading_a_policy_calls_nothing_that_its_file_names(run, tmp_path, field, value, wanted):
+    policy = run.policy()
+    policy.meta = policy.meta | {field: value}
+    with pytest.raises(UserError, match=wanted):
+        Policy.load(policy.save(tmp_path / "stranger"))
+
+
 def test_finished_run_is_not_resumed(run):
     assert forethought.resume(run.path, quiet=True).outcome is None
 

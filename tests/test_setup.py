@@ -1,5 +1,9 @@
 """From what a user asks for to the objects of a run."""
 
+import dataclasses
+import functools
+
+import gymnasium
 import jax.random as jr
 import numpy as np
 import pytest
@@ -21,6 +25,10 @@ def numpy_reward(obs, action, next_obs):
 
 def vector_reward(obs, action, next_obs):
     return obs
+
+
+def scaled_reward(scale, obs, action, next_obs):
+    return scale * next_obs.sum()
 
 
 def own_learner(spec, given):
@@ -60,3 +68,29 @@ def test_run_with_a_part_of_ones_own_is_loaded_only_with_that_part(tmp_path):
 def test_object_without_a_name_must_be_handed_in_again():
     assert build("pets", Walk(), config=PETS, run=RUN).own == ["env"]
     assert build("pets", Walk, config=PETS, run=RUN, reward=lambda o, a, n: n.sum()).own == ["reward"]
+
+
+def test_combination_that_cannot_run_leaves_no_folder(tmp_path):
+    path = tmp_path / "run"
+    run = dataclasses.replace(RUN, plan_ms=5.0)
+    with pytest.raises(UserError, match="no search that can be cut short"):
+        forethought.train("mpc-ladder", Walk, config=CONFIGS["mpc-ladder-1.5"], run=run, out=path, quiet=True)
+    assert not path.exists()
+
+
+def test_options_that_contradict_each_other_are_refused():
+    with pytest.raises(UserError, match="stop_at_return needs evaluations"):
+        build("pets", Walk, config=PETS, run=dataclasses.replace(RUN, stop_at_return=1.0))
+    with pytest.raises(UserError, match="replay_capacity=1 must be at least num_envs=2"):
+        build("pets", Walk, config=PETS, run=dataclasses.replace(RUN, replay_capacity=1, num_envs=2))
+
+
+def test_given_function_without_a_name_is_recorded_as_own():
+    setup = build("pets", Walk, config=PETS, run=RUN, reward=functools.partial(scaled_reward, 2.0))
+    assert setup.own == ["reward"] and setup.given["reward"] == "partial"
+
+
+def test_gymnasium_instance_is_trained_on_itself():
+    env = gymnasium.make("Pendulum-v1")
+    setup = build("pets", env, config=PETS, run=RUN)
+    assert setup.driver().env is setup.env and setup.evaluation_env is not setup.env

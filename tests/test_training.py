@@ -315,3 +315,11 @@ def test_run_killed_outright_resumes_from_its_checkpoint(tmp_path):
     outcome = training.resume(setup_of(run), folder, StoppedAt(steps + 1))
     assert outcome.status == "interrupted" and int(outcome.progress.env_steps) > steps
     assert f"resumed at step {steps}" in events(folder)
+
+
+def test_resume_refused_for_a_run_in_use_leaves_its_metrics_as_they_are(tmp_path):
+    _, folder = trained(tmp_path / "run", setup_of(), StoppedAt(30))
+    before = folder.metrics_path.read_bytes()
+    with folder.locked(), pytest.raises(UserError, match="in use"):
+        training.resume(setup_of(), RunFolder.open(folder.path), StoppedAt())
+    assert folder.metrics_path.read_bytes() == before

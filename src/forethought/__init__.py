@@ -7,7 +7,7 @@ when they are first used, so `import forethought` is quick.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .version import __version__
 
 _HOME = {
     "train": "api",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..version import __version__
 
 PACKAGES = ("forethought", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium")
 ENVIRONMENT_PACKAGES = ("mujoco", "dm-control", "gymnax", "minari")  # recorded where installed
