@@ -16,7 +16,7 @@ from tiny import Averaging, Walk, same_bits
 
 from forethought import training
 from forethought.display import Display
-from forethought.errors import EnvironmentFault, StorageFault
+from forethought.errors import EnvironmentFault, StorageFault, UserError
 from forethought.presets.run import RunConfig
 from forethought.setup import build
 from forethought.storage import files

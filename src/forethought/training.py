@@ -237,10 +237,7 @@ class _Loop:
         if not isinstance(self.driver, StepDriver) or not (latency := self.driver.actor.latency.summary()):
             return
         self.log([{"kind": "latency", **self._stamp(0), **latency}])
-        self.display.line(
-            f"latency of {latency['actions']} actions: median {latency['p50_ms']:.1f} ms, 99 % within "
-            f"{latency['p99_ms']:.1f} ms, {latency['misses']} later than {latency['deadline_ms']:g} ms"
-        )
+        self.display.line(self.driver.actor.latency.sentence())
 
     def failed(self, error: UserError) -> Outcome:
         """Saves what is whole after the environment or the agent broke."""

@@ -69,6 +69,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     import numpy as np
 
     from .. import api
+    from ..run.steps import HostEvaluator
 
     run = api.load_run(path)
     state = run.agent_state(which="best" if options.best else "last", seed=seed)
@@ -79,6 +80,8 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
         setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, plan_ms=options.plan_ms))
     evaluator = setup.evaluator(options.episodes)
     found = evaluator(state, key=jr.key(seed if options.start_seed is None else options.start_seed))
+    if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
+        tables.note(evaluator.actor.latency.sentence())
     returns = np.asarray(found.returns)
     values = (returns.mean(), returns.std(), returns.min(), returns.max(), np.mean(found.lengths))
     return [str(seed), str(len(returns)), *(tables.number(float(v)) for v in values)], float(returns.mean())

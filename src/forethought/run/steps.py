@@ -65,6 +65,16 @@ class Latency:
             "actions": len(taken),
         }
 
+    def sentence(self) -> str:
+        """The summary in words."""
+        found = self.summary()
+        if not found:
+            return "no action was timed"
+        return (
+            f"latency of {found['actions']} actions: median {found['p50_ms']:.1f} ms, 99 % within "
+            f"{found['p99_ms']:.1f} ms, {found['misses']} later than {found['deadline_ms']:g} ms"
+        )
+
 
 class Actor:
     """Batched, compiled `act`; with `plan_ms`, refines until the time is up instead of a fixed number of times."""
@@ -92,7 +102,7 @@ class Actor:
             return agent.perturb(action, key=key) if explore else action, memory
 
         self._best = eqx.filter_jit(lambda s, m, x, k: jax.vmap(lambda m, x, k: best(s, m, x, k))(m, x, k))
-        self._refine_ms = 0.0
+        self._refine_ms = self._best_ms = 0.0  # the longest of late, forgotten slowly
 
     def __call__(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> tuple[Array, Any]:
         """Actions `[num_envs, *action]` and memories."""
@@ -102,14 +112,16 @@ class Actor:
         keys = jax.vmap(lambda k: jr.split(k, 3))(keys)
         search = self._begin(state, memory, obs, keys[:, 0])
         count = 0
-        # Stops when another refinement, as long as they last took, would not be done in time.
-        while count == 0 or (time.perf_counter() - begun) * 1e3 + self._refine_ms < self.plan_ms:
+        # Stops when another refinement and the answer, as long as they took lately, would not be done in time.
+        while count == 0 or (time.perf_counter() - begun) * 1e3 + self._refine_ms + self._best_ms < self.plan_ms:
             started = time.perf_counter()
             # An array: every new Python number would be compiled anew.
             search = jax.block_until_ready(self._refine(state, search, keys[:, 1], jnp.asarray(count)))
-            self._refine_ms = (time.perf_counter() - started) * 1e3
+            self._refine_ms = max((time.perf_counter() - started) * 1e3, 0.95 * self._refine_ms)
             count += 1
+        started = time.perf_counter()
         action, memory = jax.block_until_ready(self._best(state, memory, search, keys[:, 2]))
+        self._best_ms = max((time.perf_counter() - started) * 1e3, 0.95 * self._best_ms)
         self.latency.taken.append((time.perf_counter() - begun) * 1e3)
         return action, memory
 
@@ -117,6 +129,7 @@ class Actor:
         """Compiles before the clock runs, so that the first action does not miss its deadline."""
         for _ in range(2):
             self(state, memory, obs, keys)
+            self._refine_ms = self._best_ms = 0.0  # the first call compiled
         self.latency.taken.clear()
 
 
