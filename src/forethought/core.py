@@ -6,6 +6,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
@@ -35,6 +36,21 @@ class AbstractDistribution(eqx.Module):
     def log_prob(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
         """Log-density, summed over dimensions."""
 
+    def cdf(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch obs"]:
+        """Distribution function of each dimension: Gaussian, unless a distribution says otherwise.
+
+        A variance of zero is a step, one half exactly on it.
+        """
+        away, variance = obs - self.mean(), self.variance()
+        certain = variance <= 0
+        spread = jnp.sqrt(jnp.where(certain, 1.0, variance))
+        return jnp.where(certain, 0.5 * (1.0 + jnp.sign(away)), jax.scipy.stats.norm.cdf(away / spread))
+
+    def log_density(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch obs"]:
+        """Log-density of each dimension: Gaussian, unless a distribution says otherwise."""
+        variance = self.variance()
+        return -0.5 * ((obs - self.mean()) ** 2 / variance + jnp.log(2 * jnp.pi * variance))
+
 
 class AbstractModel(eqx.Module, Generic[Belief]):
     """A world to imagine in.
@@ -57,6 +73,10 @@ class AbstractModel(eqx.Module, Generic[Belief]):
 
         After `step`, a probabilistic model answers with the distribution that the step drew from.
         """
+
+    def drawn(self, belief: Belief) -> Float[Array, "particles *batch obs"] | None:
+        """Where each particle stands: what was drawn from `observation`. None where a belief holds no observation."""
+        return None
 
 
 class AbstractFilter(AbstractModel[Belief]):

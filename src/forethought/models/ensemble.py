@@ -208,6 +208,9 @@ class Ensemble(AbstractFittable):
     def observation(self, belief: EnsembleBelief) -> DiagonalNormal:
         return DiagonalNormal(belief.mean, belief.variance)
 
+    def drawn(self, belief: EnsembleBelief) -> Float[Array, "particles *batch obs"]:
+        return belief.obs
+
     # ---- fitting (called by fit.GradientLearner)
 
     def normalised(self, data: Transition, mask: Bool[Array, " n"]) -> Self:

@@ -56,3 +56,6 @@ class Simulator(AbstractModel[SimulatorBelief]):
 
     def observation(self, belief: SimulatorBelief) -> DiagonalNormal:
         return DiagonalNormal(belief.obs, jnp.zeros_like(belief.obs))
+
+    def drawn(self, belief: SimulatorBelief) -> Array:
+        return belief.obs
