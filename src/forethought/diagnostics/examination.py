@@ -1,0 +1,360 @@
+"""Can the model be trusted? Its predictions, open loop over several steps, held against real episodes."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..core import AbstractModel
+from ..types import EnvSpec, Transition
+from .open_loop import Cut, Imagined, compare, cut
+
+LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
+"""Nominal levels of the central predictive intervals whose coverage is measured."""
+
+TRUSTED_ERROR = 0.5
+"""Error, in standard deviations of the data, above which a prediction is not trusted: three quarters of the variance
+are still explained at it."""
+
+TOO_FEW, TOO_MANY = 0.85, 0.96
+"""Coverage of the 90 % intervals below which a model is called over-confident, above which under-confident."""
+
+TERMINATION_STEPS = 5
+"""Steps ahead over which the headline shares of missed terminations and false alarms are counted."""
+
+RESAMPLES = 1000
+BINS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Examination:
+    """How far and how surely a model predicts. Index h-1 of an axis H is horizon h.
+
+    Errors, biases and deviations of observations are in units of `scale`, those of rewards and returns in
+    the reward's own units unless said otherwise. Bands `[2, ...]` are the lower and upper end of 95 % percentile
+    bootstrap intervals over whole episodes (starts of one episode are not independent), NaN for one episode.
+    "Overall" is the root mean square over the dimensions that vary. NaN stands where there was nothing to
+    measure.
+    """
+
+    count: np.ndarray  # [H] starts whose episode was still going on
+    episodes: int
+    error: np.ndarray  # [H, D] root mean squared error of the predictive mean
+    error_band: np.ndarray  # [2, H, D]
+    persistence: np.ndarray  # [H, D] the same for "nothing changes"
+    overall: np.ndarray  # [H] `error`, overall
+    overall_band: np.ndarray  # [2, H]
+    baseline: np.ndarray  # [H] `persistence`, overall
+    baseline_band: np.ndarray  # [2, H]
+    ratio_band: np.ndarray  # [2, H] of overall / baseline, both from the same episodes
+    bias: np.ndarray  # [H, D] mean of predicted minus real
+    deviation: np.ndarray  # [H, D] predictive standard deviation, root mean square over starts
+    nll: np.ndarray  # [H] negative log-likelihood per dimension, of observations in units of `scale`
+    persistence_nll: np.ndarray  # [H] the same for a Gaussian about the start with the best constant variance
+    levels: np.ndarray  # [L] nominal levels of central intervals
+    coverage: np.ndarray  # [H, D, L] share of real observations inside them
+    covered_90: np.ndarray  # [H] coverage of the 90 % intervals, mean over the dimensions that vary
+    covered_90_band: np.ndarray  # [2, H]
+    rank: np.ndarray  # [H] Spearman correlation over starts of stated deviation and absolute error, mean over dims
+    binned: np.ndarray  # [bins, 2] stated deviation and root mean squared error, in bins of equal count
+    reward_error: np.ndarray  # [H] root mean squared error of the mean predicted reward, in units of `reward_scale`
+    reward_correlation: np.ndarray  # [H] Pearson correlation over starts of predicted and real reward
+    terminations: int  # episodes that really terminated
+    continuation_error: np.ndarray  # [H] Brier score: mean squared error of the probability of going on
+    missed: np.ndarray  # [H] of real terminations h steps ahead: share imagined as more likely survived
+    false_alarm: np.ndarray  # [H] of episodes really going on after h steps: share imagined as more likely ended
+    missed_share: float  # `missed` over the first TERMINATION_STEPS horizons together
+    false_alarm_share: float
+    return_count: np.ndarray  # [H] starts whose return over h steps is known: h steps, or terminated before
+    real_return: np.ndarray  # [H] mean real sum of rewards over h steps; nothing is added after termination
+    imagined_return: np.ndarray  # [H] mean imagined one, weighted by the imagined continuation
+    drift: np.ndarray  # [H] imagined minus real
+    drift_band: np.ndarray  # [2, H]
+    drift_error: np.ndarray  # [H] root mean squared difference over starts
+    return_spread: np.ndarray  # [H] standard deviation over starts of the real return
+    return_correlation: np.ndarray  # [H] Pearson correlation over starts of imagined and real return
+    scale: np.ndarray  # [D] standard deviation of the observations in the episodes; 1 where nothing varies
+    reward_scale: float  # standard deviation of the rewards; 1 where nothing varies
+    constant: tuple[int, ...]  # dimensions that never vary
+    particles: int  # predictions that each predictive distribution is made of
+    notes: tuple[str, ...]  # what should be known of the data
+
+    @property
+    def horizon(self) -> int:
+        """H, the longest horizon that was examined."""
+        return len(self.count)
+
+    @property
+    def states_uncertainty(self) -> bool:
+        """False for a model whose predictions are all certain; coverage then says nothing."""
+        return bool(np.nanmax(self.deviation, initial=0.0) > 1e-6)
+
+    @property
+    def useful_steps(self) -> int:
+        """The largest h such that the model beats persistence at every horizon up to h; 0 if not even at one."""
+        return _leading(self.overall < self.baseline)
+
+    @property
+    def trusted_steps(self) -> int:
+        """The largest h such that predictions are good at every horizon up to h; 0 if not even at one.
+
+        Good means: the overall error is below that of persistence (upper end of the band of their ratio below
+        1) and below TRUSTED_ERROR (upper end of its band). With one episode the estimates stand in for the
+        ends of the bands.
+        """
+        upper = np.where(np.isfinite(self.overall_band[1]), self.overall_band[1], self.overall)
+        ratio = np.where(np.isfinite(self.ratio_band[1]), self.ratio_band[1], self.overall / self.baseline)
+        return _leading((upper < TRUSTED_ERROR) & (ratio < 1))
+
+    @property
+    def overconfident(self) -> np.ndarray:
+        """Horizons `[H]` whose 90 % intervals cover less than TOO_FEW, and not by chance (upper end below 0.9)."""
+        upper = np.where(np.isfinite(self.covered_90_band[1]), self.covered_90_band[1], self.covered_90)
+        return self.states_uncertainty & (self.covered_90 < TOO_FEW) & (upper < 0.9)
+
+    @property
+    def underconfident(self) -> np.ndarray:
+        """Horizons `[H]` whose 90 % intervals cover more than TOO_MANY, and not by chance (lower end above 0.9)."""
+        lower = np.where(np.isfinite(self.covered_90_band[0]), self.covered_90_band[0], self.covered_90)
+        return self.states_uncertainty & (self.covered_90 > TOO_MANY) & (lower > 0.9)
+
+    @property
+    def overconfident_from(self) -> int | None:
+        """The first over-confident horizon; None if there is none."""
+        return int(np.argmax(self.overconfident)) + 1 if self.overconfident.any() else None
+
+    @property
+    def underconfident_from(self) -> int | None:
+        """The first under-confident horizon; None if there is none."""
+        return int(np.argmax(self.underconfident)) + 1 if self.underconfident.any() else None
+
+    @property
+    def varying(self) -> np.ndarray:
+        """The dimensions that averages are over: those that vary, or all if none does."""
+        return _varying(len(self.scale), self.constant)
+
+    @property
+    def calibration(self) -> np.ndarray:
+        """Coverage `[L]` of the intervals of each level, mean over horizons and dimensions."""
+        return np.nanmean(self.coverage[:, self.varying], axis=(0, 1))
+
+    def covered(self, level: float) -> np.ndarray:
+        """Coverage `[H]` of the central intervals of one of LEVELS, mean over dimensions; ValueError for another."""
+        found = np.flatnonzero(np.isclose(self.levels, level))
+        if not len(found):
+            raise ValueError(f"level={level} was not measured; use one of {', '.join(map(str, self.levels))}")
+        return self.coverage[:, self.varying, found[0]].mean(1)
+
+
+def examine(
+    model: AbstractModel,
+    trajectories: Transition,
+    spec: EnvSpec,
+    *,
+    horizon: int = 25,
+    key: PRNGKeyArray,
+    max_starts: int = 1024,
+    min_particles: int = 20,
+) -> Examination:
+    """Imagine up to `horizon` steps with the real actions from up to `max_starts` real observations, and compare.
+
+    `trajectories` has leaves `[episodes, time, ...]` which the model was not fitted to; what follows an
+    episode's first terminated or truncated step is ignored, and episodes may be shorter than the horizon. The
+    predictive distribution is the mixture over particles of `model.observation`; a model with fewer than
+    `min_particles` particles is run several times over. An observation counts as covered by the central
+    interval of level q when the mixture's distribution function at it lies within (1 - q) / 2 of neither 0
+    nor 1. Raises ValueError for sizes that cannot be, UserError for data that are not finite or do not fit.
+    """
+    if min_particles < 1:
+        raise ValueError(f"min_particles={min_particles} must be at least 1")
+    start_key, model_key = jr.split(key)
+    real = cut(trajectories, spec, horizon=horizon, max_starts=max_starts, key=start_key)
+    said, particles = compare(model, real, spec, min_particles=min_particles, key=model_key)
+    with np.errstate(all="ignore"):  # a model may say NaN; then so do its figures
+        found = {
+            **_observations(real, said, spec),
+            **_certainty(real, said),
+            **_rewards(real, said),
+            **_terminations(real, said),
+            **_returns(real, said),
+        }
+    return Examination(
+        count=real.windows.valid.sum(0),
+        episodes=real.num_episodes,
+        levels=LEVELS,
+        terminations=real.num_terminations,
+        scale=real.scale,
+        reward_scale=real.reward_scale,
+        constant=real.constant,
+        particles=particles,
+        notes=real.notes,
+        **found,
+    )
+
+
+class _Episodes:
+    """Means over starts, and their bootstrap bands over the episodes that the starts are from."""
+
+    def __init__(self, episode: np.ndarray, valid: np.ndarray):
+        """`episode` `[starts]`, `valid` `[starts, H]`: which numbers count."""
+        self.valid = valid
+        self.member = (np.unique(episode)[:, None] == episode).astype(float)  # [episodes, starts]
+        self.counts = self.member @ valid  # [episodes, H]
+        n = len(self.member)
+        draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+        self.draws = draws.astype(float) if n > 1 else None
+
+    def mean(self, x: np.ndarray) -> np.ndarray:
+        """Mean `[H, ...]` of `x` `[starts, H, ...]` over the starts that count."""
+        shape = (*self.valid.shape, *[1] * (x.ndim - 2))
+        total = np.where(self.valid.reshape(shape), x, 0.0).sum(0)
+        return total / self.valid.sum(0).reshape(shape[1:])
+
+    def band(self, *xs: np.ndarray, of: Callable[..., np.ndarray] = lambda x: x) -> np.ndarray:
+        """95 % interval `[2, H, ...]` of `of(means of xs)`; NaN where one episode is all there is."""
+        if self.draws is None:
+            return np.full((2, *of(*(self.mean(x) for x in xs)).shape), np.nan)
+        means = []
+        for x in xs:
+            flat = np.where(self.valid.reshape(*self.valid.shape, *[1] * (x.ndim - 2)), x, 0.0)
+            sums = (self.member @ flat.reshape(len(flat), -1)).reshape(len(self.member), *x.shape[1:])
+            weight = (self.draws @ self.counts).reshape(RESAMPLES, x.shape[1], *[1] * (x.ndim - 2))
+            means.append(np.tensordot(self.draws, sums, 1) / weight)
+        drawn = of(*means)
+        some = np.isfinite(drawn).any(0)
+        return np.where(some, np.nanquantile(np.where(some, drawn, 0.0), [0.025, 0.975], axis=0), np.nan)
+
+
+def _varying(dims: int, constant: tuple[int, ...]) -> np.ndarray:
+    kept = [d for d in range(dims) if d not in constant]
+    return np.array(kept or range(dims))
+
+
+def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndarray]:
+    windows, over = real.windows, _Episodes(real.episode, real.windows.valid)
+    kept = _varying(len(real.scale), real.constant)
+    stay = np.asarray(spec.difference(windows.next_obs, windows.obs[:, None]), np.float64) / real.scale
+    error = said.error / real.scale
+    square, stay_square = error**2, stay**2
+    all_dims, stay_all = square[..., kept].mean(-1), stay_square[..., kept].mean(-1)
+    persistence = np.sqrt(over.mean(stay_square))
+    nll = -(said.log_density + np.log(real.scale))
+    stay_nll = np.log(persistence) + 0.5 * (1 + np.log(2 * np.pi))
+    return {
+        "error": np.sqrt(over.mean(square)),
+        "error_band": over.band(square, of=np.sqrt),
+        "persistence": persistence,
+        "overall": np.sqrt(over.mean(all_dims)),
+        "overall_band": over.band(all_dims, of=np.sqrt),
+        "baseline": np.sqrt(over.mean(stay_all)),
+        "baseline_band": over.band(stay_all, of=np.sqrt),
+        "ratio_band": over.band(all_dims, stay_all, of=lambda x, y: np.sqrt(x / y)),
+        "bias": -over.mean(error),
+        "deviation": np.sqrt(over.mean(said.variance / real.scale**2)),
+        "nll": over.mean(nll[..., kept]).mean(-1),
+        "persistence_nll": stay_nll[:, kept].mean(-1),
+    }
+
+
+def _certainty(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
+    over, kept = _Episodes(real.episode, real.windows.valid), _varying(len(real.scale), real.constant)
+    away = np.abs(said.below - 0.5)
+    inside = lambda level: (away <= level / 2 + 1e-6).astype(float)
+    within_90 = inside(0.9)[..., kept].mean(-1)
+    error, stated = np.abs(said.error) / real.scale, np.sqrt(said.variance) / real.scale
+    rank = [_mean_over([spearman(stated[v, h, d], error[v, h, d]) for d in kept]) for h, v in enumerate(over.valid.T)]
+    return {
+        "coverage": np.stack([over.mean(inside(level)) for level in LEVELS], -1),
+        "covered_90": over.mean(within_90),
+        "covered_90_band": over.band(within_90),
+        "rank": np.array(rank),
+        "binned": _binned(stated[over.valid][:, kept].ravel(), error[over.valid][:, kept].ravel()),
+    }
+
+
+def _rewards(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
+    over, reward = _Episodes(real.episode, real.windows.valid), np.asarray(real.windows.reward, np.float64)
+    pairs = [(said.reward[v, h], reward[v, h]) for h, v in enumerate(over.valid.T)]
+    return {
+        "reward_error": np.sqrt(over.mean((said.reward - reward) ** 2)) / real.reward_scale,
+        "reward_correlation": np.array([correlation(x, y) for x, y in pairs]),
+    }
+
+
+def _terminations(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
+    windows = real.windows
+    ends, goes_on = windows.valid & windows.terminated, windows.valid & ~windows.terminated
+    lives = said.survival > 0.5
+    near = slice(0, TERMINATION_STEPS)
+    share = lambda x, of, **axis: np.where(of, x, 0).sum(**axis) / of.sum(**axis)
+    return {
+        "continuation_error": _Episodes(real.episode, windows.valid).mean(
+            (said.continuation - ~windows.terminated) ** 2
+        ),
+        "missed": share(lives, ends, axis=0),
+        "false_alarm": share(~lives, goes_on, axis=0),
+        "missed_share": float(share(lives[:, near], ends[:, near])),
+        "false_alarm_share": float(share(~lives[:, near], goes_on[:, near])),
+    }
+
+
+def _returns(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
+    windows = real.windows
+    known = windows.valid | real.ended[:, None]
+    over = _Episodes(real.episode, known)
+    total = np.cumsum(np.where(windows.valid, windows.reward, 0.0).astype(np.float64), 1)
+    gap = said.total - total
+    mean = over.mean(total)
+    pairs = [(said.total[k, h], total[k, h]) for h, k in enumerate(known.T)]
+    return {
+        "return_count": known.sum(0),
+        "real_return": mean,
+        "imagined_return": over.mean(said.total),
+        "drift": over.mean(gap),
+        "drift_band": over.band(gap),
+        "drift_error": np.sqrt(over.mean(gap**2)),
+        "return_spread": np.sqrt(over.mean((total - mean) ** 2)),
+        "return_correlation": np.array([correlation(x, y) for x, y in pairs]),
+    }
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's; NaN where a number is not finite, or either never varies (to float32's accuracy)."""
+    if len(x) < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return float("nan")
+    x, y = x - x.mean(), y - y.mean()
+    spread = np.sqrt((x**2).sum() * (y**2).sum())
+    return float((x * y).sum() / spread) if spread > 0 else float("nan")
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's rank correlation, ties at their mean rank; NaN where `correlation` is."""
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return float("nan")
+    return correlation(_ranks(x), _ranks(y))
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    _, inverse, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[inverse]
+
+
+def _mean_over(values: list[float]) -> float:
+    finite = [v for v in values if np.isfinite(v)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def _binned(stated: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Root mean squares of both in bins of equal count by the stated deviation `[bins, 2]`."""
+    finite = np.isfinite(stated) & np.isfinite(error)
+    order = np.argsort(stated[finite], kind="stable")
+    parts = np.array_split(order, min(BINS, max(len(order), 1)))
+    rms = lambda x: np.sqrt(np.mean(x**2)) if len(x) else np.nan
+    return np.array([(rms(stated[finite][part]), rms(error[finite][part])) for part in parts])
+
+
+def _leading(good: np.ndarray) -> int:
+    """How many entries hold before the first that does not."""
+    return len(good) if good.all() else int(np.argmin(good))
