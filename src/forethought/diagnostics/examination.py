@@ -289,10 +289,9 @@ def _terminations(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
     lives = said.survival > 0.5
     near = slice(0, TERMINATION_STEPS)
     share = lambda x, of, **axis: np.where(of, x, 0).sum(**axis) / of.sum(**axis)
+    brier = _Episodes(real.episode, windows.valid).mean((said.continuation - ~windows.terminated) ** 2)
     return {
-        "continuation_error": _Episodes(real.episode, windows.valid).mean(
-            (said.continuation - ~windows.terminated) ** 2
-        ),
+        "continuation_error": brier,
         "missed": share(lives, ends, axis=0),
         "false_alarm": share(~lives, goes_on, axis=0),
         "missed_share": float(share(lives[:, near], ends[:, near])),

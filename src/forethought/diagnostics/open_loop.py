@@ -1,4 +1,4 @@
-"""Imagination beside reality: stretches of real episodes, and what a model makes of their actions without seeing more."""
+"""Imagination beside reality: stretches of real episodes, and what a model makes of their actions alone."""
 
 import dataclasses
 from typing import Any

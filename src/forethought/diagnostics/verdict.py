@@ -19,10 +19,8 @@ def plain_verdict(examination: Examination) -> str:
 
 
 def _trust(e: Examination) -> str:
-    steps, numbers = (
-        e.trusted_steps,
-        f"error {e.overall[0]:.2g} of a standard deviation, persistence {e.baseline[0]:.2g}",
-    )
+    steps = e.trusted_steps
+    numbers = f"error {e.overall[0]:.2g} of a standard deviation, persistence {e.baseline[0]:.2g}"
     if steps == e.horizon:
         return f"Trust it to all {steps} steps examined" if steps > 1 else f"Trust it for one step ({numbers})"
     if steps > 0:
@@ -78,7 +76,7 @@ def _drift(e: Examination) -> str:
     if abs(real) > 0.5 * e.return_spread[h] and abs(real) > 0:
         size = _percent(abs(gap / real))
     elif e.return_spread[h] > 0:
-        size = f"{abs(gap) / e.return_spread[h]:.2g} of its standard deviation"
+        size = f"{_percent(abs(gap) / e.return_spread[h])} of its standard deviation"
     else:
         size = f"{abs(gap):.2g}"
     span = f"over {h + 1} steps" if h else "over one step"
@@ -91,14 +89,8 @@ def _ranking(e: Examination) -> str:
     if not np.isfinite(e.rank).any():
         return ""
     rank = float(np.nanmean(e.rank))
-    how = (
-        "ranks its errors well"
-        if rank >= 0.5
-        else "ranks its errors somewhat"
-        if rank >= 0.2
-        else "hardly ranks its errors"
-    )
-    return f"its uncertainty {how} ({rank:.2f})"
+    how = "ranks its errors well" if rank >= 0.5 else "ranks its errors somewhat" if rank >= 0.2 else ""
+    return f"its uncertainty {how or 'hardly ranks its errors'} ({rank:.2f})"
 
 
 def _percent(share: float) -> str:
