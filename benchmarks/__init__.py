@@ -1,0 +1,1 @@
+"""Speed of planning and learning, measured; never run by the test command. See docs/speed.md."""

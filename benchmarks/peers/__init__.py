@@ -1,0 +1,1 @@
+"""Other libraries, measured in an environment of their own; Forethought never needs them."""

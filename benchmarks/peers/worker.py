@@ -1,0 +1,126 @@
+"""mbrl-lib at work, on command: one iteration of planning, one pass of fitting, one action, one matrix product."""
+
+import dataclasses
+import gc
+import os
+from collections.abc import Callable
+from typing import Any
+
+import mbrl.models
+import mbrl.types
+import mbrl.util.common
+import numpy as np
+import torch
+
+from .. import work
+from ..workers import serve, timed
+from . import mbrl_lib
+
+
+def planning(task: dict):
+    """One CEM iteration of its PETS on `cartpole_continuous`."""
+    wanted = work.from_dict(work.Planning, task)
+    cfg, env, termination, reward = mbrl_lib.continuous_cartpole()
+    cfg.overrides.cem_num_iters = 1
+    cfg.overrides.planning_horizon = wanted.horizon
+    cfg.overrides.cem_population_size = wanted.population
+    cfg.algorithm.num_particles = wanted.particles
+    _check(cfg, wanted.networks)
+    obs, actions = _rows(1000, seed=1)
+    _, agent = mbrl_lib.agent(cfg, env, termination, reward, obs, actions)
+
+    def run():
+        agent.reset()
+        agent.act(np.zeros(4))
+
+    return run
+
+
+def fitting(task: dict):
+    """One epoch of its trainer, without its evaluations, on data of the buffer's double precision."""
+    wanted = work.from_dict(work.Fitting, task)
+    cfg, env, termination, reward = mbrl_lib.continuous_cartpole()
+    _check(cfg, wanted.networks)
+    obs, actions = _rows(wanted.rows, seed=1)
+    model, _ = mbrl_lib.agent(cfg, env, termination, reward, obs, actions)
+    cfg.overrides.num_steps = wanted.rows  # the buffer's size
+    dtypes = {f"{name}_type": np.double for name in ("obs", "action", "reward")}
+    buffer = mbrl.util.common.create_replay_buffer(cfg, (4,), (1,), rng=np.random.default_rng(0), **dtypes)
+    nothing = np.zeros(wanted.rows, bool)
+    buffer.add_batch(obs, actions, obs + 0.1 * _rows(wanted.rows, seed=2)[0], np.zeros(wanted.rows), nothing, nothing)
+    rows, _ = mbrl.util.common.get_basic_buffer_iterators(buffer, wanted.batch, 0, ensemble_size=len(model))
+    trainer = mbrl.models.ModelTrainer(model, optim_lr=cfg.overrides.model_lr, weight_decay=cfg.overrides.model_wd)
+    return lambda: trainer.train(rows, num_epochs=1, evaluate=False, silent=True)
+
+
+def action(task: dict):
+    """One action of its PETS on `cartpole_pets_version`, at the configuration made for it."""
+    cfg, env, termination, reward = mbrl_lib.pets_version()
+    obs, actions = _rows(1000, seed=1)
+    _, agent = mbrl_lib.agent(cfg, env, termination, reward, obs, actions)
+    agent.reset()
+    return lambda: agent.act(np.zeros(4))
+
+
+def peak(task: dict):
+    """Products of two square matrices."""
+    left, right = (torch.rand(task["size"], task["size"]) for _ in range(2))
+    out = torch.empty_like(left)
+
+    def run():
+        for _ in range(task["repeats"]):
+            torch.matmul(left, right, out=out)
+
+    return run
+
+
+def pets_action() -> dict:
+    """How much its PETS imagines for one action on `cartpole_pets_version`."""
+    cfg, *_ = mbrl_lib.pets_version()
+    o, hidden = cfg.overrides, (cfg.dynamics_model.hid_size,) * cfg.dynamics_model.num_layers
+    # Input: sine, cosine and the three other observations, and the action; output: four changes.
+    networks = work.Networks(4, 2, hidden, cfg.dynamics_model.ensemble_size, o.num_elites)
+    sizes = (cfg.algorithm.num_particles, o.cem_population_size, o.planning_horizon, o.cem_num_iters)
+    return dataclasses.asdict(work.Action(networks, *sizes))
+
+
+def _rows(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 4)), rng.uniform(-1, 1, size=(count, 1))
+
+
+def _check(cfg, networks: work.Networks) -> None:
+    """Raises if the package's configuration is not the work that FLOP are counted for."""
+    m = cfg.dynamics_model
+    found = work.Networks(4, m.in_size - 4, (m.hid_size,) * m.num_layers, m.ensemble_size, cfg.overrides.num_elites)
+    if found != networks:
+        raise ValueError(f"mbrl-lib is configured for {found}, but {networks} is to be timed")
+
+
+KINDS = {"planning": planning, "fitting": fitting, "action": action, "peak": peak}
+
+
+class Jobs:
+    """What is timed, by name."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        self.jobs: dict[str, Callable[[], Any]] = {}
+
+    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict:
+        """Builds a job and runs it once; says how long that took and which versions are at work."""
+        np.random.seed(0)
+        torch.manual_seed(0)
+        self.jobs[name] = KINDS[kind](task)
+        first = timed(self.jobs[name])["wall_s"]
+        return {"first_s": first, "threads": torch.get_num_threads(), "versions": mbrl_lib.versions()}
+
+    def time(self, name: str) -> dict:
+        """One timing."""
+        gc.collect()
+        return timed(self.jobs[name])
+
+
+if __name__ == "__main__":
+    jobs = Jobs()
+    serve({"prepare": jobs.prepare, "time": jobs.time, "pets_action": pets_action})
