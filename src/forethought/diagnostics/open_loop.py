@@ -20,12 +20,12 @@ CHUNK = 32  # starts imagined at a time: enough to fill the matrix products, few
 class Windows(eqx.Module):
     """What really happened after each start; leaves `[starts, ...]`. The last action of an episode is repeated."""
 
-    obs: Float[Array, "starts obs"]
-    action: Array  # [starts, horizon, *action]
-    reward: Float[Array, "starts horizon"]
-    next_obs: Float[Array, "starts horizon obs"]
-    terminated: Bool[Array, "starts horizon"]
-    valid: Bool[Array, "starts horizon"]  # the episode was still going on before this step, and it was recorded
+    obs: Float[Any, "starts obs"]
+    action: Any  # [starts, horizon, *action]
+    reward: Float[Any, "starts horizon"]
+    next_obs: Float[Any, "starts horizon obs"]
+    terminated: Bool[Any, "starts horizon"]
+    valid: Bool[Any, "starts horizon"]  # the episode was still going on before this step, and it was recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +54,14 @@ class Imagined(eqx.Module):
     The predictive distribution is the mixture over particles of `model.observation`.
     """
 
-    error: Float[Array, "starts horizon obs"]  # real minus predictive mean, angles the short way round
-    variance: Float[Array, "starts horizon obs"]  # of the predictive distribution
-    below: Float[Array, "starts horizon obs"]  # its distribution function at what really happened
-    log_density: Float[Array, "starts horizon obs"]  # its log-density there; NaN where the model is certain
-    reward: Float[Array, "starts horizon"]  # mean over particles
-    continuation: Float[Array, "starts horizon"]  # mean predicted probability that the episode goes on
-    survival: Float[Array, "starts horizon"]  # imagined probability that it has gone on through this step
-    total: Float[Array, "starts horizon"]  # imagined sum of rewards up to and with this step
+    error: Float[Any, "starts horizon obs"]  # real minus predictive mean, angles the short way round
+    variance: Float[Any, "starts horizon obs"]  # of the predictive distribution
+    below: Float[Any, "starts horizon obs"]  # its distribution function at what really happened
+    log_density: Float[Any, "starts horizon obs"]  # its log-density there; NaN where the model is certain
+    reward: Float[Any, "starts horizon"]  # mean over particles
+    continuation: Float[Any, "starts horizon"]  # mean predicted probability that the episode goes on
+    survival: Float[Any, "starts horizon"]  # imagined probability that it has gone on through this step
+    total: Float[Any, "starts horizon"]  # imagined sum of rewards up to and with this step
 
 
 def cut(trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: int, key: PRNGKeyArray) -> Cut:

@@ -1,6 +1,7 @@
 """What an examination comes to, in plain language."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -93,6 +94,6 @@ def _ranking(e: Examination) -> str:
     return f"its uncertainty {how or 'hardly ranks its errors'} ({rank:.2f})"
 
 
-def _percent(share: float) -> str:
-    percent = 100 * share
+def _percent(share: Any) -> str:
+    percent = 100 * float(share)
     return f"{percent:.0f} %" if percent >= 1 or percent == 0 else f"{percent:.1g} %"
