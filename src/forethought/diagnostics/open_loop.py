@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..core import AbstractModel
+from ..core import AbstractDistribution, AbstractModel
 from ..errors import UserError
 from ..types import Discrete, EnvSpec, Transition
 
@@ -96,8 +96,8 @@ def cut(trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: in
         terminated=take(data.terminated),
         valid=ahead < length[episode, None],
     )
-    terminated = data.terminated[np.arange(num), length - 1]
-    scale, reward_scale, constant = _scales(data, length, spec)
+    terminated = np.asarray(data.terminated)[np.arange(num), length - 1]
+    scale, reward_scale, constant = scales(data, length, spec)
     if num == 1:
         notes.append("one episode only: there are no bands over episodes")
     if constant:
@@ -165,7 +165,7 @@ def checked(trajectories: Transition, spec: EnvSpec) -> tuple[Transition, np.nda
     return data, length
 
 
-def _scales(data: Transition, length: np.ndarray, spec: EnvSpec) -> tuple[np.ndarray, float, tuple[int, ...]]:
+def scales(data: Transition, length: np.ndarray, spec: EnvSpec) -> tuple[np.ndarray, float, tuple[int, ...]]:
     """Standard deviations of observations (angles about their circular mean) and rewards, and constant dimensions."""
     inside = np.arange(data.reward.shape[1]) < length[:, None]
     obs, reward = np.asarray(data.obs, np.float64)[inside], np.asarray(data.reward, np.float64)[inside]
@@ -189,7 +189,7 @@ def particles_of(model: AbstractModel, spec: EnvSpec) -> int:
         belief = model.init(obs, key=key)
         n = jax.tree.leaves(belief)[0].shape[0]
         belief, said = model.step(belief, jnp.broadcast_to(action, (n, *action.shape)), key=key)
-        return (belief, said.reward, said.continuation), _seen(model, belief).mean()
+        return (belief, said.reward, said.continuation), seen_by(model, belief).mean()
 
     example = Transition.example(spec)
     try:
@@ -213,7 +213,8 @@ def _described(spec: EnvSpec) -> str:
     return f"0..{spec.action.n - 1}" if isinstance(spec.action, Discrete) else f"of {spec.action.shape[0]} numbers"
 
 
-def _seen(model: AbstractModel, belief: Any) -> Any:
+def seen_by(model: AbstractModel, belief: Any) -> AbstractDistribution:
+    """`model.observation`. Raises UserError if the model cannot say."""
     seen = model.observation(belief)
     if seen is None:
         raise UserError(
@@ -284,7 +285,7 @@ def _judged(model: AbstractModel, belief: Any, target: Array, spec: EnvSpec) -> 
     """Error of the mixture's mean, its variance, distribution function and log-density at `target`, each `[obs]`."""
 
     def one_run(belief: Any) -> tuple[Array, Array, Array, Array]:
-        seen = _seen(model, belief)
+        seen = seen_by(model, belief)
         mean = seen.mean()
         near = mean + spec.difference(target, mean)  # the same angle, on the side of the seam where the mean is
         return mean, seen.variance(), seen.cdf(near), seen.log_density(near)
