@@ -1,5 +1,6 @@
 """What the commands do, each on one tiny run."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import sys
 import pytest
 from toy_world import TINY
 
-from forethought.cards import CARDS, ORACLES, Card
+from forethought.cards import CARDS, ORACLES, Arm, Card
+from forethought.cards.marks import median_return
 from forethought.cli import completion
 from forethought.cli.main import COMMANDS, main
 from forethought.cli.names import OWN_ENVS
@@ -218,12 +220,10 @@ TINY_CARD = Card(
     agent="mpc-ladder",
     env="point-mass",
     env_version="",
-    preset="tiny",
-    run=RunConfig(steps=10, eval_every=0, final_episodes=1, video=False),
+    arms=(Arm("", "tiny", RunConfig(steps=10, eval_every=0, final_episodes=1, video=False)),),
     seeds=3,
     given="",
-    mark=-1e6,
-    mark_reason="anything",
+    marks=(median_return(-1e6, "anything"),),
     published="",
     raw="",
 )
@@ -246,11 +246,12 @@ def test_reproduce_writes_raw_curves_judges_the_median_and_runs_nothing_twice(cl
     assert all(raw[name] for name in ("config", "run", "hardware", "versions", "wall_s"))
     assert raw["final_return"] == raw["rows"][-1]["mean_return"]
     stamp = (tmp_path / "out" / "runs" / "seed-0" / "metrics.jsonl").stat().st_mtime_ns
-    monkeypatch.setitem(CARDS, "tiny/card", Card(**{**vars(TINY_CARD), "mark": 1e6}))
+    monkeypatch.setitem(CARDS, "tiny/card", dataclasses.replace(TINY_CARD, marks=(median_return(1e6, "too much"),)))
     said = cli(*argv)
     assert said.code == 1 and "not passed over 2 seeds" in said.out
     assert (tmp_path / "out" / "runs" / "seed-0" / "metrics.jsonl").stat().st_mtime_ns == stamp
-    monkeypatch.setitem(CARDS, "tiny/card", Card(**{**vars(TINY_CARD), "run": RunConfig(steps=11, video=False)}))
+    longer = (Arm("", "tiny", RunConfig(steps=11, video=False)),)
+    monkeypatch.setitem(CARDS, "tiny/card", dataclasses.replace(TINY_CARD, arms=longer))
     assert "other settings" in cli(*argv).mistake
 
 
@@ -258,7 +259,7 @@ def test_demo_ends_with_the_score_beside_the_oracle_and_the_paths(cli, monkeypat
     import forethought.cli.demo as demo
 
     monkeypatch.setattr(demo, "CARD", "tiny/card")
-    monkeypatch.setitem(CARDS, "tiny/card", Card(**{**vars(TINY_CARD), "env": "pets-cartpole"}))
+    monkeypatch.setitem(CARDS, "tiny/card", dataclasses.replace(TINY_CARD, env="pets-cartpole"))
     said = cli("demo", "--steps", 10, "--quiet", "--out", "run")
     assert said.code == 0, said.err
     assert (

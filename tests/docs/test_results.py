@@ -1,67 +1,129 @@
 """The numbers in the documentation are those of the committed raw files."""
 
 import dataclasses
+import importlib
 import json
 import pathlib
 import statistics
 
 import pytest
 
-from forethought.cards import CARDS, ORACLES
+from forethought.cards import CARDS, ORACLES, Results
+from forethought.cards.marks import values
 from forethought.catalogue import find
+from forethought.diagnostics.statistics import bootstrap_interval
 from forethought.presets.run import RunConfig
 from forethought.presets.values import from_dict
 
 ROOT = pathlib.Path(__file__).parents[2]
+EVERY_ARM = [pytest.param(card, arm, id=f"{card} {arm.name}") for card in CARDS.values() for arm in card.arms]
+ONE_ARM = [name for name, card in CARDS.items() if len(card.arms) == 1]
+LADDER = "mpc-ladder/cartpole"
 
 
-def finals(card: str) -> list[float]:
-    """Final returns of a card's committed seeds."""
-    files = sorted((ROOT / CARDS[card].raw).glob("seed-*.json"))
-    return [json.loads(file.read_text())["final_return"] for file in files]
+def results(card: str) -> Results:
+    """A card's committed raw files."""
+    found = {}
+    for arm in CARDS[card].arms:
+        files = (ROOT / CARDS[card].raw / arm.name).glob("seed-*.json")
+        found[arm.name] = {raw["seed"]: raw for raw in (json.loads(file.read_text()) for file in files)}
+    return found
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A script of `reproductions/`, imported by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "reproductions"))
+    return importlib.import_module
 
 
 @pytest.mark.parametrize("env", ORACLES)
 def test_the_oracle_is_the_mean_of_its_committed_returns(env):
     raw = json.loads((ROOT / ORACLES[env].raw).read_text())
-    returns = [r for seed in raw["returns"].values() for r in seed]
-    assert ORACLES[env].mean_return == pytest.approx(statistics.fmean(returns), abs=1e-3)
+    mean = lambda returns: statistics.fmean(r for seed in returns.values() for r in seed)
+    assert ORACLES[env].mean_return == pytest.approx(mean(raw["returns"]), abs=1e-3)
+    if ORACLES[env].random_return is not None:
+        assert ORACLES[env].random_return == pytest.approx(mean(raw["random_returns"]), abs=1e-3)
 
 
 @pytest.mark.parametrize("card", CARDS)
-def test_a_card_has_all_its_seeds_committed_and_their_median_passes(card):
-    assert len(finals(card)) == CARDS[card].seeds
-    assert statistics.median(finals(card)) >= CARDS[card].mark
+def test_a_card_has_all_its_seeds_committed_and_they_pass(card):
+    found = results(card)
+    for arm, runs in found.items():
+        assert sorted(runs) == list(range(CARDS[card].seeds)), arm
+    for mark in CARDS[card].marks:
+        assert mark.measure(found) >= mark.least, mark.what
 
 
-@pytest.mark.parametrize("card", CARDS)
-def test_raw_curves_are_of_the_cards_settings_and_hold_the_final_return(card):
-    for file in (ROOT / CARDS[card].raw).glob("seed-*.json"):
-        raw = json.loads(file.read_text())
-        assert (raw["agent"], raw["env"], raw["preset"]) == (CARDS[card].agent, CARDS[card].env, CARDS[card].preset)
-        assert raw["total_steps"] == CARDS[card].run.steps
-        agent = find(CARDS[card].agent)
-        assert from_dict(agent.config_type, raw["config"]) == agent.preset(CARDS[card].preset)
+@pytest.mark.parametrize(("card", "arm"), EVERY_ARM)
+def test_raw_curves_are_of_the_cards_settings_and_hold_the_final_return(card, arm):
+    for raw in results(card.name)[arm.name].values():
+        assert (raw["agent"], raw["env"], raw["preset"]) == (card.agent, card.env, arm.preset)
+        assert raw["total_steps"] == arm.run.steps
+        agent = find(card.agent)
+        assert from_dict(agent.config_type, raw["config"]) == agent.preset(arm.preset)
         run = from_dict(RunConfig, raw["run"])
         free = {"seed": run.seed, "threads": run.threads, "device": run.device}
-        assert run == dataclasses.replace(CARDS[card].run, **free)
+        assert run == dataclasses.replace(arm.run, **free)
         last = [row for row in raw["rows"] if row["kind"] == "eval" and row["final"]][-1]
-        assert len(last["returns"]) == CARDS[card].run.final_episodes
+        assert len(last["returns"]) == arm.run.final_episodes
         assert statistics.fmean(last["returns"]) == pytest.approx(raw["final_return"])
 
 
-@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("card", ONE_ARM)
 def test_the_table_of_results_is_what_the_raw_curves_say(card):
-    values, oracle = finals(card), ORACLES[CARDS[card].env].mean_return
-    median = statistics.median(values)
-    cells = [f"{x:.1f}" for x in (median, min(values), max(values), oracle)]
-    row = f"| `{card}` | {' | '.join(cells)} | {100 * median / oracle:.1f} % | {CARDS[card].mark:.1f} | passed |"
+    finals, oracle = values(results(card), "", "final_return"), ORACLES[CARDS[card].env]
+    median, least = statistics.median(finals), CARDS[card].marks[0].least
+    floor = oracle.random_return or 0.0
+    share = 100 * (median - floor) / (oracle.mean_return - floor)
+    cells = [f"{x:.1f}" for x in (median, min(finals), max(finals), oracle.mean_return)]
+    row = f"| `{card}` | {' | '.join(cells)} | {share:.1f} % | {least:.1f} | passed |"
     assert row in (ROOT / "docs/cards.md").read_text()
 
 
+def test_the_table_of_the_ladder_is_what_the_raw_curves_say():
+    text, found = (ROOT / "docs/cards.md").read_text(), results(LADDER)
+    for arm in found:
+        spread = bootstrap_interval(values(found, arm, "final_return"), lambda x: x.mean())
+        cells = [f"{spread.estimate:.1f} ({spread.low:.1f}, {spread.high:.1f})"]
+        if arm != "oracle":
+            cells += [f"{statistics.median(values(found, arm, f)):.3f}" for f in ("holdout_error", "visited_error")]
+        else:
+            cells += ["", ""]
+        assert f"| {arm} | {' | '.join(cells)} |" in text
+    for mark in CARDS[LADDER].marks:
+        assert f"| {mark.what} | {mark.measure(found):.2f} | {mark.least:.0f} |" in text
+
+
 def test_the_readme_quotes_the_same_numbers():
-    values, oracle = finals("pets/cartpole"), ORACLES["pets-cartpole"].mean_return
+    finals, oracle = values(results("pets/cartpole"), "", "final_return"), ORACLES["pets-cartpole"].mean_return
     text = " ".join((ROOT / "README.md").read_text().split())
-    median = statistics.median(values)
+    median = statistics.median(finals)
     assert f"median return is {median:.1f}, {100 * median / oracle:.1f} % of the planner's {oracle:.1f}" in text
-    assert f"each seed's is at least {min(values):.1f}" in text
+    assert f"each seed's is at least {min(finals):.1f}" in text
+
+
+def test_the_tables_of_planners_are_what_the_raw_files_say(script):
+    text, planners, horizons = (ROOT / "docs/planners.md").read_text(), script("planners"), script("horizons")
+    for name, table in planners.BLOCKS.items():
+        assert f"<!-- {name} -->\n{table(planners.load())}\n<!-- end -->" in text
+    assert f"<!-- horizons -->\n{horizons.sweep_table(horizons.load())}\n<!-- end -->" in text
+
+
+def test_cem_is_above_random_shooting_on_every_task_in_the_table(script):
+    planners = script("planners")
+    for task, difference in planners.cem_above_shooting(planners.load()).items():
+        assert difference.low > 0, task
+
+
+def test_the_best_horizon_is_neither_the_longest_nor_the_shortest(script):
+    horizons = script("horizons")
+    raw = horizons.load()
+    assert horizons.best_horizon(raw) not in (horizons.HORIZONS[0], horizons.HORIZONS[-1])
+
+
+def test_the_table_of_exploitation_is_what_the_raw_file_says(script):
+    exploitation = script("exploitation")
+    table = exploitation.exploitation_table(exploitation.load())
+    page = (ROOT / "docs/algorithms/mpc-ladder.md").read_text()
+    assert f"<!-- exploitation -->\n{table}\n<!-- end -->" in page

@@ -229,3 +229,19 @@ def test_frames_are_rgb_and_show_a_difference_between_states(env):
     frames = [env.render(env.reset(key=jr.key(k))[0]) for k in (0, 1)]
     assert frames[0].shape == (320, 480, 3) and frames[0].dtype == np.uint8
     assert (frames[0] != frames[1]).any()
+
+
+def test_point_mass_of_many_dimensions_is_that_many_independent_ones_of_one():
+    many, one = PointMass(5), PointMass(1)
+    assert (many.spec.obs_dim, many.spec.action.shape, many.spec.name) == (10, (5,), "point-mass-5d")
+    physics, action = np.linspace(-1, 1, 10), np.linspace(-0.9, 0.9, 5)
+    now, obs, reward, *_ = many.step(state(physics), jnp.asarray(action), key=jr.key(0))
+    total = 0.0
+    for d in range(5):
+        _, alone, part, *_ = one.step(state(physics[[d, 5 + d]]), jnp.asarray(action[d : d + 1]), key=jr.key(0))
+        np.testing.assert_allclose(obs[jnp.array([d, 5 + d])], alone, atol=1e-6)
+        total += part
+    np.testing.assert_allclose(reward, total, rtol=1e-5)
+    assert many.render(now).shape == one.render(one.reset(key=jr.key(0))[0]).shape == (320, 480, 3)
+    with pytest.raises(ValueError, match="dims=0"):
+        PointMass(0)

@@ -1,5 +1,6 @@
 """Result cards as typed values. No module here imports JAX."""
 
-from .card import CARDS, ORACLES, Card, Oracle, find, oracle_return
+from .card import Arm, Card, Mark, Oracle, Results
+from .listed import CARDS, ORACLES, find, oracle_return
 
-__all__ = ["CARDS", "ORACLES", "Card", "Oracle", "find", "oracle_return"]
+__all__ = ["CARDS", "ORACLES", "Arm", "Card", "Mark", "Oracle", "Results", "find", "oracle_return"]

@@ -55,7 +55,13 @@ def run(argv: list[str]) -> int:
     )
     command = ["forethought", "demo", *argv]
     trained = api.train(
-        card.agent, card.env, preset=card.preset, run=settings, out=options.out, quiet=options.quiet, argv=command
+        card.agent,
+        card.env,
+        preset=card.arms[0].preset,
+        run=settings,
+        out=options.out,
+        quiet=options.quiet,
+        argv=command,
     )
     if trained.status == "finished":
         _show(trained)
@@ -70,9 +76,10 @@ def _show(run) -> None:
     print(
         f"final return {score:.1f}, oracle {oracle:.1f} (a planner that knows the true dynamics): {score / oracle:.0%}"
     )
+    episodes = card.arms[0].run.final_episodes
     print(
-        f"(mean of {SETTINGS.final_episodes} episodes, one seed; the card {card.name} takes {card.run.final_episodes} "
-        f"episodes and the median of {card.seeds} seeds)"
+        f"(mean of {SETTINGS.final_episodes} episodes, one seed; the card {card.name} takes {episodes} episodes and "
+        f"the median of {card.seeds} seeds)"
     )
     shown = run.shown
     if shown is not None:

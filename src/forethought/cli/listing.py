@@ -77,8 +77,10 @@ def _settings(config: object) -> str:
 
 
 def _cards() -> None:
-    rows = [
-        [card.name, card.agent, card.env, f"{card.run.steps:,}", str(card.seeds), f"{card.mark:.1f}"]
-        for card in CARDS.values()
-    ]
+    rows = []
+    for card in CARDS.values():
+        steps = f"{max(arm.run.steps for arm in card.arms):,}"
+        first = card.marks[0]
+        marks = f"{first.what} {first.least:.1f}" if len(card.marks) == 1 else f"{len(card.marks)} marks"
+        rows.append([card.name, card.agent, card.env, steps, str(card.seeds), marks])
     tables.show(["card", "agent", "environment", "steps", "seeds", "mark"], rows)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import statistics
+import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from ..cards import Card, find
+from ..cards import Arm, Card, find
 from ..catalogue import AGENTS
 from ..errors import UserError
 from ..presets.values import to_dict
@@ -46,7 +46,7 @@ def option_list() -> list[str]:
 
 
 def run(argv: list[str]) -> int:
-    """Prints the final return of every seed and the verdict; 0 passed, 1 not passed."""
+    """Prints the final return of every run and the verdict; 0 passed, 1 not passed."""
     options = parse(Reproduce, argv, command="reproduce", help=HELP)
     card = find(options.card)
     count = options.num_seeds
@@ -56,37 +56,41 @@ def run(argv: list[str]) -> int:
         raise UserError(f"seed={options.seed} must be at least 0 and num-seeds={count} at least 1")
     machine.prepare(options.machine.threads, options.machine.device)
     out = options.out or Path("reproduced") / card.name.replace("/", "-")
-    finals: dict[int, float] = {}
-    for seed in range(options.seed, options.seed + count):
-        final = _one(card, seed, out, options, argv)
-        if final is None:
-            tables.note(f"stopped; the same command goes on: forethought reproduce {' '.join(argv)}")
-            return 0
-        finals[seed] = final
-    return _verdict(card, finals, out)
+    seeds = range(options.seed, options.seed + count)
+    results: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in card.arms}
+    for seed in seeds:  # seed by seed, so that a run that is stopped early has all arms of what it has
+        for arm in card.arms:
+            raw = _one(card, arm, seed, out, options, argv)
+            if raw is None:
+                tables.note(f"stopped; the same command goes on: forethought reproduce {' '.join(argv)}")
+                return 0
+            results[arm.name][seed] = raw
+    return _verdict(card, results, out)
 
 
-def _one(card: Card, seed: int, out: Path, options: Reproduce, argv: list[str]) -> float | None:
-    """The final return of one seed, run, resumed or found finished; None if it was stopped."""
+def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: list[str]) -> dict[str, Any] | None:
+    """The raw file of one run, which is run, resumed or found finished; None if it was stopped."""
     from .. import api
 
-    path = out / "runs" / f"seed-{seed}"
-    wanted = dataclasses.replace(card.run, seed=seed, threads=options.machine.threads, device=options.machine.device)
-    config = AGENTS[card.agent].preset(card.preset)
+    path = out / "runs" / arm.name / f"seed-{seed}"
+    wanted = dataclasses.replace(arm.run, seed=seed, threads=options.machine.threads, device=options.machine.device)
+    config, commit = AGENTS[card.agent].preset(arm.preset), _commit()
     if (path / "run.json").is_file():
         run = api.load_run(path)
         _check_same(card, run, wanted, config)
-        if run.status != "finished":
+        if run.status == "finished":
+            commit = run.folder.record.get("commit")
+        else:
             run = api.resume(path, quiet=options.quiet)
     else:
         command = ["forethought", "reproduce", *argv]
         run = api.train(
-            card.agent, card.env, preset=card.preset, run=wanted, out=path, quiet=options.quiet, argv=command
+            card.agent, card.env, preset=arm.preset, run=wanted, out=path, quiet=options.quiet, argv=command
         )
     if run.status != "finished":
         return None
-    _write_raw(card, run, out / f"seed-{seed}.json")
-    return run.final_return
+    run.folder.update_record(commit=commit)
+    return _raw(card, arm, run, out / arm.name / f"seed-{seed}.json")
 
 
 def _check_same(card: Card, run: Any, wanted: Any, config: Any) -> None:
@@ -106,37 +110,74 @@ def _recorded(record: dict[str, Any]) -> Any:
     return from_dict(RunConfig, record["run"], "run")
 
 
-def _write_raw(card: Card, run: Any, path: Path) -> None:
-    """The raw curves of one seed, with all that is needed to judge them."""
+def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
+    """The raw curves of one run with all that is needed to judge them, as written to `path`."""
     from ..storage.files import replacing
     from ..storage.records import plain
 
     record = run.folder.record
+    if path.is_file() and (written := json.loads(path.read_text()))["created"] == record["created"]:
+        return written
     rows = run.metrics()
     kept = {
         "card": card.name,
+        "arm": arm.name,
         **{name: record[name] for name in ("agent", "env", "preset", "seed", "given", "config", "run", "total_steps")},
         "final_return": run.final_return,
+    }
+    if card.model_errors and not arm.run.oracle:
+        from .model_errors import model_errors
+
+        kept |= model_errors(run, episodes=arm.run.final_episodes)
+    kept |= {
         "wall_s": rows[-1]["wall_s"],
-        "hardware": record["hardware"],
-        "versions": record["versions"],
-        "created": record["created"],
-        "command": record["command"],
+        **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},
     }
     lines = [f"  {json.dumps(name)}: {json.dumps(value, default=plain)}" for name, value in kept.items()]
-    listed = [f"    {json.dumps(row, default=plain)}" for row in rows if row["kind"] in ("episode", "update", "eval")]
-    text = "{\n" + ",\n".join(lines) + ',\n  "rows": [\n' + ",\n".join(listed) + "\n  ]\n}\n"
+    listed = [json.dumps(row, default=plain) for row in rows if row["kind"] in ("episode", "update", "eval")]
+    text = "{\n" + ",\n".join(lines) + ',\n  "rows": [\n    ' + ",\n    ".join(listed) + "\n  ]\n}\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode())
+    return json.loads(text)
 
 
-def _verdict(card: Card, finals: dict[int, float], out: Path) -> int:
-    median = statistics.median(finals.values())
-    passed = median >= card.mark
-    tables.show(["seed", "final return"], [[str(seed), f"{value:.1f}"] for seed, value in finals.items()])
-    print(f"median {median:.1f}, mark {card.mark:.1f} ({card.mark_reason})")
-    seeds = f"over {len(finals)} seed{'s' * (len(finals) > 1)}"
-    if len(finals) < card.seeds:
+def _commit() -> str | None:
+    """The commit of the code that runs, and whether its files differ from it; None outside its repository."""
+    here = Path(__file__).parents[1]
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
+
+    try:
+        if git("ls-files", "--error-unmatch", "version.py").returncode:
+            return None
+        changed = git("diff", "--quiet", "HEAD", "--", ".").returncode
+        return git("rev-parse", "HEAD").stdout.strip() + (" with changes" if changed else "")
+    except OSError:  # no git here
+        return None
+
+
+def _verdict(card: Card, results: dict[str, dict[int, dict[str, Any]]], out: Path) -> int:
+    several, measured = len(card.arms) > 1, card.model_errors
+    header = [*(["arm"] if several else []), "seed", "final return"]
+    header += ["error on random data", "error where it goes"] if measured else []
+    rows = []
+    for arm, runs in results.items():
+        for seed, raw in runs.items():
+            row = [*([arm] if several else []), str(seed), f"{raw['final_return']:.1f}"]
+            errors = [f"{raw[name]:.4f}" if name in raw else "" for name in ("holdout_error", "visited_error")]
+            rows.append(row + errors if measured else row)
+    tables.show(header, rows)
+    passed = True
+    for mark in card.marks:
+        value = mark.measure(results)
+        passed &= value >= mark.least
+        sign = "" if value >= mark.least else ": missed"
+        print(f"{mark.what} {tables.number(value)}, mark {tables.number(mark.least)} ({mark.reason}){sign}")
+    count = len(results[card.arms[0].name])
+    seeds = f"over {count} seed{'s' * (count > 1)}"
+    if count < card.seeds:
         seeds += f", fewer than the card's {card.seeds}"
     print(f"card {card.name}: {'passed' if passed else 'not passed'} {seeds}")
     print(f"raw curves in {out}")

@@ -1,5 +1,6 @@
 """A point mass on a plane, to be brought to rest at the origin: linear dynamics, quadratic cost."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -13,42 +14,55 @@ TIMESTEP = 0.1
 VELOCITY_COST, ACTION_COST = 0.1, 0.01
 
 
-def point_mass_reward(obs: Float[Array, "4"], action: Float[Array, "2"], next_obs: Float[Array, "4"]) -> Array:
+def point_mass_reward(
+    obs: Float[Array, " 2*dims"], action: Float[Array, " dims"], next_obs: Float[Array, " 2*dims"]
+) -> Array:
     """-(distance^2 + 0.1 speed^2 + 0.01 |action|^2), of the state after the step; 0 at best."""
-    distance, speed = jnp.sum(next_obs[:2] ** 2), jnp.sum(next_obs[2:] ** 2)
+    dims = action.shape[-1]
+    distance, speed = jnp.sum(next_obs[:dims] ** 2), jnp.sum(next_obs[dims:] ** 2)
     return -(distance + VELOCITY_COST * speed + ACTION_COST * jnp.sum(action**2))
 
 
 class PointMass(AbstractTask):
     """Observation (x, y, x_dot, y_dot); acceleration in [-1, 1] along each axis; 100 steps of 0.1 s.
 
-    A double integrator, exact for an acceleration held through the step. Starts at rest in [-1, 1]^2.
+    A double integrator, exact for an acceleration held through the step. Starts at rest in [-1, 1]^2. With `dims`
+    other than 2 it moves in that many dimensions, positions first, of which the picture shows two. Raises
+    ValueError for `dims` below 1.
     """
+
+    dims: int = eqx.field(static=True, default=2)
+
+    def __check_init__(self) -> None:
+        if self.dims < 1:
+            raise ValueError(f"dims={self.dims} must be at least 1")
 
     @property
     def spec(self) -> EnvSpec:
-        return EnvSpec("point-mass", 4, Box((-1.0, -1.0), (1.0, 1.0)), max_episode_steps=100)
+        name = "point-mass" if self.dims == 2 else f"point-mass-{self.dims}d"
+        return EnvSpec(name, 2 * self.dims, Box((-1.0,) * self.dims, (1.0,) * self.dims), max_episode_steps=100)
 
     @property
     def reward_function(self):
         return point_mass_reward
 
-    def first(self, key: PRNGKeyArray) -> Float[Array, "4"]:
-        return jnp.concatenate([jr.uniform(key, (2,), minval=-1.0, maxval=1.0), jnp.zeros(2)])
+    def first(self, key: PRNGKeyArray) -> Float[Array, " physics"]:
+        return jnp.concatenate([jr.uniform(key, (self.dims,), minval=-1.0, maxval=1.0), jnp.zeros(self.dims)])
 
-    def advance(self, physics: Float[Array, "4"], action: Float[Array, "2"]) -> Float[Array, "4"]:
-        position, velocity = physics[:2], physics[2:]
+    def advance(self, physics: Float[Array, " physics"], action: Array) -> Float[Array, " physics"]:
+        position, velocity = physics[: self.dims], physics[self.dims :]
         position = position + TIMESTEP * velocity + TIMESTEP**2 / 2 * action
         return jnp.concatenate([position, velocity + TIMESTEP * action])
 
-    def observe(self, physics: Float[Array, "4"]) -> Float[Array, "4"]:
+    def observe(self, physics: Float[Array, " physics"]) -> Float[Array, " obs"]:
         return physics
 
-    def physics_from(self, obs: Float[Array, "4"]) -> Float[Array, "4"]:
+    def physics_from(self, obs: Float[Array, " obs"]) -> Float[Array, " physics"]:
         return obs
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
-        x, y, x_dot, y_dot = physics
+        position, velocity = physics[: self.dims], physics[self.dims :]
+        (x, y), (x_dot, y_dot) = (np.append(values, 0.0)[:2] for values in (position, velocity))
         canvas = Canvas((0.0, 0.0), 2.1)
         for k in range(-4, 5):
             canvas.line([(k / 2, -1.5), (k / 2, 1.5)], 0.008, PALE)

@@ -23,4 +23,11 @@ class MPCLadderConfig:
     planner: PlannerConfig = PlannerConfig(horizon=25, population=200, elites=20, iterations=3)
 
 
-PRESETS: dict[str, MPCLadderConfig] = {"default": MPCLadderConfig(), "cartpole": MPCLadderConfig()}
+_CARTPOLE = MPCLadderConfig()
+PRESETS: dict[str, MPCLadderConfig] = {
+    "default": MPCLadderConfig(),
+    "cartpole": _CARTPOLE,
+    "cartpole-0.5": dataclasses.replace(_CARTPOLE, version="0.5"),
+    "cartpole-1.0": dataclasses.replace(_CARTPOLE, version="1.0"),
+    "cartpole-1.5": dataclasses.replace(_CARTPOLE, version="1.5"),
+}

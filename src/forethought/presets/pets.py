@@ -23,6 +23,7 @@ PRESETS: dict[str, PETSConfig] = {
         model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=1000),
         planner=PlannerConfig(horizon=25, population=150, elites=15, iterations=3),
     ),
+    "pendulum": PETSConfig(),
     "paper-cartpole": PETSConfig(
         model=EnsembleConfig(
             hidden=(500, 500, 500),

@@ -1,0 +1,45 @@
+"""What marks measure: functions of a card's results. Means over a final evaluation are one number per seed."""
+
+import statistics
+from collections.abc import Callable
+
+from .card import Mark, Results
+
+Measure = Callable[[Results], float]
+
+
+def values(results: Results, arm: str, field: str) -> list[float]:
+    """One number of every seed's raw file, in order of seeds."""
+    return [float(raw[field]) for _, raw in sorted(results[arm].items())]
+
+
+def median_return(least: float, reason: str) -> Mark:
+    """The median over seeds of the final return of a card's only arm."""
+    return Mark(
+        "median final return", least, reason, lambda results: statistics.median(values(results, "", "final_return"))
+    )
+
+
+def median_ratio(above: tuple[str, str], below: tuple[str, str]) -> Measure:
+    """The median over seeds of one number divided by another; each is (arm, field)."""
+
+    def measure(results: Results) -> float:
+        return statistics.median(x / y for x, y in zip(values(results, *above), values(results, *below), strict=True))
+
+    return measure
+
+
+def gap_between_intervals(above: str, below: str) -> Measure:
+    """Lower end of the 95 % interval of arm `above` minus the upper end of arm `below`.
+
+    Bootstrap intervals, over seeds, of the mean final return.
+    """
+
+    def measure(results: Results) -> float:
+        from ..diagnostics.statistics import bootstrap_interval  # NumPy only, but `list cards` needs not even that
+
+        upper = bootstrap_interval(values(results, above, "final_return"), lambda x: x.mean())
+        lower = bootstrap_interval(values(results, below, "final_return"), lambda x: x.mean())
+        return upper.low - lower.high
+
+    return measure

@@ -1,0 +1,53 @@
+"""What the marks of a card measure."""
+
+import pytest
+
+from forethought.cards import CARDS, ORACLES
+from forethought.cards.marks import gap_between_intervals, median_ratio, median_return, values
+
+
+def results(**arms):
+    """Results with the given final returns, seeds counted down so that order must come from the seed."""
+    runs = lambda finals: {seed: {"final_return": x} for seed, x in reversed(list(enumerate(finals)))}
+    return {arm.replace("_", "."): runs(finals) for arm, finals in arms.items()}
+
+
+def test_median_return_takes_the_middle_seed():
+    mark = median_return(3.0, "why")
+    found = {"": {0: {"final_return": 9.0}, 1: {"final_return": 1.0}, 2: {"final_return": 4.0}}}
+    assert (mark.measure(found), mark.least, mark.reason) == (4.0, 3.0, "why")
+
+
+def test_values_are_in_order_of_seeds_not_of_files():
+    assert values(results(a=[1.0, 2.0, 3.0]), "a", "final_return") == [1.0, 2.0, 3.0]
+
+
+def test_median_ratio_divides_seed_by_seed():
+    found = results(a=[1.0, 10.0, 100.0], b=[1.0, 5.0, 10.0])
+    ratio = median_ratio(("a", "final_return"), ("b", "final_return"))
+    assert ratio(found) == 2.0
+    with pytest.raises(ValueError, match="shorter"):
+        ratio(results(a=[1.0, 2.0], b=[1.0]))
+
+
+def test_gap_between_intervals_is_that_of_the_returns_where_nothing_varies():
+    assert gap_between_intervals("b", "a")(results(a=[1.0, 1.0], b=[4.0, 4.0])) == 3.0
+
+
+def test_intervals_that_overlap_leave_no_gap():
+    apart = results(a=[1.0, 1.1, 0.9, 1.0], b=[2.0, 2.1, 1.9, 2.0])
+    mixed = results(a=[1.0, 3.0, 1.0, 3.0], b=[2.0, 4.0, 2.0, 4.0])
+    gap = gap_between_intervals("b", "a")
+    assert 0.8 < gap(apart) < 1.0
+    assert gap(mixed) < 0
+
+
+def test_the_mark_of_the_pendulum_is_95_percent_of_the_way_to_the_oracle():
+    oracle, least = ORACLES["Pendulum-v1"], CARDS["pets/pendulum"].marks[0].least
+    assert (least - oracle.random_return) / (oracle.mean_return - oracle.random_return) == pytest.approx(0.95)
+
+
+def test_a_card_with_several_arms_names_each():
+    for card in CARDS.values():
+        names = [arm.name for arm in card.arms]
+        assert len(set(names)) == len(names) and (names == [""] or all(names))
