@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -235,7 +236,7 @@ def _varying(dims: int, constant: tuple[int, ...]) -> np.ndarray:
 def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndarray]:
     windows, over = real.windows, _Episodes(real.episode, real.windows.valid)
     kept = _varying(len(real.scale), real.constant)
-    stay = np.asarray(spec.difference(windows.next_obs, windows.obs[:, None]), np.float64) / real.scale
+    stay = np.asarray(spec.difference(jnp.asarray(windows.next_obs), windows.obs[:, None]), np.float64) / real.scale
     error = said.error / real.scale
     square, stay_square = error**2, stay**2
     all_dims, stay_all = square[..., kept].mean(-1), stay_square[..., kept].mean(-1)

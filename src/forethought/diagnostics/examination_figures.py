@@ -61,7 +61,7 @@ def plot_dimensions(examination: Examination, path: str | PathLike[str], *, name
                 *([_Line("states", e.deviation[:, dim], MODEL, ":")] if e.states_uncertainty else []),
             ]
             _draw(axes, e.horizon, lines, labels=False)
-            axes.set_title(names[dim] if names is not None else f"observation {dim}", fontsize=9.5)
+            axes.set_title(names[int(dim)] if names is not None else f"observation {dim}", fontsize=9.5)
             axes.set_xlabel("steps ahead" if dim in shown[-columns:] else "")
         panels[0].set_ylabel("standard deviations")
         left_out = f" {len(order) - len(shown)} better ones are left out." if len(order) > len(shown) else ""
@@ -101,19 +101,17 @@ def plot_likelihood(
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        lines = [_Line("nothing changes", examination.persistence_nll, NOTHING)]
-        if examination.states_uncertainty:
-            lines.append(_Line("model", examination.nll, MODEL))
+        calm = [_Line("nothing changes", examination.persistence_nll, NOTHING)]
         if recalibrated is not None:
-            lines.append(_Line("recalibrated", recalibrated.nll, AFTER))
-        finite = np.concatenate([line.values[np.isfinite(line.values)] for line in lines] or [np.zeros(1)])
-        low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+            calm.append(_Line("recalibrated", recalibrated.nll, AFTER))
+        model = _Line("model", examination.nll, MODEL)
+        low, high = _span([*calm, model])
         # An over-confident model's likelihood has no bottom: the figure shows where it leaves the others.
-        calm = np.concatenate([line.values[np.isfinite(line.values)] for line in lines if line.label != "model"])
-        room = max(float(np.ptp(calm)) if len(calm) else 1.0, 0.5)
-        high = min(high, (calm.max() if len(calm) else high) + 2 * room)
-        margin = 0.06 * (high - low or 1.0)
-        _draw(axes, examination.horizon, lines, span=(low - margin, high + margin))
+        quiet_low, quiet_high = _span(calm)
+        top = quiet_high + 2 * (quiet_high - quiet_low)
+        if high > top:
+            high, model = top, dataclasses.replace(model, label="model, off the scale")
+        _draw(axes, examination.horizon, [*calm, model], span=(low, high))
         axes.set_title("Negative log-likelihood of what happened")
         axes.set_ylabel("nats per dimension")
         _note(figure, "Lower is better. In units of the data's standard deviation.")
@@ -234,6 +232,7 @@ def _draw(
     from matplotlib.ticker import MaxNLocator
 
     steps = np.arange(1, horizon + 1)
+    lines = [line for line in lines if np.isfinite(line.values).any()]
     low, high = span or (0.0, 1.08 * max((_highest(line) for line in lines), default=0.0) or 1.0)
     ends = []
     for line in lines:
@@ -241,8 +240,8 @@ def _draw(
             axes.fill_between(steps, *line.band, color=line.colour, alpha=0.16, linewidth=0)
         mark = "o" if np.isfinite(line.values).sum() == 1 else None
         axes.plot(steps, line.values, line.style, color=line.colour, linewidth=2, marker=mark)
-        finite = line.values[np.isfinite(line.values)]
-        ends.append(float(np.clip(finite[-1], low, high)) if len(finite) else low)
+        last = line.values[np.isfinite(line.values)][-1]
+        ends.append(float(np.clip(last, low, high)))
     for line, height in zip(lines, spread_labels(ends, 0.075 * (high - low)) if labels else []):
         axes.annotate(
             line.label,

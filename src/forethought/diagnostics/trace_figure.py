@@ -42,7 +42,7 @@ def plot_traces(traces: Sequence[Trace], path: str | PathLike[str], *, names: Se
             axes.tick_params(length=3)
             axes.set_xlabel("step of the episode" if i >= len(shown) - columns else "")
         said = "Black: real. Blue: imagined from each circle on, with its 50 and 90 % intervals."
-        orange = " Orange: where reality leaves them for good reason or the error is past bearing."
+        orange = " Orange: the first divergence."
         marked = any(trace.diverged_at is not None for trace in traces)
         figure.supxlabel(said + (orange if marked else ""), x=0.01, ha="left", fontsize=8, color=MUTED)
 

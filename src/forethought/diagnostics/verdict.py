@@ -34,7 +34,8 @@ def _confidence(e: Examination) -> str:
     if not e.states_uncertainty:
         return "it states no uncertainty"
     said = []
-    for word, where in (("over", e.overconfident), ("under", e.underconfident)):
+    kinds = [("over", e.overconfident), ("under", e.underconfident)]
+    for word, where in sorted(kinds, key=lambda kind: int(np.argmax(kind[1]))):
         if where.any():
             steps = np.flatnonzero(where) + 1
             share = e.covered_90[where].mean()
