@@ -108,9 +108,7 @@ def summarised(arm: dict[str, Any]) -> dict[str, Any]:
     return {
         **rest,
         "wall_s": summary(walls),
-        "gflops": {
-            k: v if k == "n" else round(v, 2) for k, v in summary([arm["flop"] / w / 1e9 for w in walls]).items()
-        },
+        "gflops": {k: v if k == "n" else round(v, 2) for k, v in speeds.items()},
         "timings": arm["timings"],
     }
 

@@ -7,21 +7,26 @@ from typing import Any
 
 from forethought.cli import machine
 
-machine.prepare(threads=int(os.environ.get("NPROC", "2")))
+if __name__ == "__main__":  # before JAX is imported, which reads its settings then
+    machine.prepare(threads=int(os.environ["NPROC"]))
 
-import equinox as eqx  # noqa: E402  JAX reads its settings when it is imported
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import jax.random as jr  # noqa: E402
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
 
-from forethought.fit import GradientLearner  # noqa: E402
-from forethought.models.ensemble import Ensemble  # noqa: E402
-from forethought.planners.cem import CEM  # noqa: E402
-from forethought.replay.uniform import UniformReplay  # noqa: E402
-from forethought.types import Box, EnvSpec, Given, Transition  # noqa: E402
+from forethought.agents.pets import PETS
+from forethought.envs.pets_cartpole import PetsCartPole
+from forethought.fit import GradientLearner
+from forethought.models.ensemble import Ensemble
+from forethought.planners.cem import CEM
+from forethought.presets.pets import PETSConfig
+from forethought.presets.values import from_dict
+from forethought.replay.uniform import UniformReplay
+from forethought.types import Box, EnvSpec, Given, Transition, never_terminates
 
-from . import work  # noqa: E402
-from .workers import serve, timed  # noqa: E402
+from . import work
+from .workers import serve, timed
 
 RAIL, TILT = 2.4, 12 * 2 * jnp.pi / 360
 
@@ -97,14 +102,10 @@ def fitting(task: dict, arm: dict) -> Compiled:
 
 
 def action(task: dict, arm: dict) -> Compiled:
-    """One action of PETS at a preset."""
-    from forethought.agents.pets import PETS
-    from forethought.envs.pets_cartpole import PetsCartPole
-    from forethought.presets.pets import PRESETS
-    from forethought.types import never_terminates
-
+    """One action of PETS on its cart-pole, untrained, at the config in `arm`."""
     env = PetsCartPole()
-    agent = PETS(env.spec, PRESETS[arm["preset"]], given=Given(env.reward_function, never_terminates))
+    config = from_dict(PETSConfig, arm["config"])
+    agent = PETS(env.spec, config, given=Given(env.reward_function, never_terminates))
     state = agent.init(key=jr.key(0))
     act = lambda state, memory, obs, key: agent.act(state, memory, obs, key=key, explore=True)[:2]
     return Compiled(act, state, agent.init_memory(state), jnp.zeros(4), jr.key(1))

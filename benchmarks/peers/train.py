@@ -68,9 +68,8 @@ def main() -> None:
     cfg, env, termination, reward = mbrl_lib.pets_version(options.seed)
     env = Trials(env, options.rows, options.max_trials)
     env.action_space.seed(options.seed + 2)
-    with tempfile.TemporaryDirectory() as folder:
-        with contextlib.suppress(Enough):
-            mbrl.algorithms.pets.train(env, termination, reward, cfg, silent=True, work_dir=folder)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Enough):
+        mbrl.algorithms.pets.train(env, termination, reward, cfg, silent=True, work_dir=folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """mbrl-lib at work, on command: one iteration of planning, one pass of fitting, one action, one matrix product."""
 
-import dataclasses
 import gc
 import os
 from collections.abc import Callable
@@ -55,7 +54,13 @@ def fitting(task: dict):
 
 def action(task: dict):
     """One action of its PETS on `cartpole_pets_version`, at the configuration made for it."""
+    wanted = work.from_dict(work.Action, task)
     cfg, env, termination, reward = mbrl_lib.pets_version()
+    o = cfg.overrides
+    sizes = (cfg.algorithm.num_particles, o.cem_population_size, o.planning_horizon, o.cem_num_iters)
+    if sizes != (wanted.particles, wanted.population, wanted.horizon, wanted.iterations):
+        raise ValueError(f"mbrl-lib is configured for {sizes}, but {wanted} is to be timed")
+    _check(cfg, wanted.networks)
     obs, actions = _rows(1000, seed=1)
     _, agent = mbrl_lib.agent(cfg, env, termination, reward, obs, actions)
     agent.reset()
@@ -72,16 +77,6 @@ def peak(task: dict):
             torch.matmul(left, right, out=out)
 
     return run
-
-
-def pets_action() -> dict:
-    """How much its PETS imagines for one action on `cartpole_pets_version`."""
-    cfg, *_ = mbrl_lib.pets_version()
-    o, hidden = cfg.overrides, (cfg.dynamics_model.hid_size,) * cfg.dynamics_model.num_layers
-    # Input: sine, cosine and the three other observations, and the action; output: four changes.
-    networks = work.Networks(4, 2, hidden, cfg.dynamics_model.ensemble_size, o.num_elites)
-    sizes = (cfg.algorithm.num_particles, o.cem_population_size, o.planning_horizon, o.cem_num_iters)
-    return dataclasses.asdict(work.Action(networks, *sizes))
 
 
 def _rows(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,4 +118,4 @@ class Jobs:
 
 if __name__ == "__main__":
     jobs = Jobs()
-    serve({"prepare": jobs.prepare, "time": jobs.time, "pets_action": pets_action})
+    serve({"prepare": jobs.prepare, "time": jobs.time})

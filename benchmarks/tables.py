@@ -1,0 +1,224 @@
+"""Brings the tables and the figure of docs/speed.md up to date with the raw files.
+
+    python -m benchmarks.tables
+
+Tables stand between `<!-- table: NAME -->` and `<!-- end -->`; what is between is written anew from
+benchmarks/results/*.json. A test holds the page against the raw files.
+"""
+
+import argparse
+import pathlib
+import re
+import statistics
+from typing import Any
+
+from . import arms
+from .record import RESULTS, ROOT, read
+
+PAGE = ROOT / "docs" / "speed.md"
+FIGURE = ROOT / "docs" / "images" / "speed-return-by-latency.png"
+BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def spread(values: dict[str, float], digits: int, scale: float = 1.0) -> str:
+    """`median (min to max)`."""
+    middle, low, high = (f"{values[k] * scale:,.{digits}f}" for k in ("median", "min", "max"))
+    return f"{middle} ({low} to {high})"
+
+
+def where(raw: dict[str, Any], machine: dict[str, Any]) -> str:
+    """One sentence: which machine, when, and how busy it was with other work."""
+    hardware, threads = raw["hardware"], raw["settings"]["threads"]
+    text = f"{hardware['cpu']}, {hardware['cores']} cores, {threads} threads, {raw['date'][:10]}"
+    others = machine["used_by_others"]
+    if others is None:
+        return f"{text}; how busy the machine was is not known.\n"
+    text += f"; other processes used {100 * others:.0f} % of the machine"
+    return text + (", so **these figures are a first look**.\n" if machine["busy"] else ".\n")
+
+
+def matmul_peak(raw: dict[str, Any]) -> str:
+    """GFLOP/s of every library and size."""
+    rows = []
+    for name, arm in raw["arms"].items():
+        library, size = name.removeprefix("peak ").rsplit(" ", 1)
+        rows.append([library, size, spread(arm["gflops"], 0)])
+    best, speed = arms.best_peak(raw["arms"])
+    text = f"\nThe peak is that of {best.removeprefix('peak ')}: {speed['median']:.0f} GFLOP/s.\n"
+    return where(raw, raw["machine"]) + "\n" + table(["library", "size", "GFLOP/s, median (min to max)"], rows) + text
+
+
+def speeds(raw: dict[str, Any]) -> str:
+    """Milliseconds, GFLOP/s, share of the peak and time to compile of every arm."""
+    found = raw["arms"]
+    best, peak = arms.best_peak(found)
+    rows = []
+    for name, arm in found.items():
+        if name.startswith("peak "):
+            continue
+        share = 100 * arm["gflops"]["median"] / peak["median"]
+        compiling = f"{arm['compile_s']:.1f} ({arm['cached_compile_s']:.1f})" if "compile_s" in arm else ""
+        rows.append(
+            [name, spread(arm["wall_s"], 0, 1e3), f"{arm['gflops']['median']:.0f}", f"{share:.0f} %", compiling]
+        )
+    head = ["arm", "ms, median (min to max)", "GFLOP/s", "of the peak", "compile, s (from disk)"]
+    rounds = raw["settings"]["rounds"]
+    peak_line = f"\nPeak in the same {rounds} rounds: {spread(peak, 0)} GFLOP/s ({best.removeprefix('peak ')}).\n"
+    return where(raw, raw["machine"]) + "\n" + table(head, rows) + peak_line
+
+
+def time_per_action(raw: dict[str, Any]) -> str:
+    """Seconds per action, and the work in them."""
+    rows = []
+    for name, arm in raw["arms"].items():
+        speed = f"{arm['gflops']['median']:.0f}"
+        rows.append([name, f"{arm['flop'] / 1e9:,.1f}", spread(arm["wall_s"], 3), speed])
+    head = ["arm", "GFLOP per action", "seconds, median (min to max)", "GFLOP/s"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
+
+
+def time_to_oracle(raw: dict[str, Any]) -> str:
+    """Per arm: how many seeds reached the mark, and what it took them."""
+    by_arm: dict[str, list[dict]] = {}
+    for run in raw["runs"].values():
+        by_arm.setdefault(run["arm"], []).append(run)
+    common = min(max(t["env_steps"] for run in runs for t in run["trials"]) for runs in by_arm.values())
+    rows = []
+    for arm, runs in by_arm.items():
+        done = [run["reached"] for run in runs if run["reached"]]
+        at_common = [t["wall_s"] for run in runs for t in run["trials"] if t["env_steps"] == common]
+        cells = [arm, f"{len(done)} of {len(runs)}"]
+        if done:
+            pick = lambda name, done=done: [r[name] for r in done]
+            cells += [f"{statistics.median(pick('env_steps')):,.0f}", _span(pick("wall_s")), _span(pick("cpu_s"))]
+        else:
+            steps = max(t["env_steps"] for run in runs for t in run["trials"])
+            wall = max(t["wall_s"] for run in runs for t in run["trials"])
+            cpu = max(t["cpu_s"] for run in runs for t in run["trials"])
+            cells += [f"more than {steps:,}", f"more than {wall:,.0f}", f"more than {cpu:,.0f}"]
+        best = max(t["return"] for run in runs for t in run["trials"])
+        cells += [f"{best:.1f}", _span(at_common)]
+        rows.append(cells)
+    head = ["arm", "seeds that reached it", "environment steps", "seconds", "CPU seconds", "best return"]
+    head.append(f"seconds for {common:,} steps")
+    settings = raw["settings"]
+    mark = f"Mark: {settings['mark']:.1f}, 95 % of {settings['oracle']:.1f}. Medians (lowest to highest seed).\n"
+    watched = [run["machine"] for run in raw["runs"].values() if "machine" in run]
+    if not watched:
+        return mark + "\n" + table(head, rows)
+    busiest = max(watched, key=lambda m: m["used_by_others"] or 0.0)
+    newest = max(run["date"] for run in raw["runs"].values())
+    threads = max(run["threads"] for run in raw["runs"].values())
+    named = {**raw, "date": newest, "settings": {"threads": threads}}
+    return where(named, busiest) + mark + "\n" + table(head, rows)
+
+
+def _span(values: list[float]) -> str:
+    return f"{statistics.median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+
+def latency(raw: dict[str, Any]) -> str:
+    """Actions per second, p50 and p99 of both sizes, with and without a deadline."""
+    rows = []
+    for name, part in raw["parts"].items():
+        kind, _, what = name.partition(", ")
+        if kind == "returns":
+            continue
+        deadline = "none" if part["plan_ms"] is None else f"{part['plan_ms']:g} ms"
+        late = str(part["late"]) if "late" in part else ""
+        times = [f"{part['p50_ms']:,.1f}", f"{part['p99_ms']:,.1f}"]
+        rows.append([what, deadline, f"{part['actions']:,}", f"{part['actions_per_s']:.2f}", *times, late])
+    head = ["sizes", "deadline", "actions timed", "actions per second", "p50, ms", "p99, ms", "late"]
+    return _where_parts(raw, ("actions", "deadline")) + "\n" + table(head, rows)
+
+
+def returns(raw: dict[str, Any]) -> str:
+    """What a deadline buys."""
+    rows = []
+    for name, part in raw["parts"].items():
+        if name.startswith("returns"):
+            found = part["latency"]
+            taken = [f"{found['p50_ms']:.1f}", f"{found['p99_ms']:.1f}"]
+            rows.append([f"{part['plan_ms']:g}", *taken, str(part["return"]["n"]), spread(part["return"], 1)])
+    head = ["deadline, ms", "p50, ms", "p99, ms", "episodes", "return, median (min to max)"]
+    return _where_parts(raw, ("returns",)) + "\n" + table(head, rows)
+
+
+def _where_parts(raw: dict[str, Any], kinds: tuple[str, ...]) -> str:
+    parts = [part for name, part in raw["parts"].items() if name.startswith(kinds)]
+    busiest = max((part["machine"] for part in parts), key=lambda m: m["used_by_others"] or 0.0)
+    return where({**raw, "date": max(part["date"] for part in parts)}, busiest)
+
+
+RENDER = {
+    "matmul-peak": ("matmul_peak", matmul_peak),
+    "planning": ("planning", speeds),
+    "fitting": ("fitting", speeds),
+    "time-to-oracle": ("time_to_oracle", time_to_oracle),
+    "time-per-action": ("time_per_action", time_per_action),
+    "latency": ("latency", latency),
+    "returns": ("latency", returns),
+}
+
+
+def rendered(page: str, results: pathlib.Path = RESULTS) -> str:
+    """`page` with every table written anew. Raises KeyError for a table that no raw file backs."""
+
+    def fresh(match: re.Match) -> str:
+        file, render = RENDER[match[2]]
+        raw = read(results / f"{file}.json")
+        if raw is None:
+            raise KeyError(f"{match[2]}: no {file}.json; run `python -m benchmarks.{file}`")
+        return match[1] + "\n" + render(raw) + "\n" + match[3]
+
+    return BLOCK.sub(fresh, page)
+
+
+def draw(raw: dict[str, Any], path: pathlib.Path) -> None:
+    """Return against milliseconds per action: every episode, and the medians."""
+    from forethought.cards import oracle_return
+    from forethought.diagnostics.figures import MUTED, PALETTE, save_figure
+
+    parts = [part for name, part in raw["parts"].items() if name.startswith("returns")]
+    parts.sort(key=lambda part: part["plan_ms"])
+
+    def fill(figure: Any) -> None:
+        axes = figure.add_subplot()
+        times = [part["latency"]["p50_ms"] for part in parts]
+        for ms, part in zip(times, parts):
+            axes.plot([ms] * len(part["returns"]), part["returns"], "o", ms=4, color=PALETTE[0], alpha=0.35, mew=0)
+        axes.plot(times, [part["return"]["median"] for part in parts], "-", color=PALETTE[0], lw=2)
+        oracle = oracle_return("pets-cartpole")
+        axes.axhline(oracle, color=MUTED, lw=1, ls=(0, (4, 3)))
+        axes.annotate("planner on the true dynamics", (times[0], oracle), xytext=(0, 4), textcoords="offset points")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(times, [f"{ms:.0f}" for ms in times])
+        axes.minorticks_off()
+        axes.set(xlabel="milliseconds per action (median)", ylabel="return of an episode")
+        axes.set_title("What a deadline buys: one trained PETS on its cart-pole")
+
+    save_figure(path, fill)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Writes the page and the figure."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--page", type=pathlib.Path, default=PAGE, help="the page (%(default)s)")
+    given = parser.parse_args(argv)
+    given.page.write_text(rendered(given.page.read_text()))
+    raw = read(RESULTS / "latency.json")
+    if raw is not None and any(name.startswith("returns") for name in raw["parts"]):
+        draw(raw, FIGURE)
+    print(f"wrote {given.page}")
+
+
+if __name__ == "__main__":
+    main()
