@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from forethought.cards import oracle_return
@@ -78,7 +79,16 @@ class Rows:
         return [row for row in map(json.loads, whole.splitlines()) if row["kind"] == "episode"]
 
 
-def follow(words: list[str], env: dict[str, str], path: pathlib.Path, *, mark: float, max_minutes: float, note) -> dict:
+def follow(
+    words: list[str],
+    env: dict[str, str],
+    path: pathlib.Path,
+    *,
+    mark: float,
+    max_minutes: float,
+    note: Callable[[dict, dict], None] | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
     """Runs a process until an episode reaches `mark`, it ends, or time is up; `note` is told of every episode.
 
     Wall-clock and CPU seconds are the process's own, seen from outside, from its start to the end of the episode.
@@ -88,6 +98,8 @@ def follow(words: list[str], env: dict[str, str], path: pathlib.Path, *, mark: f
     with tempfile.TemporaryFile("w+") as log:
         begun = time.perf_counter()
         process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, **env}, stdout=log, stderr=log)
+        if watch is not None:
+            watch.workers.add(process.pid)
         try:
             while found["stopped"] == "interrupted":
                 ended = process.poll() is not None
@@ -98,7 +110,8 @@ def follow(words: list[str], env: dict[str, str], path: pathlib.Path, *, mark: f
                     found["trials"].append(trial)
                     if found["reached"] is None and row["return"] >= mark:
                         found |= {"reached": trial, "stopped": "reached"}
-                    note(found, trial)
+                    if note is not None:
+                        note(found, trial)
                 if found["stopped"] == "interrupted" and ended:
                     found["stopped"] = "ended" if process.returncode == 0 else "failed"
                 elif found["stopped"] == "interrupted" and wall > 60 * max_minutes:
@@ -124,24 +137,31 @@ def _end(process: subprocess.Popen) -> None:
 
 def one(arm: str, seed: int, given: argparse.Namespace, recorder: Recorder, mark: float) -> None:
     """Runs an arm on a seed and keeps its trials in the raw file as they come."""
-    runs, name = recorder.data["runs"], f"{arm}, seed {seed}"
-    watch = Watch()
+    name, watch = f"{arm}, seed {seed}", Watch()
     header = {"arm": arm, "seed": seed, "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     header |= {"commit": recorder.data["commit"], "threads": given.threads}
 
     def note(found: dict, trial: dict) -> None:
-        runs[name] = {**header, **found}
-        recorder.save()
+        keep(recorder, name, {**header, "machine": watch.reading(), **found})
         number = len(found["trials"])
         recorder.say(f"{name}: trial {number}, return {trial['return']:.1f}, {trial['wall_s']:.0f} s")
 
     with tempfile.TemporaryDirectory() as folder:
         words, env, rows = command(arm, seed, given, pathlib.Path(folder))
         env = {**thread_env(given.threads), **env}
-        found = follow(words, env, rows, mark=mark, max_minutes=given.max_minutes, note=note)
-    runs[name] = {**header, "machine": watch.reading(), **found}
-    recorder.save()
+        found = follow(words, env, rows, mark=mark, max_minutes=given.max_minutes, note=note, watch=watch)
+    keep(recorder, name, {**header, "machine": watch.reading(), **found})
     recorder.say(f"{name}: {found['stopped']}")
+
+
+def keep(recorder: Recorder, name: str, run: dict[str, Any]) -> None:
+    """Adds a run to the raw file, which another process may have added runs to meanwhile."""
+    recorder.save(runs={**kept(recorder.path), name: run})
+
+
+def kept(path: pathlib.Path) -> dict[str, Any]:
+    """The runs in a raw file."""
+    return (read(path) or {}).get("runs", {})
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -157,12 +177,11 @@ def main(argv: list[str] | None = None) -> None:
     mark = MARK * oracle
     settings = {"oracle": oracle, "mark": mark, "max_trials": given.max_trials, "max_minutes": given.max_minutes}
     recorder = Recorder(given.out, benchmark="time_to_oracle", settings=settings, quiet=given.quiet)
-    runs = recorder.data["runs"] = (read(given.out) or {}).get("runs", {})
     with tempfile.TemporaryDirectory() as cache:
         given.cache = pathlib.Path(cache)
         for seed in given.seeds:
             for arm in given.arms:
-                done = runs.get(f"{arm}, seed {seed}", {}).get("stopped", "interrupted")
+                done = kept(given.out).get(f"{arm}, seed {seed}", {}).get("stopped", "interrupted")
                 if done != "interrupted" and not given.again:
                     recorder.say(f"{arm}, seed {seed}: in {given.out} already ({done})")
                     continue
@@ -178,7 +197,7 @@ def _fill_cache(given: argparse.Namespace, mark: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         words, env, rows = command("ours-again", 0, given, pathlib.Path(folder))
         env = {**thread_env(given.threads), **env}
-        follow(words, env, rows, mark=mark, max_minutes=given.max_minutes, note=lambda found, trial: None)
+        follow(words, env, rows, mark=mark, max_minutes=given.max_minutes)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ time.sleep(60)
 def follow(path, **limits):
     words = [sys.executable, "-c", EPISODES, str(path)]
     limits = {"mark": 100.0, "max_minutes": 1.0, **limits}
-    return time_to_oracle.follow(words, {}, path, note=lambda found, trial: None, **limits)
+    return time_to_oracle.follow(words, {}, path, **limits)
 
 
 def test_following_a_run_stops_at_the_first_episode_above_the_mark(tmp_path):
