@@ -13,6 +13,7 @@ _HOME = {
     "train": "api",
     "resume": "api",
     "load_run": "api",
+    "doctor": "api",
     "Run": "api",
     "Policy": "policy",
     "AGENTS": "catalogue",
@@ -45,6 +46,7 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from .api import Run as Run
+    from .api import doctor as doctor
     from .api import load_run as load_run
     from .api import resume as resume
     from .api import train as train

@@ -12,7 +12,7 @@ import jax
 import jax.random as jr
 import numpy as np
 
-from . import reporting, training
+from . import checkup, fitting, reporting, training
 from .catalogue import AGENTS
 from .core import AbstractAgent
 from .display import Display
@@ -20,6 +20,7 @@ from .errors import UserError
 from .policy import Policy, describe_spec
 from .presets.run import RunConfig
 from .presets.values import from_dict, to_dict
+from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
 from .storage import provenance
@@ -56,6 +57,10 @@ class Run:
 
     def agent_state(self, *, which: str = "last", seed: int | None = None) -> Any:
         """The agent's state from the `last` or `best` checkpoint; of seed `seed` where there are several."""
+        return self._loaded(which, seed)[0]
+
+    def _loaded(self, which: str, seed: int | None) -> tuple[Any, Any]:
+        """Agent state and replay of one seed, from a checkpoint."""
         like = eqx.filter_eval_shape(lambda: self.setup.driver().start(self.setup.replay, seed=0))
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
@@ -64,9 +69,7 @@ class Run:
         if not 0 <= index < seeds:
             first = self.setup.run.seed
             raise UserError(f"seed={seed} is not in this run; it has {first} to {first + seeds - 1}")
-        if seeds == 1:
-            return loaded.tree.agent_state
-        return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, loaded.tree.agent_state)
+        return _of_seed((loaded.tree.agent_state, loaded.tree.replay), index, seeds)
 
     def policy(self, *, which: str = "last", seed: int | None = None) -> Policy:
         """The policy of the `last` or `best` checkpoint."""
@@ -93,6 +96,36 @@ class Run:
         first = self.setup.run.seed if seed is None else seed
         key = jr.key(first if start_seed is None else start_seed)
         return self.setup.evaluator(episodes)(state, key=key)
+
+    def doctor(
+        self,
+        *,
+        episodes: int = checkup.EPISODES,
+        horizon: int = checkup.HORIZON,
+        which: str = "last",
+        seed: int | None = None,
+        out: str | Path | None = None,
+    ) -> checkup.Checkup:
+        """Examines the model on fresh episodes and looks for faults in its data and in itself.
+
+        Everything is written to `out` (default: the folder `doctor` of the run); its paths are in `paths` of what is
+        returned. Raises UserError if the agent has no model.
+        """
+        checkup.check_sizes(episodes, horizon)
+        state, replay = self._loaded(which, seed)
+        found = checkup.of_run(
+            self.setup,
+            state,
+            replay,
+            source=str(self.path),
+            episodes=episodes,
+            horizon=horizon,
+            seed=seed,
+            record=self.folder.record,
+        )
+        folder = self.path / "doctor" if out is None else Path(out)
+        found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
+        return found
 
     def report(self) -> Path:
         """Writes the report again from what the folder holds; returns its path."""
@@ -224,6 +257,46 @@ def load_run(
     return Run(folder, setup)
 
 
+def doctor(
+    target: str | Path | Run,
+    *,
+    data: str | Path | None = None,
+    episodes: int = checkup.EPISODES,
+    horizon: int = checkup.HORIZON,
+    out: str | Path | None = None,
+) -> checkup.Checkup:
+    """The doctor's look at a run, as `Run.doctor`, or at a model that `forethought fit` saved.
+
+    A saved model is judged on the logged episodes in `data`, which it must not have been fitted to; by default on
+    those that its fit held out. Raises UserError if `target` is neither, or for data that cannot be read.
+    """
+    if isinstance(target, Run) or (Path(target) / "run.json").is_file():
+        if data is not None:
+            raise UserError(f"data={data}: a run is judged on fresh episodes; leave out data, or give a fitted model")
+        run = target if isinstance(target, Run) else load_run(target)
+        return run.doctor(episodes=episodes, horizon=horizon, out=out)
+    path = Path(target)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the folder of a run, or a model that `forethought fit` wrote")
+    fitted = fitting.load_fitted(path)
+    if data is None:
+        training, held_out = fitting.own_split(path)
+    else:
+        training, held_out = None, load_dataset(data, finite=False)
+    found = checkup.of_fitted(fitted, held_out, training, source=str(path), horizon=horizon)
+    home = path if path.is_dir() else path.parent
+    folder = home / "doctor" if out is None else Path(out)
+    found.paths = reporting.write_checkup(found, folder, target=str(path))
+    return found
+
+
+def _of_seed(tree: Any, index: int, seeds: int) -> Any:
+    """The part of one seed out of several side by side; all of it where there is one."""
+    if seeds == 1:
+        return tree
+    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, tree)
+
+
 def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
     """What is written beside a run before it starts."""
     run = setup.run
@@ -282,11 +355,10 @@ def _ended(run: Run, display: Display) -> Run:
     if outcome.status == "finished":
         if outcome.message:
             display.line(outcome.message)
-        state = outcome.progress.agent_state
-        if run.setup.run.num_seeds > 1:
-            state = jax.tree.map(lambda x: x[0] if eqx.is_array(x) else x, state)
+        trained = (outcome.progress.agent_state, outcome.progress.replay)
+        state, replay = _of_seed(trained, 0, run.setup.run.num_seeds)
         evaluation = outcome.evaluations[0] if outcome.evaluations else None
-        run.shown = reporting.show(run.setup, run.folder, state, evaluation, video=run.setup.run.video)
+        run.shown = reporting.show(run.setup, run.folder, state, replay, evaluation, video=run.setup.run.video)
         return run
     saved = run.folder.checkpoints()
     remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"

@@ -17,7 +17,9 @@ import numpy as np
 from .build import make_learner
 from .core import AbstractModel
 from .diagnostics import page
-from .diagnostics.model_check import LEVELS, ModelCheck, horizon_errors, plain_verdict, plot_model_check
+from .diagnostics.examination import Examination, examine
+from .diagnostics.examination_figures import plot_examination
+from .diagnostics.verdict import plain_verdict
 from .envs.given import check_given
 from .errors import TrainingFault, UserError
 from .presets.fit import FitConfig
@@ -29,7 +31,7 @@ from .run.progress import strongly_typed
 from .setup import clear_errors, load_object
 from .storage import checkpoint, provenance
 from .storage.files import replacing
-from .storage.records import make_folder, write_json
+from .storage.records import make_folder, read_json, write_json
 from .types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
 
 ROUNDS = 10
@@ -47,7 +49,7 @@ class Fitted:
     config: FitConfig
     source: str
     given: dict[str, str]
-    check: ModelCheck
+    check: Examination
     verdict: str  # one sentence that says how far the model can be trusted
     loss: float
     num_train: int  # transitions
@@ -58,7 +60,7 @@ class Fitted:
     def summary(self) -> dict[str, Any]:
         """What is written to `fit.json`: where the model comes from and its errors, as plain numbers."""
         listed = lambda x: [None if not math.isfinite(v) else round(float(v), 6) for v in np.ravel(x)]
-        coverage = {f"{level:.2f}": listed(self.check.coverage[..., i].mean(1)) for i, level in enumerate(LEVELS)}
+        coverage = {f"{level:.2f}": listed(self.check.covered(level)) for level in (0.5, 0.9)}
         return {
             "format": 1,
             "source": self.source,
@@ -67,6 +69,7 @@ class Fitted:
             "transitions": {"train": self.num_train, "held_out": self.num_holdout},
             "loss": self.loss,
             "verdict": self.verdict,
+            "trusted_steps": self.check.trusted_steps,
             "useful_steps": self.check.useful_steps,
             "error": listed(self.check.overall),
             "persistence": listed(self.check.baseline),
@@ -90,7 +93,7 @@ class Fitted:
         meta = {"spec": _spec_to_dict(self.spec), "model": to_dict(self.config.model), "given": self.given}
         checkpoint.save(paths["model"], self.model, {"fit": meta})
         write_json(paths["summary"], self.summary())
-        plot_model_check(self.check, paths["figure"])
+        plot_examination(self.check, paths["figure"])
         with replacing(paths["report"]) as file:
             file.write(_report(self, paths["figure"]).encode())
         return paths
@@ -128,8 +131,7 @@ def fit(
     train, held_out, split_notes = split_by_episode(source.transitions, config.holdout, seed=config.seed)
     began = time.monotonic()
     model, loss = _train(spec, config, functions, train, key=key, progress=progress)
-    length = held_out.reward.shape[1]
-    check = horizon_errors(model, held_out, spec, horizon=min(config.horizon, length), key=jr.fold_in(key, 2))
+    check = examine(model, held_out, spec, horizon=config.horizon, key=jr.fold_in(key, 2))
     return Fitted(
         model=model,
         spec=spec,
@@ -142,8 +144,17 @@ def fit(
         num_train=len(train.reward),
         num_holdout=len(source.transitions.reward) - len(train.reward),
         seconds=time.monotonic() - began,
-        notes=notes + split_notes,
+        notes=notes + split_notes + list(check.notes),
     )
+
+
+@dataclasses.dataclass
+class FittedModel:
+    """A fitted model as it was saved, and what it was fitted with."""
+
+    model: AbstractModel
+    spec: EnvSpec
+    given: Given
 
 
 def load_model(path: Path | str) -> AbstractModel:
@@ -151,6 +162,11 @@ def load_model(path: Path | str) -> AbstractModel:
 
     Raises UserError if the file is none or damaged, or if a function that it was given cannot be imported.
     """
+    return load_fitted(path).model
+
+
+def load_fitted(path: Path | str) -> FittedModel:
+    """As `load_model`, with the spaces and the given functions of the model."""
     path = Path(path)
     path = path / "model.npz" if path.is_dir() else path
     meta = checkpoint.read_meta(path).get("fit")
@@ -161,7 +177,44 @@ def load_model(path: Path | str) -> AbstractModel:
     model_config = from_dict(EnsembleConfig, meta["model"], "model")
     spec = _spec_from_dict(meta["spec"])
     make = lambda: make_learner(spec, model_config, given=functions, key=jr.key(0)).model
-    return checkpoint.load(path, eqx.filter_eval_shape(make))[0]
+    return FittedModel(checkpoint.load(path, eqx.filter_eval_shape(make))[0], spec, functions)
+
+
+def own_split(folder: Path | str) -> tuple[Transition, Transition]:
+    """The rows that a saved model was trained on `[n, ...]` and its held-out episodes `[episodes, time, ...]`.
+
+    The data are read again from where `fit.json` says they were. Raises UserError if they are not there any more.
+    """
+    folder = Path(folder)
+    folder = folder if folder.is_dir() else folder.parent
+    record = read_json(folder / "fit.json", 1)
+    config = from_dict(FitConfig, record["config"], f"{folder}/fit.json: config")
+    try:
+        data = load_dataset(record["source"]).transitions
+    except UserError as error:
+        raise UserError(
+            f"{folder} was fitted to {record['source']}, which is needed for its held-out episodes ({error}); "
+            "give others with --data"
+        ) from error
+    train, held_out, _ = split_by_episode(data, config.holdout, seed=config.seed)
+    if len(train.reward) != record["transitions"]["train"]:
+        raise UserError(f"{record['source']} is not what {folder} was fitted to any more; give other data with --data")
+    return train, held_out
+
+
+def same_spaces(model: EnvSpec, data: EnvSpec) -> str:
+    """In what the spaces of a model and of data differ; empty if they do not."""
+    if model.obs_dim != data.obs_dim:
+        return f"observations have {data.obs_dim} dimensions, the model takes {model.obs_dim}"
+    if isinstance(model.action, Discrete) != isinstance(data.action, Discrete):
+        kind = lambda spec: "discrete" if isinstance(spec.action, Discrete) else "continuous"
+        return f"actions are {kind(data)}, the model takes {kind(model)} ones"
+    if isinstance(model.action, Discrete) and isinstance(data.action, Discrete):
+        few = data.action.n > model.action.n
+        return f"there are actions up to {data.action.n - 1}, the model knows {model.action.n}" if few else ""
+    if model.action.shape != data.action.shape:
+        return f"actions have {data.action.shape[0]} dimensions, the model takes {model.action.shape[0]}"
+    return ""
 
 
 def split_by_episode(data: Transition, ratio: float, *, seed: int) -> tuple[Transition, Transition, list[str]]:
@@ -274,10 +327,10 @@ def _report(fitted: Fitted, figure: Path) -> str:
     """The page that says how good the model is."""
     check = fitted.check
     error, baseline = check.overall, check.baseline
-    covered = 100 * check.coverage[..., LEVELS.index(0.9)].mean(1)
+    covered = 100 * check.covered_90
     cards = [
         page.card("One-step error", f"{error[0]:.3g} sd", f"nothing changes: {baseline[0]:.3g} sd"),
-        page.card("Useful up to", f"{check.useful_steps} steps", f"of {check.horizon} compared"),
+        page.card("Trusted to", f"{check.trusted_steps} steps", f"of {check.horizon} examined"),
         page.card("Transitions", f"{fitted.num_train:,}", f"and {fitted.num_holdout:,} held out, by whole episodes"),
     ]
     shown = [h for h in (1, 2, 3, 5, 10, 15, 20, 25, 50, 100) if h <= check.horizon]

@@ -1,4 +1,4 @@
-"""What a run shows when it ends, or when asked again: figures, video, model check, report."""
+"""What a run shows when it ends, or when asked again: figures, video, the doctor's findings, report."""
 
 import dataclasses
 import operator
@@ -6,23 +6,45 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from .cards import oracle_return
+from .checkup import STREAM, Checkup, of_evaluation
 from .core import AbstractEnv
 from .diagnostics.curves import plot_learning_curves, plot_losses, seed_series
-from .diagnostics.model_check import horizon_errors, plain_verdict, plot_model_check
+from .diagnostics.divergence import Trace, side_by_side, traces
+from .diagnostics.doctor_page import command_line, doctor_page
+from .diagnostics.examination import Examination
+from .diagnostics.examination_figures import (
+    plot_coverage,
+    plot_dimensions,
+    plot_drift,
+    plot_examination,
+    plot_likelihood,
+    plot_termination,
+    plot_uncertainty,
+)
+from .diagnostics.finding import Finding
 from .diagnostics.report import write_report
+from .diagnostics.trace_figure import plot_traces
 from .diagnostics.video import overlay, write_video
 from .errors import UserError
 from .run.evaluate import Evaluation, finished
 from .run.steps import HostEvaluator
 from .setup import Setup
+from .storage.files import faults, replacing
+from .storage.records import write_json
 from .storage.run_folder import RunFolder
 
 CHECK_HORIZON = 25
 MAX_FRAMES = 600
+CHECK_FIGURES = (
+    ("Model check by horizon", "model_check.png"),
+    ("Model: imagined return", "model_drift.png"),
+    ("Model: uncertainty and error", "model_uncertainty.png"),
+)
 
 
 @dataclasses.dataclass
@@ -35,30 +57,27 @@ class Shown:
     verdict: str | None
 
 
-def show(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | None, *, video: bool = True) -> Shown:
-    """Draws curves, checks the model on the evaluation's trajectories, films, and writes the report.
+def show(
+    setup: Setup, folder: RunFolder, state: Any, replay: Any, evaluation: Evaluation | None, *, video: bool = True
+) -> Shown:
+    """Draws curves, lets the doctor look at the model on the evaluation's episodes, films, and writes the report.
 
-    `state` is the agent state of the first seed.
+    `state` and `replay` are those of the first seed.
     """
     notes: list[str] = []
-    check_path = verdict = film_path = None
+    film_path = None
     if evaluation is not None:
-        check_path, verdict = check_model(setup, folder, state, evaluation, notes)
+        if setup.agent.model(state) is not None:
+            notes += look(setup, folder, state, replay, evaluation)
         if video:
             try:
                 film_path = film(setup, folder, state, evaluation)
             except UserError as error:
                 notes.append(f"no video: {error}")
-    return write(folder, notes=notes, check=(check_path, verdict), video=film_path)
+    return write(folder, notes=notes, video=film_path)
 
 
-def write(
-    folder: RunFolder,
-    *,
-    notes: list[str] | None = None,
-    check: tuple[Path | None, str | None] | None = None,
-    video: Path | None = None,
-) -> Shown:
+def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | None = None) -> Shown:
     """Curves and report from what the folder holds; what was made earlier is used again."""
     rows, figures = folder.metrics(), {}
     oracle = oracle_return(folder.record["env"])
@@ -74,11 +93,7 @@ def write(
             curve = curve or figures[title]
     if any("model/loss" in r for r in rows):
         figures["Model loss"] = plot_losses(rows, folder.figures / "losses.png")
-    check_path, verdict = check or (None, None)
-    if check_path is None and (folder.figures / "model_check.png").is_file():
-        check_path, verdict = folder.figures / "model_check.png", folder.record.get("verdict")
-    if check_path is not None:
-        figures["Model check by horizon"] = check_path
+    figures |= {title: folder.figures / name for title, name in CHECK_FIGURES if (folder.figures / name).is_file()}
     if video is None:
         video = next(iter(sorted(folder.videos.glob("policy.*"))), None)
     summary = {"oracle_return": oracle} if oracle is not None else {}
@@ -91,30 +106,110 @@ def write(
         figures=figures,
         video=video,
         summary=summary,
-        verdict=verdict,
+        verdict=folder.record.get("verdict"),
+        findings=[Finding(**f) for f in folder.record.get("findings", [])],
         notes=notes or [],
     )
-    return Shown(report, curve, video, verdict)
+    return Shown(report, curve, video, folder.record.get("verdict"))
 
 
-def check_model(
-    setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation, notes: list[str]
-) -> tuple[Path | None, str | None]:
-    """Holds the model against the evaluation's trajectories, which it was not trained on."""
-    model = setup.agent.model(state)
-    if model is None:
-        return None, None
-    horizon = max(1, min(CHECK_HORIZON, int(np.max(evaluation.lengths)) // setup.env.spec.action_repeat))
-    try:
-        check = horizon_errors(
-            model, evaluation.trajectories, setup.env.spec, horizon=horizon, key=jr.key(setup.run.seed)
-        )
-    except UserError as error:
-        notes.append(f"no model check: {error}")
-        return None, None
-    verdict = plain_verdict(check)
-    folder.update_record(verdict=verdict)
-    return plot_model_check(check, folder.figures / "model_check.png"), verdict
+def look(setup: Setup, folder: RunFolder, state: Any, replay: Any, evaluation: Evaluation) -> list[str]:
+    """The doctor's look at the episodes of an evaluation: verdict and findings into the record, figures; its notes."""
+    key = jr.fold_in(jr.key(setup.run.seed), STREAM)
+    checkup = of_evaluation(
+        setup, state, replay, evaluation, source=str(folder.path), key=key, horizon=CHECK_HORIZON, recalibrated=False
+    )
+    folder.update_record(verdict=checkup.verdict, findings=[f.as_dict() for f in checkup.findings])
+    if checkup.examination is not None:
+        drawn = (plot_examination, plot_drift, plot_uncertainty)
+        for (_, name), plot in zip(CHECK_FIGURES, drawn):
+            plot(checkup.examination, folder.figures / name)
+    return checkup.notes
+
+
+def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: str) -> dict[str, Path]:
+    """Everything that the doctor found, into `folder`: figures, video or traces, recalibration, JSON, page; the paths.
+
+    `env` draws what is imagined beside what was real, where it can tell its state from an observation.
+    """
+    with faults(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    paths, figures, video = {}, {}, None
+    if checkup.examination is not None:
+        figures = _examination_figures(checkup, checkup.examination, folder)
+    if checkup.recalibration is not None:
+        paths["recalibration"] = folder / "recalibration.npz"
+        checkup.recalibration.save(paths["recalibration"])
+    if checkup.examination is not None:
+        found = imagine(checkup)
+        figures["Imagined beside real"] = plot_traces(found, folder / "traces.png")
+        video = film_imagination(env, found, folder / "imagined.mp4")
+    paths["figures"] = folder
+    paths["summary"] = folder / "doctor.json"
+    write_json(paths["summary"], checkup.summary())
+    paths["page"] = folder / "doctor.html"
+    page = doctor_page(
+        source=checkup.source,
+        verdict=checkup.verdict,
+        findings=checkup.findings,
+        examination=checkup.examination,
+        change=checkup.change,
+        episodes=checkup.episodes,
+        figures=figures,
+        video=video,
+        notes=checkup.notes,
+        command=command_line(target),
+    )
+    with replacing(paths["page"]) as file:
+        file.write(page.encode())
+    return paths if video is None else paths | {"video": video}
+
+
+def _examination_figures(checkup: Checkup, e: Examination, folder: Path) -> dict[str, Path]:
+    after = None if checkup.change is None else checkup.change.after
+    figures = {
+        "By horizon": plot_examination(e, folder / "horizon.png", recalibrated=after),
+        "By dimension": plot_dimensions(e, folder / "dimensions.png"),
+        "Imagined return": plot_drift(e, folder / "drift.png"),
+    }
+    if e.states_uncertainty:
+        figures["Coverage"] = plot_coverage(e, folder / "coverage.png", recalibrated=after)
+        figures["Likelihood"] = plot_likelihood(e, folder / "likelihood.png", recalibrated=after)
+        figures["Uncertainty"] = plot_uncertainty(e, folder / "uncertainty.png")
+    if e.terminations:
+        figures["Termination"] = plot_termination(e, folder / "termination.png")
+    return figures
+
+
+def imagine(checkup: Checkup) -> list[Trace]:
+    """Stretches of the longest fresh episode, imagined from its beginning, middle and towards its end."""
+    fresh, e = checkup.fresh, checkup.examination
+    if fresh is None or e is None or checkup.model is None:
+        return []
+    longest = int(np.argmax(fresh.lengths))
+    length = int(fresh.lengths[longest])
+    starts = sorted({min(int(part * length / 3), max(length - e.horizon, 0)) for part in range(3)})
+    one = fresh.chosen([longest]).padded()
+    return traces(checkup.model, one, checkup.spec, starts=starts, horizon=e.horizon, key=jr.key(0))
+
+
+def film_imagination(env: Any, found: list[Trace], path: Path) -> Path | None:
+    """Imagined beside real, one stretch after another; None where the environment draws nothing from an observation."""
+    if not isinstance(env, AbstractEnv) or not found:
+        return None
+    frames: list[np.ndarray] = []
+    for trace in found:
+        drawn = [[_drawn_from(env, obs) for obs in (trace.obs, *seen)] for seen in (trace.real, trace.path)]
+        real, imagined = ([frame for frame in side if frame is not None] for side in drawn)
+        if len(real) + len(imagined) < sum(map(len, drawn)):
+            return None
+        frames += side_by_side(real, imagined, trace.diverged_at)
+    return write_video(path, frames, fps=12)
+
+
+def _drawn_from(env: AbstractEnv, obs: np.ndarray) -> np.ndarray | None:
+    state = env.state_from(jnp.asarray(obs, jnp.float32))
+    return None if state is None else env.render(state)
 
 
 def film(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | None) -> Path:

@@ -62,6 +62,13 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
     return f'<div class="scroll"><table class="{kind}">{top}<tbody>{lines}</tbody></table></div>'
 
 
+def finding(severity: str, name: str, sentence_: str, remedy: str) -> str:
+    """Something that was found, in the colour of its severity ("error", "warning" or "note"), and its remedy."""
+    cure = f'<div class="detail">Remedy: {text(remedy)}</div>' if remedy else ""
+    head = f'<span class="mark">{text(severity)}</span> <strong>{text(name)}</strong>'
+    return f'<div class="finding {text(severity)}">{head}<div>{text(sentence_)}</div>{cure}</div>'
+
+
 def folded(label: str, body: str, *, unfolded: bool) -> str:
     """A part that the reader can fold; `body` is HTML."""
     return f"<details{' open' if unfolded else ''}><summary>{text(label)}</summary>{body}</details>"
@@ -134,6 +141,10 @@ p { margin: 0 0 12px; overflow-wrap: anywhere; } p:last-child { margin-bottom: 0
 p.quiet { color: var(--muted); }
 p.verdict { background: var(--soft); border-left: 3px solid var(--accent); border-radius: 0 8px 8px 0;
   padding: 11px 15px; }
+.finding { border-left: 3px solid var(--muted); padding: 4px 0 4px 14px; margin: 0 0 14px; overflow-wrap: anywhere; }
+.finding:last-child { margin-bottom: 0; } .finding .mark { color: var(--muted); font-size: 13.5px; font-weight: 600; }
+.finding.error { border-color: var(--bad); } .finding.error .mark { color: var(--bad); }
+.finding.warning { border-color: var(--warn); } .finding.warning .mark { color: var(--warn); }
 p.message { margin: 14px 0 0; padding: 10px 14px; border-radius: 8px; background: var(--sheet);
   border: 1px solid var(--rule); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 12px;

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..errors import StorageFault
 from .curves import Row, is_number, seed_series
+from .doctor_page import found
+from .finding import Finding
 from .page import card, commands, folded, page, picture, section, sentence, table, text, video
 from .statistics import bootstrap_interval, interquartile_mean
 
@@ -29,15 +31,16 @@ def write_report(
     video: str | PathLike[str] | None = None,
     summary: Mapping[str, Any] | None = None,
     verdict: str | None = None,
+    findings: Sequence[Finding] | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
     """Write the page to `path` (in the run's folder, which its commands name) and return the path.
 
     `record` is the run's `run.json` and `rows` its metrics; what either lacks is left out or said to be
     missing. `figures` maps a title to a .png or .svg; those whose title starts with "Model" stand beside
-    `verdict`. `summary` may hold `oracle_return`, `random_return` and `wall_s`; everything else in it
-    becomes a card of its own. Every text is escaped, and the page forbids scripts. Raises StorageFault if
-    the file cannot be written.
+    `verdict` and the doctor's `findings` (None: it has not looked). `summary` may hold `oracle_return`,
+    `random_return` and `wall_s`; everything else in it becomes a card of its own. Every text is
+    escaped, and the page forbids scripts. Raises StorageFault if the file cannot be written.
     """
     target = Path(path)
     known = dict(summary or {})
@@ -48,7 +51,7 @@ def write_report(
         _header(record),
         _cards(record, rows, known),
         _learning(rows, {t: f for t, f in images.items() if not t.startswith("Model")}),
-        _model({t: f for t, f in images.items() if t.startswith("Model")}, verdict),
+        _model({t: f for t, f in images.items() if t.startswith("Model")}, verdict, findings),
         _film(None if video is None else Path(video)),
         _seeds(rows),
         _told(record),
@@ -171,8 +174,9 @@ def _learning(rows: Sequence[Row], figures: Mapping[str, Path]) -> str:
     return section("Learning", sentence(nothing, "quiet"))
 
 
-def _model(figures: Mapping[str, Path], verdict: str | None) -> str:
+def _model(figures: Mapping[str, Path], verdict: str | None, findings: Sequence[Finding] | None) -> str:
     said = sentence(verdict, "verdict") if verdict else ""
+    said += found(findings) if findings is not None and verdict else ""
     if not figures and not said:
         return section("Model", sentence("The model has not been checked against real trajectories.", "quiet"))
     return section("Model", said, *(picture(title, file) for title, file in figures.items()))
@@ -234,6 +238,7 @@ def _commands(record: Mapping[str, Any], target: Path) -> str:
     lines = [
         ("Evaluate again", f"forethought evaluate {run}"),
         ("Film an episode", f"forethought video {run}"),
+        ("Ask the doctor about the model", f"forethought doctor {run}"),
         ("Export the policy", f"forethought export {run}"),
     ]
     if record.get("status") != "finished":

@@ -42,7 +42,7 @@ class _Raw(NamedTuple):
         return f"{self.source}: {self.labels[name]}"
 
 
-def load_dataset(source: Path | str) -> Dataset:
+def load_dataset(source: Path | str, *, finite: bool = True) -> Dataset:
     """The transitions in a .npz file, or in a Minari dataset on this machine (`minari:NAME`, or its folder).
 
     A .npz holds `obs`, `action`, `reward`, `terminated`, `truncated` and, unless it can be derived,
@@ -50,7 +50,8 @@ def load_dataset(source: Path | str) -> Dataset:
     episode a row, `[episodes, steps, ...]`. Without `next_obs` a step's successor is the next step's `obs`;
     the last step of an episode has none and is left out, unless `obs` is `[episodes, steps + 1, ...]`.
 
-    Raises UserError for anything missing, merged, of the wrong shape or type, empty or not finite.
+    `finite=False` takes data that are not finite as they are, for who wants to look at them. Raises UserError for
+    anything missing, merged, of the wrong shape or type, empty or, otherwise, not finite.
     """
     name = str(source)
     if name.startswith("minari:") or Path(source).is_dir():
@@ -60,7 +61,7 @@ def load_dataset(source: Path | str) -> Dataset:
         raw, notes = _read_npz(Path(source))
         action = None
     _check_shapes(raw)
-    arrays = _converted(raw)
+    arrays = _converted(raw, finite)
     ends = arrays["terminated"] | arrays["truncated"]
     if ends.ndim == 2:
         _check_rows(raw, ends)
@@ -219,7 +220,7 @@ def _check_shapes(raw: _Raw) -> None:
         raise UserError(f"{raw.label('next_obs')} has shape {got}, wanted {wanted} like {raw.labels['obs']}")
 
 
-def _converted(raw: _Raw) -> dict[str, np.ndarray]:
+def _converted(raw: _Raw, finite: bool) -> dict[str, np.ndarray]:
     """float32, int32 and bool. Raises UserError for other kinds of data and for values that do not fit."""
     arrays = {}
     for name, array in raw.arrays.items():
@@ -236,7 +237,8 @@ def _converted(raw: _Raw) -> dict[str, np.ndarray]:
         else:
             with np.errstate(over="ignore"):  # what overflows float32 is reported below
                 arrays[name] = array.astype(np.float32)
-            _check_finite(raw.label(name), arrays[name], array)
+            if finite:
+                _check_finite(raw.label(name), arrays[name], array)
     return arrays
 
 
@@ -291,6 +293,7 @@ def _with_next_obs(source: str, arrays: dict[str, np.ndarray], ends: np.ndarray)
 def _range_seen(action: np.ndarray) -> ActionSpace:
     if action.ndim == 1:
         return Discrete(int(action.max()) + 1)
-    low, high = action.min(0), action.max(0)
+    action = action[np.isfinite(action).all(1)] if not np.isfinite(action).all() else action
+    low, high = (action.min(0), action.max(0)) if len(action) else (np.zeros(action.shape[1]), np.ones(action.shape[1]))
     constant = low == high  # a Box needs some width
     return Box(tuple(map(float, low - constant)), tuple(map(float, high + constant)))

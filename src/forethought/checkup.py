@@ -1,0 +1,322 @@
+"""The model doctor: what a model is worth on episodes it has not seen, what is wrong, and what to do about it."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from .core import AbstractModel
+from .diagnostics.calibration import CoverageChange, Recalibration, coverage_change, recalibrate
+from .diagnostics.data_checks import without_faults
+from .diagnostics.examination import Examination, examine
+from .diagnostics.finding import Finding
+from .diagnostics.findings import Evidence, find, in_order
+from .diagnostics.logged import Logged
+from .diagnostics.verdict import plain_verdict
+from .errors import UserError
+from .fitting import FittedModel, same_spaces
+from .models.recalibrated import Recalibrated
+from .replay.dataset import Dataset
+from .run.evaluate import Evaluation, finished
+from .setup import Setup
+from .storage import provenance
+from .types import EnvSpec, Given, Transition
+
+HORIZON = 25
+EPISODES = 20
+STREAM = 0xD0C  # folded into a run's key, so that the doctor's episodes are nobody else's
+
+
+@dataclasses.dataclass
+class Checkup:
+    """What the doctor says of one model."""
+
+    source: str  # the run, model or data that was looked at
+    verdict: str
+    findings: list[Finding]  # the gravest first
+    examination: Examination | None  # None where nothing could be compared
+    recalibration: Recalibration | None
+    change: CoverageChange | None  # before and after recalibration, on episodes that it was not made from
+    notes: list[str]
+    model: AbstractModel | None
+    spec: EnvSpec
+    fresh: Logged | None  # the episodes that it was judged on
+    episodes: dict[str, int]  # how many there were of which kind
+    paths: dict[str, Path] = dataclasses.field(default_factory=dict)  # what was written, once it was
+
+    def summary(self) -> dict[str, Any]:
+        """What is written to `doctor.json`: every figure, as plain numbers."""
+        e = self.examination
+        return {
+            "format": 1,
+            "source": self.source,
+            "verdict": self.verdict,
+            "findings": [f.as_dict() for f in self.findings],
+            "trusted_steps": None if e is None else e.trusted_steps,
+            "episodes": self.episodes,
+            "examination": None if e is None else _plain(e),
+            "recalibration": None if self.change is None else _plain(self.change.rows()),
+            "notes": self.notes,
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(jax.devices()),
+        }
+
+    def table(self) -> list[tuple[str, str, str]]:
+        """Rows of (severity and name, what was found, remedy); one row that says so if there is nothing."""
+        rows = [(f"{f.severity}: {f.name}", f.sentence, f.remedy) for f in self.findings]
+        return rows or [("nothing found", "none of the doctor's tests fired", "")]
+
+
+def of_run(
+    setup: Setup,
+    state: Any,
+    replay: Any,
+    *,
+    source: str,
+    episodes: int = EPISODES,
+    horizon: int = HORIZON,
+    seed: int | None = None,
+    record: dict[str, Any] | None = None,
+) -> Checkup:
+    """A run's model, on fresh episodes of its policy from starts of their own.
+
+    `state` and `replay` are those of one seed, `seed`. Raises UserError if the agent has no model, or for sizes that
+    cannot be.
+    """
+    check_sizes(episodes, horizon)
+    if setup.agent.model(state) is None:
+        raise UserError(f"{source}: agent {setup.agent_name} has no model to look at")
+    key = jr.fold_in(jr.key(setup.run.seed if seed is None else seed), STREAM)
+    notes, found = [], [] if record is None else _versions_changed(record)
+    try:
+        evaluation = finished(setup.evaluator(episodes).steps(state, key=key))
+    except UserError as error:
+        evaluation = None
+        notes.append(f"fresh episodes could not be played, so the model was not examined: {error}")
+    more = {"horizon": horizon, "notes": notes, "found": found}
+    return of_evaluation(setup, state, replay, evaluation, source=source, key=key, **more)
+
+
+def of_evaluation(
+    setup: Setup,
+    state: Any,
+    replay: Any,
+    evaluation: Evaluation | None,
+    *,
+    source: str,
+    key: PRNGKeyArray,
+    horizon: int = HORIZON,
+    notes: list[str] | None = None,
+    found: list[Finding] | None = None,
+    recalibrated: bool = True,
+) -> Checkup:
+    """A run's model on the episodes of an evaluation; `replay` is None where the training data are not at hand."""
+    fresh = None if evaluation is None else Logged.of_trajectories(evaluation.trajectories)
+    training = stored = None
+    if replay is not None and int(replay.size):
+        training = Logged.of_rows(replay.latest(int(replay.size)), num_envs=setup.run.num_envs)
+        rows, in_use = replay.rows()
+        stored = (rows, np.asarray(in_use))
+    functions = setup.functions
+    return diagnose(
+        setup.agent.model(state),
+        fresh,
+        setup.env.spec,
+        given=functions,
+        training=training,
+        stored=stored,
+        source=source,
+        horizon=horizon,
+        notes=notes,
+        found=found,
+        recalibrated=recalibrated,
+        key=key,
+    )
+
+
+def of_fitted(
+    fitted: FittedModel,
+    held_out: Dataset | Transition,
+    training: Transition | None,
+    *,
+    source: str,
+    horizon: int = HORIZON,
+    seed: int = 0,
+) -> Checkup:
+    """A fitted model on logged episodes that it has not seen: a data set, or leaves `[episodes, time, ...]`.
+
+    `training` has leaves `[n, ...]`; None where it is not at hand. Raises UserError for sizes that cannot be.
+    """
+    check_sizes(1, horizon)
+    spec, model, found, notes, other = fitted.spec, fitted.model, [], [], ""
+    if isinstance(held_out, Dataset):
+        fresh, notes = Logged.of_rows(held_out.transitions), list(held_out.notes)
+        other = same_spaces(spec, held_out.spec)
+        if other:
+            spec, model, training = held_out.spec, None, None
+    else:
+        fresh = Logged.of_trajectories(held_out)
+    if other:
+        sentence = f"the data do not fit the model: {other}. Only the data were looked at"
+        remedy = "give the data of the task that the model was fitted to"
+        found.append(Finding("spaces-differ", "error", sentence, remedy, {}))
+    past = None if training is None else Logged.of_rows(training)
+    stored = None if training is None else (training, np.ones(len(training.reward), bool))
+    return diagnose(
+        model,
+        fresh,
+        spec,
+        given=fitted.given,
+        training=past,
+        stored=stored,
+        source=source,
+        horizon=horizon,
+        notes=notes,
+        found=found,
+        key=jr.key(seed),
+    )
+
+
+def diagnose(
+    model: AbstractModel | None,
+    fresh: Logged | None,
+    spec: EnvSpec,
+    *,
+    given: Given | None = None,
+    training: Logged | None = None,
+    stored: tuple[Any, np.ndarray] | None = None,
+    source: str,
+    horizon: int = HORIZON,
+    notes: list[str] | None = None,
+    found: list[Finding] | None = None,
+    recalibrated: bool = True,
+    key: PRNGKeyArray,
+) -> Checkup:
+    """Everything that can be said of `model` from `fresh` episodes and, where it is at hand, its training data."""
+    found, notes, given = list(found or []), list(notes or []), Given() if given is None else given
+    counts = {name: 0 if part is None else len(part.spans) for name, part in (("fresh", fresh), ("training", training))}
+    fresh, more = _finite(fresh, "fresh episodes", notes)
+    found += more
+    training, more = _finite(training, "training data", notes)
+    found += more
+    examination = recalibration = change = None
+    if model is not None and fresh is not None:
+        examination, recalibration, change = _examined(
+            model, fresh, spec, given, horizon=horizon, notes=notes, recalibrated=recalibrated, key=key
+        )
+    evidence = Evidence(
+        spec=spec,
+        fresh=fresh,
+        training=training,
+        model=model,
+        stored=stored,
+        reward=given.reward,
+        learned_reward=given.reward is None,
+        learned_termination=given.termination is None,
+    )
+    found += find(evidence, key=jr.fold_in(key, 1))
+    if training is None:
+        notes.append("the training data are not at hand: tests that need them were left out")
+    verdict = "The model could not be examined." if examination is None else plain_verdict(examination)
+    return Checkup(
+        source=source,
+        verdict=verdict,
+        findings=in_order(found),
+        examination=examination,
+        recalibration=recalibration,
+        change=change,
+        notes=notes,
+        model=model,
+        spec=spec,
+        fresh=fresh,
+        episodes=counts,
+    )
+
+
+def check_sizes(episodes: int, horizon: int) -> None:
+    """Raises UserError naming the first that cannot be."""
+    for name, value in (("episodes", episodes), ("horizon", horizon)):
+        if value < 1:
+            raise UserError(f"{name}={value} must be at least 1")
+
+
+def _finite(data: Logged | None, what: str, notes: list[str]) -> tuple[Logged | None, list[Finding]]:
+    """The episodes that can be worked with, None if there are none."""
+    if data is None or not len(data.rows.reward):
+        return None, []
+    data, found = without_faults(data, what)
+    if not data.spans:
+        notes.append(f"no episode of the {what} is finite, so nothing more could be said of them")
+        return None, found
+    return data, found
+
+
+def _examined(
+    model: AbstractModel,
+    fresh: Logged,
+    spec: EnvSpec,
+    given: Given,
+    *,
+    horizon: int,
+    notes: list[str],
+    recalibrated: bool,
+    key: PRNGKeyArray,
+) -> tuple[Examination | None, Recalibration | None, CoverageChange | None]:
+    """Examination on all episodes; recalibration from every other one, judged on the rest."""
+    look_key, fit_key, judge_key = jr.split(key, 3)
+    try:
+        examination = examine(model, _arrays(fresh), spec, horizon=horizon, key=look_key)
+    except UserError as error:
+        notes.append(f"the model was not examined: {error}")
+        return None, None, None
+    notes += examination.notes
+    if not recalibrated:
+        return examination, None, None
+    if len(fresh.spans) < 2:
+        notes.append("no recalibration: it takes at least 2 episodes, one to make it from and one to judge it on")
+        return examination, None, None
+    made, judged = (fresh.chosen(range(first, len(fresh.spans), 2)) for first in (0, 1))
+    try:
+        recalibration = recalibrate(model, _arrays(made), spec, horizon=horizon, key=fit_key)
+    except UserError as error:
+        notes.append(f"no recalibration: {error}")
+        return examination, None, None
+    better = Recalibrated(model, recalibration, spec, given=given)
+    change = coverage_change(model, better, _arrays(judged), spec, horizon=horizon, key=judge_key)
+    return examination, recalibration, change
+
+
+def _arrays(data: Logged) -> Any:
+    return jax.tree.map(jnp.asarray, data.padded())
+
+
+def _versions_changed(record: dict[str, Any]) -> list[Finding]:
+    """A note for what is installed in another version than the run's record says, of what decides an environment."""
+    now, then = provenance.versions(), record.get("versions") or {}
+    names = ("forethought", "gymnasium", *provenance.ENVIRONMENT_PACKAGES)
+    other = {n: (then[n], now.get(n, "none")) for n in names if n in then and then[n] != now.get(n)}
+    if not other:
+        return []
+    listed = ", ".join(f"{name} {before} then and {after} now" for name, (before, after) in other.items())
+    sentence = f"the run was trained with other versions: {listed}. The environment may not be the same"
+    remedy = "install the versions recorded in run.json, or train on in the environment as it is now"
+    return [Finding("versions-differ", "note", sentence, remedy, {"packages": float(len(other))})]
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, arrays and numbers as JSON holds them; what is not finite becomes None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 6) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value

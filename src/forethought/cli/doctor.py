@@ -1,0 +1,112 @@
+"""`forethought doctor RUN|MODEL`."""
+
+import dataclasses
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..errors import UserError
+from . import machine, tables
+from .common import Anywhere, Machine, Switch
+from .parse import option_names, parse
+
+HELP = """Examine a trained model: how far it can be trusted, how sure of itself it is and may be, and what is wrong
+with it or its data, with a remedy for each.
+
+A run is judged on fresh episodes of its policy; a model that `forethought fit` wrote on logged episodes that it has
+not seen.
+
+Example:
+  forethought doctor runs/first
+  forethought doctor my-model --data held-out.npz"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Options of `doctor`."""
+
+    target: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MODEL")]
+    """Folder of a run or of a group of them, or a model.npz or folder that `forethought fit` wrote."""
+    data: str | None = None
+    """[MODEL] Logged episodes to judge it on, .npz or minari:NAME; default: those that its fit held out."""
+    episodes: int = 20
+    """[RUN] Fresh episodes; half of them make the recalibration, which the others judge."""
+    horizon: int = 25
+    """Steps ahead up to which the model is examined."""
+    best: Switch = False
+    """[RUN] The checkpoint with the best evaluation instead of the last one."""
+    seed: int | None = None
+    """[RUN] Which seed of a run that has several; default: the first."""
+    out: Path | None = None
+    """Folder to write to; default: `doctor` in the folder of the run or model."""
+    machine: Anywhere = Machine()
+
+
+def option_list() -> list[str]:
+    """Long options."""
+    return option_names(Doctor)
+
+
+def run(argv: list[str]) -> int:
+    """Prints verdict, findings and paths, for each run of a group; 0 whatever was found."""
+    options = parse(Doctor, argv, command="doctor", help=HELP)
+    for name in ("episodes", "horizon"):
+        if getattr(options, name) < 1:
+            raise UserError(f"{name}={getattr(options, name)} must be at least 1")
+    machine.prepare(options.machine.threads, options.machine.device)
+    from .. import api
+
+    if not any((options.target / name).is_file() for name in ("run.json", "group.json")):
+        for name, given in (("best", options.best), ("seed", options.seed is not None)):
+            if given:
+                raise UserError(f"--{name} is for runs, and {options.target} is none; leave it out")
+        _show(api.doctor(options.target, data=options.data, horizon=options.horizon, out=options.out))
+        return 0
+    if options.data is not None:
+        raise UserError("--data is for fitted models; a run is judged on fresh episodes of its policy")
+    from ..storage.run_folder import open_runs
+
+    folders = open_runs(options.target)
+    for folder in folders:
+        trained = api.load_run(folder.path)
+        out = options.out if options.out is None or len(folders) == 1 else options.out / folder.path.name
+        found = trained.doctor(
+            episodes=options.episodes,
+            horizon=options.horizon,
+            which="best" if options.best else "last",
+            seed=options.seed,
+            out=out,
+        )
+        for text in trained.notes:
+            tables.note(text)
+        _show(found)
+    return 0
+
+
+def _show(found) -> None:
+    width = min(shutil.get_terminal_size((100, 20)).columns, 120) if sys.stdout.isatty() else 100
+    print(f"{found.source}")
+    print(_wrapped("verdict", found.verdict, width))
+    for name, sentence, remedy in found.table():
+        print()
+        print(_wrapped(name, sentence, width))
+        if remedy:
+            print(_wrapped("  remedy", remedy, width))
+    print()
+    for text in found.notes:
+        tables.note(text)
+    for what in ("page", "video", "recalibration", "summary"):
+        if what in found.paths:
+            print(f"{what:<14} {found.paths[what]}")
+
+
+def _wrapped(label: str, text: str, width: int) -> str:
+    """`text` in a column behind `label`, the label on a line of its own where it is long."""
+    indent = " " * 11
+    head = f"{label:<11}" if len(label) < 11 else f"{label}\n{indent}"
+    lines = textwrap.wrap(text, width - len(indent), break_on_hyphens=False) or [""]
+    return head + f"\n{indent}".join(lines)

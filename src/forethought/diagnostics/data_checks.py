@@ -1,0 +1,297 @@
+"""What can be wrong with transitions, found in the transitions alone. Thresholds are explained in docs/doctor.md."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..types import Box, EnvSpec
+from .finding import Finding
+from .logged import Logged
+from .regression import folds, fourier, linear_error, thinned, unexplained
+
+FEWEST_ROWS = 100  # below this no regression is asked anything
+LAG_BETTER = 0.6  # share of the unexplained reward that may be left at the better lag
+LAG_LEAST = 0.002  # unexplained share of the reward that is worth a question
+HIDDEN_LEAST = 0.05  # unexplained share of a change that is worth a question
+HIDDEN_BETTER = 0.4  # part of it that may be left once the step before is known
+CLIP_BETTER = 0.8  # part of the error that may be left with the actions clipped
+CLIP_LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of half the action range
+PERIODS = {2 * np.pi: "2 pi", 360.0: "360"}
+
+
+def change(data: Logged, spec: EnvSpec) -> np.ndarray:
+    """Change of the observation in every row `[n, obs]`, the short way round for angles."""
+    return np.asarray(spec.difference(jnp.asarray(data.rows.next_obs), jnp.asarray(data.rows.obs)))
+
+
+def without_faults(data: Logged, what: str) -> tuple[Logged, list[Finding]]:
+    """The episodes in which every number is finite, and a finding if there are others."""
+    parts = {"obs": data.rows.obs, "action": data.rows.action, "reward": data.rows.reward}
+    parts["next_obs"] = data.rows.next_obs
+    bad = {name: ~np.isfinite(x).reshape(len(x), -1).all(1) for name, x in parts.items()}
+    wrong = np.any(list(bad.values()), axis=0)
+    if not wrong.any():
+        return data, []
+    touched = np.unique(data.episode[wrong])
+    names = ", ".join(f"{name} ({int(rows.sum())})" for name, rows in bad.items() if rows.any())
+    sentence = (
+        f"{int(wrong.sum())} of {len(wrong)} transitions of the {what} hold NaN or infinity, the first in row "
+        f"{int(np.argmax(wrong))}: {names}. Their {len(touched)} of {len(data.spans)} episodes are left out here"
+    )
+    remedy = "mend what writes them and train again: a model fitted to such rows learns nothing of use"
+    finding = Finding(
+        "not-finite", "error", sentence, remedy, {"rows": float(wrong.sum()), "episodes": float(len(touched))}
+    )
+    return data.chosen([k for k in range(len(data.spans)) if k not in set(touched)]), [finding]
+
+
+def constant_columns(data: Logged, fresh: Logged | None) -> list[Finding]:
+    """Dimensions of the observation that never change in the data: lost where they vary in fresh episodes."""
+    still = np.flatnonzero(_still(data.rows.obs))
+    if not len(still):
+        return []
+    lost = [] if fresh is None or fresh is data else [int(d) for d in still if not _still(fresh.rows.obs)[d]]
+    found = []
+    if lost and fresh is not None:
+        spread = fresh.rows.obs[:, lost].std(0)
+        sentence = (
+            f"{_dims(lost)} of the observation never changes in the training data (always "
+            f"{', '.join(f'{v:.4g}' for v in data.rows.obs[0, lost])}) but does in fresh episodes (standard deviation "
+            f"{', '.join(f'{v:.3g}' for v in spread)}): it was dropped on the way into the data"
+        )
+        remedy = "mend what stores the observation, then train again"
+        found.append(Finding("dimension-dropped", "error", sentence, remedy, {"dimension": float(lost[0])}))
+    others = [int(d) for d in still if d not in lost]
+    if others:
+        sentence = f"{_dims(others)} of the observation never changes: nothing can be learned about it"
+        remedy = "leave it out of the observation, or look why it stands still"
+        found.append(Finding("constant-column", "note", sentence, remedy, {"columns": float(len(others))}))
+    return found
+
+
+def wrapped_angle(data: Logged, spec: EnvSpec) -> list[Finding]:
+    """A dimension that jumps by a full turn between steps and is not declared to be an angle."""
+    jump = np.abs(data.rows.next_obs - data.rows.obs)
+    values = np.concatenate([data.rows.obs, data.rows.next_obs])
+    found = []
+    for dim in range(spec.obs_dim):
+        if dim in spec.angle_dims:
+            continue
+        width = np.ptp(values[:, dim])
+        for period, name in PERIODS.items():
+            turns = jump[:, dim] > 0.75 * period
+            between = (jump[:, dim] > 0.35 * period) & ~turns
+            if not 0.9 * period < width < 1.02 * period or turns.sum() < 2 or between.sum() > 0.1 * turns.sum():
+                continue
+            sentence = (
+                f"dimension {dim} of the observation jumps by about {name} in {int(turns.sum())} of {len(turns)} "
+                "steps and stays within one turn: it is an angle that wraps, and the model takes the jumps for motion"
+            )
+            radians = "" if name == "2 pi" else "convert it to radians, then "
+            remedy = (
+                f"{radians}declare it: `--angles {dim}` for `forethought fit`, angle_dims=({dim},) in the EnvSpec of "
+                "an environment of yours; or observe sine and cosine"
+            )
+            numbers = {"dimension": float(dim), "jumps": float(turns.sum()), "range": float(width)}
+            found.append(Finding("angle-wraps", "error", sentence, remedy, numbers))
+    return found
+
+
+def reset_as_next_obs(data: Logged, spec: EnvSpec) -> list[Finding]:
+    """Ends of episodes whose successor is the first observation of the next episode."""
+    ended = np.flatnonzero(data.over)
+    if len(ended) < 2 or len(data.spans) < 3:
+        return []
+    delta = np.abs(change(data, spec))
+    scale = np.maximum(data.rows.obs.std(0), 1e-9)
+    inside = np.ones(len(delta), bool)
+    inside[data.last] = False
+    usual = (delta / scale).max(1)
+    bound = np.quantile(usual[inside], 0.999) if inside.any() else np.inf
+    last = data.last[ended]
+    jumps = usual[last] > 1.5 * bound
+    starts = data.rows.obs[data.first]
+    size = np.maximum(starts.std(0), 1e-3 * scale)
+    away = np.array([_distance(data.rows.next_obs[i], starts, size, k) for i, k in zip(last, ended.tolist())])
+    between = np.array([_distance(starts[k], starts, size, k) for k in range(len(starts))])
+    lands = away <= 1.5 * np.quantile(between, 0.9)
+    both = jumps & lands
+    if both.sum() < max(2, 0.5 * len(last)):
+        return []
+    sentence = (
+        f"at {int(both.sum())} of {len(last)} episode ends the successor lies among the first observations of "
+        f"episodes, a change of {np.median(usual[last][both]):.2g} standard deviations where no other step exceeds "
+        f"{usual[inside].max():.2g}: the observation of the reset was stored as next_obs"
+    )
+    remedy = (
+        "store the true last observation (Gymnasium's vector environments hand it over in info['final_obs']; "
+        "autoreset must not reach the replay), then train again"
+    )
+    numbers = {"ends": float(len(last)), "at_start": float(both.sum()), "jump": float(np.median(usual[last]))}
+    return [Finding("reset-as-next-obs", "error", sentence, remedy, numbers)]
+
+
+def truncation_as_termination(data: Logged, fresh: Logged | None, spec: EnvSpec) -> list[Finding]:
+    """Episodes that are said to have terminated, but all at the time limit."""
+    ended = data.rows.terminated[data.last]
+    if ended.sum() < 2:
+        return []
+    lengths = data.lengths[ended]
+    limit = spec.max_episode_steps // spec.action_repeat if spec.max_episode_steps else int(lengths.max())
+    at_limit = int(np.sum(lengths == limit))
+    elsewhere = int(ended.sum()) - at_limit
+    only_truncated = int(np.sum(data.rows.truncated[data.last] & ~ended & (data.lengths == limit)))
+    if limit < 2 or at_limit < 2 or elsewhere > 0.1 * at_limit or only_truncated:
+        return []
+    also = ""
+    if fresh is not None and fresh is not data:
+        if np.any(fresh.rows.terminated[fresh.last] & (fresh.lengths == limit)):
+            return []  # the environment itself says so, in episodes just played
+        judged = int(np.sum(fresh.rows.truncated[fresh.last] & (fresh.lengths == limit)))
+        if judged:
+            also = f", where fresh episodes ({judged}) are truncated, not terminated"
+    sure = bool(also) or spec.max_episode_steps is not None
+    sentence = (
+        f"{at_limit} of {int(ended.sum())} terminations in the data come at exactly {limit} steps, the time limit"
+        f"{also}: time running out was stored as the task's end, and the model learns to expect an end that is none"
+    )
+    remedy = "store the time limit as truncated and leave terminated to the task's own end, then train again"
+    numbers = {"at_limit": float(at_limit), "elsewhere": float(elsewhere), "limit": float(limit)}
+    severity = "error" if sure else "warning"
+    return [Finding("truncation-as-termination", severity, sentence, remedy, numbers)]
+
+
+def shifted_reward(data: Logged, spec: EnvSpec) -> list[Finding]:
+    """A reward that the transition before or after explains better than its own."""
+    middle = _with_neighbours(data, before=1, after=1)
+    reward = data.rows.reward
+    if len(middle) < FEWEST_ROWS or reward[middle].std() < 1e-9:
+        return []
+    rows = thinned(middle)
+    features = np.column_stack([_inputs(data, spec, rows), _seen(data.rows.next_obs[rows], spec)])
+    # The reward of the step after (lag -1: each reward comes a step late) and of the step before (a step early).
+    lagged = np.column_stack([reward[rows], reward[rows + 1], reward[rows - 1]])
+    own, late, early = unexplained(features, lagged, folds(data.episode[rows]))
+    best, word, steps = (late, "late", "before") if late < early else (early, "early", "after")
+    if own < LAG_LEAST or best > LAG_BETTER * own:
+        return []
+    sentence = (
+        f"the reward fits the transition one step {steps} it better than its own: {_percent(best)} of its variance "
+        f"is left unexplained against {_percent(own)}. It is stored one step too {word}"
+    )
+    remedy = "store with each action the reward that followed it, then train again"
+    return [Finding("reward-shifted", "error", sentence, remedy, {"own": float(own), "shifted": float(best)})]
+
+
+def hidden_state(data: Logged, spec: EnvSpec, model_share: np.ndarray | None) -> list[Finding]:
+    """Changes that the step before helps to predict: the observation does not hold all that matters.
+
+    `model_share` is the share of each dimension's change that the model leaves unexplained, `[obs]`: what the
+    model predicts is not hidden, however hard it is for the regression here.
+    """
+    rows = thinned(_with_neighbours(data, before=1))
+    if len(rows) < FEWEST_ROWS:
+        return []
+    target = change(data, spec)
+    now, fold = _inputs(data, spec, rows), folds(data.episode[rows])
+    alone = unexplained(now, target[rows], fold)
+    if model_share is not None:
+        alone = np.minimum(alone, model_share)
+    if not np.any(alone > HIDDEN_LEAST):
+        return []
+    before = np.column_stack([target[rows - 1], _actions(data, spec, rows - 1)])
+    helped = unexplained(np.column_stack([now, before]), target[rows], fold)
+    ratio = np.where(alone > HIDDEN_LEAST, helped / np.maximum(alone, 1e-12), np.inf)
+    dim = int(np.argmin(ratio))
+    if ratio[dim] > HIDDEN_BETTER:
+        return []
+    sentence = (
+        f"the step before helps to predict the next change: in dimension {dim} it lowers what is left unexplained from "
+        f"{_percent(alone[dim])} to {_percent(helped[dim])}. The observation does not hold all that matters, a "
+        "velocity perhaps"
+    )
+    remedy = "add what is missing to the observation, or stack the last two observations"
+    numbers = {"dimension": float(dim), "alone": float(alone[dim]), "with_step_before": float(helped[dim])}
+    return [Finding("hidden-state", "warning", sentence, remedy, numbers)]
+
+
+def clipped_action(data: Logged, spec: EnvSpec) -> list[Finding]:
+    """Actions whose effect stops growing inside their bounds."""
+    space = spec.action
+    rows = thinned(np.arange(len(data.rows.reward)), 4000)
+    inside = np.setdiff1d(rows, data.last)
+    if not isinstance(space, Box) or len(inside) < FEWEST_ROWS:
+        return []
+    low, high = np.array(space.low), np.array(space.high)
+    action = 2 * (data.rows.action[inside] - low) / (high - low) - 1
+    seen = _seen(data.rows.obs[inside], spec)
+    target, fold = change(data, spec)[inside], folds(data.episode[inside])
+    base, gain = fourier(seen, 100), np.column_stack([np.ones(len(seen)), fourier(seen, 20)])
+
+    def error(action: np.ndarray) -> np.ndarray:
+        effect = (action[:, :, None] * gain[:, None, :]).reshape(len(seen), -1)
+        return linear_error(np.column_stack([base, effect]), target, fold)
+
+    whole, found = error(action), []
+    for dim in range(action.shape[1]):
+        clipped = [error(_clipped(action, dim, level)) for level in CLIP_LEVELS]
+        best = int(np.argmin([e.mean() for e in clipped]))
+        level, ratio = CLIP_LEVELS[best], float(clipped[best].mean() / max(whole.mean(), 1e-12))
+        everywhere = all(clipped[best][fold == k].mean() < whole[fold == k].mean() for k in np.unique(fold))
+        beyond = float(np.mean(np.abs(action[:, dim]) > level))
+        if ratio > CLIP_BETTER or not everywhere or beyond < 0.02:
+            continue
+        middle, half = (low[dim] + high[dim]) / 2, (high[dim] - low[dim]) / 2
+        sentence = (
+            f"action {dim} has no more effect beyond about {middle - level * half:.3g} and "
+            f"{middle + level * half:.3g}, though its bounds are {low[dim]:g} and {high[dim]:g}: with the "
+            f"action clipped there the error of a regression falls by {1 - ratio:.0%}. {beyond:.0%} of the actions lie beyond".replace(
+                "%", " %"
+            )
+        )
+        remedy = "find what clips it (a wrapper, the motor), and give the environment the bounds that hold"
+        numbers = {"level": level, "error_ratio": ratio, "beyond": beyond}
+        found.append(Finding("action-clipped", "warning", sentence, remedy, numbers))
+    return found
+
+
+def _clipped(action: np.ndarray, dim: int, level: float) -> np.ndarray:
+    action = action.copy()
+    action[:, dim] = np.clip(action[:, dim], -level, level)
+    return action
+
+
+def _with_neighbours(data: Logged, *, before: int = 0, after: int = 0) -> np.ndarray:
+    """Rows that have so many others of their episode before and behind them."""
+    spans = [np.arange(start + before, max(start + before, end - after)) for start, end in data.spans]
+    return np.concatenate(spans) if spans else np.zeros(0, int)
+
+
+def _seen(obs: np.ndarray, spec: EnvSpec) -> np.ndarray:
+    return np.asarray(spec.features(jnp.asarray(obs)))
+
+
+def _actions(data: Logged, spec: EnvSpec, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(spec.action.features(jnp.asarray(data.rows.action[rows])))
+
+
+def _inputs(data: Logged, spec: EnvSpec, rows: np.ndarray) -> np.ndarray:
+    """Observation and action as regression features `[n, features]`."""
+    return np.column_stack([_seen(data.rows.obs[rows], spec), _actions(data, spec, rows)])
+
+
+def _still(obs: np.ndarray) -> np.ndarray:
+    return obs.std(0) <= 1e-6 * (1 + np.abs(obs).max(0))
+
+
+def _distance(obs: np.ndarray, starts: np.ndarray, size: np.ndarray, but: int) -> float:
+    """Distance to the nearest of the other first observations; the one numbered `but` is left out."""
+    gap = np.sqrt(np.mean(((starts - obs) / size) ** 2, 1))
+    return float(np.delete(gap, but).min())
+
+
+def _dims(dims: list[int]) -> str:
+    return f"dimension{'s' if len(dims) > 1 else ''} {', '.join(map(str, dims))}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

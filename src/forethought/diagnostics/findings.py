@@ -1,0 +1,94 @@
+"""All that the doctor looks for, in one pass over training data, fresh episodes and model."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ..core import AbstractModel
+from ..types import EnvSpec, RewardFunction, Transition
+from . import data_checks, model_checks
+from .finding import Finding
+from .logged import Logged
+from .one_step import OneStep, one_step
+
+LATEST_ROWS = 1000  # of the training data, that fresh episodes are held against
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What there is to look at. What is None is not known, and the tests that need it are left out."""
+
+    spec: EnvSpec
+    fresh: Logged | None  # episodes that the model has not seen, all numbers finite
+    training: Logged | None  # what the model was fitted to, all numbers finite
+    model: AbstractModel | None
+    stored: tuple[Transition, np.ndarray] | None = None  # all rows of the replay and which are in use
+    reward: RewardFunction | None = None  # given, not learned
+    learned_reward: bool = True  # whether the model predicts rewards of its own
+    learned_termination: bool = True
+
+
+def find(evidence: Evidence, *, key: PRNGKeyArray) -> list[Finding]:
+    """Everything found in what there is, the gravest first."""
+    spec, model, fresh, training = evidence.spec, evidence.model, evidence.fresh, evidence.training
+    data = fresh if training is None else training
+    if data is None:
+        return []
+    found = data_checks.constant_columns(data, fresh)
+    found += data_checks.wrapped_angle(data, spec)
+    found += data_checks.reset_as_next_obs(data, spec)
+    found += data_checks.truncation_as_termination(data, fresh, spec)
+    found += data_checks.clipped_action(data, spec)
+    found += _shifted_reward(evidence, data)
+    share = None
+    if model is not None and fresh is not None:
+        said = one_step(model, fresh.rows, spec, key=key)
+        found += _of_model(evidence, model, training, fresh, said, key=jr.fold_in(key, 1))
+        share = model_checks.model_share(said, fresh, spec)
+    found += data_checks.hidden_state(data, spec, share)
+    return in_order(found)
+
+
+def in_order(found: list[Finding]) -> list[Finding]:
+    """The gravest first, and of findings with the same name only the first."""
+    once = {f.name: f for f in reversed(found)}
+    kept = [f for f in found if once[f.name] is f]
+    return sorted(kept, key=lambda f: ("error", "warning", "note").index(f.severity))
+
+
+def _shifted_reward(evidence: Evidence, data: Logged) -> list[Finding]:
+    if evidence.reward is not None:
+        rows = data.rows
+        answer = jax.jit(jax.vmap(evidence.reward))(*map(jnp.asarray, (rows.obs, rows.action, rows.next_obs)))
+        return model_checks.misplaced_given_reward(np.asarray(answer), data)
+    return data_checks.shifted_reward(data, evidence.spec)
+
+
+def _of_model(
+    evidence: Evidence,
+    model: AbstractModel,
+    training: Logged | None,
+    fresh: Logged,
+    said: OneStep,
+    *,
+    key: PRNGKeyArray,
+) -> list[Finding]:
+    spec = evidence.spec
+    found = model_checks.copied_members(model, fresh.rows)
+    if evidence.stored is not None:
+        found += model_checks.other_statistics(model, *evidence.stored)
+    found += model_checks.frozen_variance(said, fresh, spec)
+    if evidence.learned_reward:
+        found += model_checks.misplaced_reward(said, fresh)
+    if evidence.learned_termination:
+        found += model_checks.imagined_ends(said, fresh)
+    if training is not None:
+        latest = training.latest(LATEST_ROWS)
+        scale = np.maximum(data_checks.change(training, spec).std(0), 1e-9)
+        before = one_step(model, latest.rows, spec, key=key)
+        found += model_checks.other_world(before, latest, said, fresh, spec, scale)
+    return found

@@ -1,0 +1,205 @@
+"""What can be wrong with a model, found by asking it. Thresholds are explained in docs/doctor.md."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core import AbstractModel
+from ..fit import AbstractFittable
+from ..types import EnvSpec, Transition
+from .data_checks import FEWEST_ROWS, change
+from .finding import Finding
+from .logged import Logged, Rows
+from .one_step import OneStep
+
+SHIFTED = 0.5  # shift of a mean, in standard deviations of the data, that a refit explains no longer
+STRETCHED = 1.5  # the same for a standard deviation, as a factor
+ALIKE = 1e-3  # relative difference of members' errors below which they are copies
+FROZEN = 0.05  # standard deviation over inputs of the stated log-variance below which it is constant
+MISMATCH = 2.0  # factor between stated variance and squared error above which they disagree
+REWARD_BETTER = 0.7  # error of the reward at another lag, in errors at its own
+OTHER_WORLD = 3.0  # one-step error on fresh episodes, in errors on the latest training episodes
+LEAST_ERROR = 0.05  # one-step error, in standard deviations of the change, that is worth a question
+MOST_ERROR = 0.5  # the same on training episodes, beyond which the model has not even learned these
+
+
+def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
+    """Members of an ensemble that make the same error on every transition."""
+    if not isinstance(model, AbstractFittable) or model.num_members < 2 or len(rows.reward) < 2:
+        return []
+    index = np.unique(np.linspace(0, len(rows.reward) - 1, 32).astype(int))
+    one = Transition(*jax.tree.map(lambda x: jnp.asarray(x[index])[:, None, None], rows))
+    spread = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(index), model.num_members, 1, *x.shape[3:])), one)
+    errors = np.asarray(jax.jit(jax.vmap(lambda batch: model.losses(batch)[1]))(spread))  # [rows, members]
+    gap = np.abs(errors[:, :, None] - errors[:, None, :])
+    size = np.maximum(np.abs(errors[:, :, None]), np.abs(errors[:, None, :])) + 1e-12
+    alike = (np.median(gap / size, axis=0) < ALIKE) & ~np.eye(model.num_members, dtype=bool)
+    if not alike.any():
+        return []
+    members = np.flatnonzero(alike.any(0))
+    sentence = (
+        f"{len(members)} of {model.num_members} members of the ensemble ({', '.join(map(str, members))}) predict the "
+        "same everywhere: their disagreement, which should say what the model does not know, says nothing"
+    )
+    remedy = "start every member from weights of its own (a key each) and let each learn from its own resample"
+    numbers = {"members": float(model.num_members), "copies": float(len(members))}
+    return [Finding("members-are-copies", "error", sentence, remedy, numbers)]
+
+
+def other_statistics(model: AbstractModel, rows: Transition, in_use: np.ndarray) -> list[Finding]:
+    """Means and deviations inside the model that are not those of its training data.
+
+    The statistics are whatever `normalised` changes. Those named `loc` and `scale` of one part are compared in
+    the data's own deviations, others relative to themselves.
+    """
+    if not isinstance(model, AbstractFittable) or not in_use.any():
+        return []
+    refitted = model.normalised(jax.tree.map(jnp.asarray, rows), jnp.asarray(in_use))
+    arrays = lambda m: dict(jax.tree_util.tree_leaves_with_path(eqx.filter(m, eqx.is_inexact_array)))
+    old, new = arrays(model), arrays(refitted)
+    shift, stretch, where = 0.0, 1.0, ""
+    for path, value in new.items():
+        before, after = np.asarray(old[path], np.float64), np.asarray(value, np.float64)
+        if before.shape != after.shape or not before.size or np.array_equal(before, after):
+            continue
+        name = jax.tree_util.keystr(path).strip(".")
+        part, _, leaf = name.rpartition(".")
+        if leaf == "scale":
+            factor = np.max(np.maximum(before / after, after / before))
+            stretch, where = (factor, name) if factor > stretch else (stretch, where)
+        else:
+            sibling = next((p for p in new if jax.tree_util.keystr(p).strip(".") == f"{part}.scale"), None)
+            unit = np.asarray(new[sibling]) if leaf == "loc" and sibling is not None else np.abs(after) + 1e-12
+            moved = np.max(np.abs(before - after) / unit)
+            shift, where = (moved, name) if moved > shift else (shift, where)
+    if shift <= SHIFTED and stretch <= STRETCHED:
+        return []
+    sentence = (
+        f"the model's own statistics ({where}) are not those of its training data: a mean is off by {shift:.2g} "
+        f"standard deviations, a standard deviation by a factor of {stretch:.2g}. They were fitted to other data"
+    )
+    remedy = "fit the normaliser to the data that the networks are trained on, at every fit, and save it with them"
+    return [Finding("normaliser-off", "error", sentence, remedy, {"shift": float(shift), "stretch": float(stretch)})]
+
+
+def frozen_variance(said: OneStep, fresh: Logged, spec: EnvSpec) -> list[Finding]:
+    """A stated variance that is the same whatever the input, and not what the errors are."""
+    if said.mean is None or said.stated is None or len(fresh.rows.reward) < FEWEST_ROWS:
+        return []
+    error = change(fresh, spec) - _predicted_change(said, fresh, spec)
+    varies = fresh.rows.obs.std(0) > 1e-6 * (1 + np.abs(fresh.rows.obs).max(0))
+    with np.errstate(all="ignore"):
+        spread = np.log(said.stated).std(0)
+        ratio = np.median(said.stated, 0) / np.mean(error**2, 0)
+    varies &= (said.stated > 0).all(0)
+    if not varies.any():
+        return []
+    spread, ratio = float(np.median(spread[varies])), float(np.exp(np.median(np.log(ratio[varies]))))
+    if spread > FROZEN or 1 / MISMATCH < ratio < MISMATCH:
+        return []
+    wrong = "too large" if ratio > 1 else "too small"
+    factor = ratio if ratio > 1 else 1 / ratio
+    sentence = (
+        f"the variance that the model states is the same for every input (its logarithm varies by {spread:.2g}) and "
+        f"{factor:.2g} times {wrong} for the errors it makes: the log-variance was not learned"
+    )
+    remedy = "let gradients reach the log-variance, and check that its bounds leave room"
+    return [Finding("variance-frozen", "error", sentence, remedy, {"log_spread": spread, "ratio": ratio})]
+
+
+def misplaced_reward(said: OneStep, fresh: Logged) -> list[Finding]:
+    """Predicted rewards that fit the reward of the step before or after better than that of their own step."""
+    rows = np.setdiff1d(np.arange(len(fresh.rows.reward)), np.concatenate([fresh.first, fresh.last]))
+    if len(rows) < FEWEST_ROWS:
+        return []
+    real, guess = fresh.rows.reward, said.reward[rows]
+    own, before, after = (float(np.sqrt(np.mean((guess - real[rows + lag]) ** 2))) for lag in (0, -1, 1))
+    best, word = (before, "before") if before < after else (after, "after")
+    if not np.isfinite(own) or own < 1e-3 * real.std() or best > REWARD_BETTER * own:
+        return []
+    late = "late" if word == "before" else "early"
+    sentence = (
+        f"the predicted reward is nearer to the reward of the step {word} (error {best:.3g}) than to that of its own "
+        f"step ({own:.3g}) in fresh episodes: the model was trained on rewards stored one step too {late}"
+    )
+    remedy = "store with each action the reward that followed it, then train again"
+    return [Finding("reward-shifted", "error", sentence, remedy, {"own": own, "shifted": best})]
+
+
+def misplaced_given_reward(answer: np.ndarray, data: Logged) -> list[Finding]:
+    """A given reward function, `answer` `[n]` on the data, that fits the rewards of neighbouring steps."""
+    said = OneStep(None, None, None, answer, answer)
+    return [
+        Finding(
+            f.name,
+            f.severity,
+            f.sentence.replace("the predicted reward", "the given reward function").replace(
+                "in fresh episodes: the model was trained on rewards", "in the data: rewards were"
+            ),
+            f.remedy,
+            f.numbers,
+        )
+        for f in misplaced_reward(said, data)
+    ]
+
+
+def imagined_ends(said: OneStep, fresh: Logged) -> list[Finding]:
+    """Ends that the model predicts where fresh episodes were only truncated, or went on."""
+    last = fresh.last[np.asarray(fresh.rows.truncated & ~fresh.rows.terminated)[fresh.last]]
+    going = np.setdiff1d(np.arange(len(said.continuation)), fresh.last)
+    ends = said.continuation < 0.5
+    at_limit, anywhere = int(ends[last].sum()), float(ends[going].mean()) if len(going) else 0.0
+    if len(last) >= 2 and at_limit >= 0.5 * len(last) and anywhere < 0.05:
+        sentence = (
+            f"the model expects the task to end at {at_limit} of {len(last)} steps where fresh episodes only ran out "
+            "of time: truncation was learned as termination"
+        )
+        remedy = "store the time limit as truncated and leave terminated to the task's own end, then train again"
+        numbers = {"at_limit": float(at_limit), "of": float(len(last))}
+        return [Finding("truncation-as-termination", "error", sentence, remedy, numbers)]
+    if anywhere > 0.05:
+        sentence = f"the model expects an end in {100 * anywhere:.0f} % of fresh steps that were followed by more"
+        remedy = "check how `terminated` is stored; plans cut short by it look worse than they are"
+        return [Finding("ends-imagined", "warning", sentence, remedy, {"share": anywhere})]
+    return []
+
+
+def other_world(
+    before: OneStep, training: Logged, after: OneStep, fresh: Logged, spec: EnvSpec, scale: np.ndarray
+) -> list[Finding]:
+    """One-step errors in fresh episodes far above those on the latest training episodes: the world has changed.
+
+    `scale` `[obs]` is the standard deviation of the change in the training data.
+    """
+    if before.mean is None or after.mean is None or min(len(training.rows.reward), len(fresh.rows.reward)) < 20:
+        return []
+    then, now = (_typical(said, data, spec, scale) for said, data in ((before, training), (after, fresh)))
+    ratio = float(now / max(then, 1e-12))
+    if not np.isfinite(ratio) or ratio < OTHER_WORLD or now < LEAST_ERROR or then > MOST_ERROR:
+        return []
+    sentence = (
+        f"one-step errors in fresh episodes are {ratio:.2g} times those on the latest training episodes "
+        f"({now:.2g} against {then:.2g} standard deviations of a step's change): the data come from another version of "
+        "the environment, or the policy has left what they cover"
+    )
+    remedy = "compare the versions recorded in run.json with those installed; train on in the environment as it is now"
+    return [Finding("another-environment", "error", sentence, remedy, {"ratio": ratio, "fresh": now, "training": then})]
+
+
+def model_share(said: OneStep, data: Logged, spec: EnvSpec) -> np.ndarray | None:
+    """Share of each dimension's change that the model leaves unexplained, `[obs]`; None if it says no observation."""
+    if said.mean is None:
+        return None
+    delta = change(data, spec)
+    return np.mean((delta - _predicted_change(said, data, spec)) ** 2, 0) / np.maximum(delta.var(0), 1e-12)
+
+
+def _predicted_change(said: OneStep, data: Logged, spec: EnvSpec) -> np.ndarray:
+    return np.asarray(spec.difference(jnp.asarray(said.mean), jnp.asarray(data.rows.obs)))
+
+
+def _typical(said: OneStep, data: Logged, spec: EnvSpec, scale: np.ndarray) -> float:
+    """Median absolute error of each dimension, in units of `scale`, as root mean square over dimensions."""
+    error = np.abs(change(data, spec) - _predicted_change(said, data, spec)) / scale
+    return float(np.sqrt(np.mean(np.median(error, 0) ** 2)))

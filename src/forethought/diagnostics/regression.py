@@ -1,0 +1,78 @@
+"""Kernel ridge regression judged on episodes it has not seen: does this explain that, and does it explain it better?"""
+
+import numpy as np
+
+FOLDS = 4
+MOST_ROWS = 800  # rows that a question is put to; spread evenly over the data
+WIDTHS = (0.5, 1.0, 2.0)  # of the kernel, in median distances between rows
+RIDGES = (1e-6, 1e-4, 1e-2)
+
+
+def thinned(rows: np.ndarray, most: int = MOST_ROWS) -> np.ndarray:
+    """At most `most` of the row numbers `rows`, evenly spread and in their order."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+
+
+def folds(episode: np.ndarray) -> np.ndarray:
+    """A fold for each row, `[n]`: whole episodes where there are enough of them, else blocks of time."""
+    numbers, place = np.unique(episode, return_inverse=True)
+    if len(numbers) >= FOLDS:
+        return place % FOLDS
+    return np.arange(len(episode)) * FOLDS // len(episode)
+
+
+def unexplained(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Share of the target's variance that the features leave unexplained in rows held out, `[targets]`.
+
+    `features` `[n, features]` and `target` `[n, targets]` are standardised here. The kernel is Gaussian; its width
+    and the ridge are those of the smallest mean error over the folds. A target that does not vary has share 0.
+    """
+    x, y = _standard(features), _standard(target)
+    square = np.sum(x**2, 1)
+    distance = np.maximum(square[:, None] + square - 2 * x @ x.T, 0.0)
+    typical = np.median(distance[np.triu_indices(len(x), 1)]) or 1.0
+    best, best_error = np.ones(y.shape[1]), np.inf
+    for width in WIDTHS:
+        kernel = np.exp(-distance / (2 * width**2 * typical))
+        errors = np.zeros((len(RIDGES), y.shape[1]))
+        for k in range(FOLDS):
+            held = fold == k
+            values, vectors = np.linalg.eigh(kernel[np.ix_(~held, ~held)])
+            weight = vectors.T @ (y[~held] - y[~held].mean(0))
+            across = kernel[np.ix_(held, ~held)] @ vectors
+            for i, ridge in enumerate(RIDGES):
+                damped = weight / (np.maximum(values, 0) + ridge * len(weight))[:, None]
+                errors[i] += np.sum((across @ damped + y[~held].mean(0) - y[held]) ** 2, 0)
+        i = int(np.argmin(errors.mean(1)))
+        if errors[i].mean() < best_error:
+            best, best_error = errors[i] / len(y), errors[i].mean()
+    return best
+
+
+def linear_error(features: np.ndarray, target: np.ndarray, fold: np.ndarray, *, ridge: float = 1e-4) -> np.ndarray:
+    """Squared error of ridge regression in rows held out, `[n]`, summed over standardised targets."""
+    x, y = _standard(features), _standard(target)
+    x = np.column_stack([x, np.ones(len(x))])
+    error = np.zeros(len(y))
+    for k in range(FOLDS):
+        held = fold == k
+        gram = x[~held].T @ x[~held] + ridge * np.sum(~held) * np.eye(x.shape[1])
+        error[held] = np.sum((x[held] @ np.linalg.solve(gram, x[~held].T @ y[~held]) - y[held]) ** 2, 1)
+    return error
+
+
+def fourier(x: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
+    """Random Fourier features `[n, count + features]` of a Gaussian kernel, and the features themselves."""
+    rng = np.random.default_rng(seed)
+    x = _standard(x)
+    frequencies = rng.normal(size=(x.shape[1], count)) / np.sqrt(x.shape[1])
+    return np.column_stack([x, np.cos(x @ frequencies + rng.uniform(0, 2 * np.pi, count))])
+
+
+def _standard(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x, np.float64)
+    x = x.reshape(len(x), -1) - x.reshape(len(x), -1).mean(0)
+    scale = x.std(0)
+    return x / np.where(scale > 1e-12 * (1 + np.abs(x).max(0)), scale, 1.0)
