@@ -203,8 +203,8 @@ def particles_of(model: AbstractModel, spec: EnvSpec) -> int:
     particles = jax.tree.leaves(belief)[0].shape[0]
     if mean.shape != (particles, spec.obs_dim):
         raise UserError(
-            f"{type(model).__name__} does not fit {spec.name}: it predicts {mean.shape[-1:]} observations, the data "
-            f"hold {spec.obs_dim}; give it data of the environment that it was made for"
+            f"{type(model).__name__} does not fit {spec.name}: it predicts observations of shape {mean.shape[1:]}, the "
+            f"data hold {(spec.obs_dim,)}; give it data of the environment that it was made for"
         )
     return particles
 
