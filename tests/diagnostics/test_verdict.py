@@ -1,0 +1,137 @@
+"""The verdict says what was measured, in words that fit it."""
+
+import dataclasses
+
+import jax.random as jr
+import numpy as np
+import pytest
+from linear_world import NOISE, SPEC, TRUE, Linear, linear_episodes
+
+from forethought.diagnostics.examination import examine
+from forethought.diagnostics.verdict import plain_verdict
+
+HORIZON = 10
+
+
+def look(model, **more):
+    return examine(model, linear_episodes(), SPEC, **{"horizon": HORIZON, "key": jr.key(1), "max_starts": 500, **more})
+
+
+@pytest.fixture(scope="module")
+def right():
+    return look(Linear(TRUE, NOISE))
+
+
+@pytest.fixture(scope="module")
+def certain():
+    return look(Linear(TRUE, 0.0, particles=1), min_particles=1)
+
+
+@pytest.fixture(scope="module")
+def good(right):
+    """As if every figure were good, to be spoilt one by one."""
+    ones = np.ones(HORIZON)
+    pair = np.ones((2, HORIZON))
+    return dataclasses.replace(
+        right,
+        overall=0.1 * ones,
+        overall_band=0.1 * pair,
+        ratio_band=0.2 * pair,
+        covered_90=0.9 * ones,
+        covered_90_band=np.stack([0.87 * ones, 0.92 * ones]),
+        rank=0.62 * ones,
+        terminations=0,
+        missed_share=float("nan"),
+        false_alarm_share=0.0,
+        drift=0.08 * ones,
+        drift_band=np.stack([0.05 * ones, 0.11 * ones]),
+        real_return=ones,
+        return_spread=0.5 * ones,
+    )
+
+
+def test_a_good_model_is_trusted_as_far_as_it_was_examined(good):
+    assert plain_verdict(good) == (
+        "Trust it to all 10 steps examined; its 90 % intervals cover 90 %; imagined return is 8 % above the real one "
+        "over 10 steps; its uncertainty ranks its errors well (0.62)."
+    )
+
+
+def test_trust_ends_where_the_examination_says(good):
+    band = np.where(np.arange(HORIZON) < 4, 0.1, 0.7) * np.ones((2, 1))
+    assert plain_verdict(dataclasses.replace(good, overall_band=band)).startswith("Trust it to about 4 steps;")
+    band = 0.7 * np.ones((2, HORIZON))
+    said = plain_verdict(dataclasses.replace(good, overall_band=band))
+    assert said.startswith("Do not trust it even one step ahead (error 0.1 of a standard deviation, persistence ")
+
+
+def test_a_model_worse_than_doing_nothing_is_said_to_be():
+    assert "no better than nothing" in plain_verdict(look(Linear(-TRUE, NOISE)))
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        ([0.9] * 6 + [0.71] * 4, "over-confident from step 7 (90 % intervals cover 71 %)"),
+        ([0.7] * 10, "over-confident at every step (90 % intervals cover 70 %)"),
+        ([0.9, 0.8] + [0.9] * 8, "over-confident at step 2 (90 % intervals cover 80 %)"),
+        ([0.9, 0.8, 0.8] + [0.9] * 7, "over-confident between steps 2 and 3 (90 % intervals cover 80 %)"),
+        (
+            [0.99] * 2 + [0.9] * 4 + [0.7] * 4,
+            "under-confident between steps 1 and 2 (90 % intervals cover 99 %) and",
+        ),
+    ],
+)
+def test_confidence_is_said_with_its_steps_and_its_coverage(good, share, words):
+    covered = np.array(share)
+    spoilt = dataclasses.replace(good, covered_90=covered, covered_90_band=np.stack([covered - 0.02, covered + 0.02]))
+    assert words in plain_verdict(spoilt)
+
+
+def test_coverage_that_may_be_chance_is_not_held_against_the_model(good):
+    covered = np.full(HORIZON, 0.8)
+    band = np.stack([covered - 0.11, covered + 0.11])
+    assert "confident" not in plain_verdict(dataclasses.replace(good, covered_90=covered, covered_90_band=band))
+
+
+def test_missed_falls_and_false_alarms_are_counted(good):
+    missed = dataclasses.replace(good, terminations=25, missed_share=0.04)
+    assert "; termination missed in 4 % of falls;" in plain_verdict(missed)
+    both = dataclasses.replace(missed, false_alarm_share=0.2)
+    assert "; termination missed in 4 % of falls, imagined where there was none in 20 % of steps;" in plain_verdict(
+        both
+    )
+    alarms = dataclasses.replace(good, false_alarm_share=0.2)
+    assert "; termination imagined where there was none in 20 % of steps;" in plain_verdict(alarms)
+
+
+def test_drift_is_relative_to_the_return_or_to_its_spread(good):
+    below = dataclasses.replace(good, drift=-good.drift, drift_band=-good.drift_band[::-1])
+    assert "imagined return is 8 % below the real one over 10 steps" in plain_verdict(below)
+    near_zero = dataclasses.replace(good, real_return=0.01 * good.real_return)
+    assert "is 16 % of its standard deviation above the real one" in plain_verdict(near_zero)
+    chance = dataclasses.replace(good, drift_band=np.stack([-good.drift, 3 * good.drift]))
+    assert "imagined return agrees with the real one over 10 steps (within 8 %)" in plain_verdict(chance)
+
+
+@pytest.mark.parametrize(
+    ("rank", "words"), [(0.3, "ranks its errors somewhat (0.30)"), (-0.1, "hardly ranks its errors")]
+)
+def test_ranking_is_graded(good, rank, words):
+    assert words in plain_verdict(dataclasses.replace(good, rank=np.full(HORIZON, rank)))
+
+
+def test_a_certain_model_is_not_judged_by_its_intervals(certain):
+    said = plain_verdict(certain)
+    assert "it states no uncertainty" in said
+    assert "90 %" not in said and "uncertainty ranks" not in said
+
+
+def test_one_step_is_all_there_is_to_trust():
+    one = look(Linear(TRUE, NOISE), horizon=1)
+    assert plain_verdict(one).startswith("Trust it for one step (error 0.")
+
+
+def test_a_model_that_blows_up_is_said_to():
+    said = plain_verdict(look(Linear(1e8 * TRUE, NOISE), max_starts=100))
+    assert said.startswith("The model's prediction is not finite from step ")
