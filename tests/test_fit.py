@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optax
 import pytest
 from tiny import MODEL, Walk, empty_replay, random_rows, same_bits
 
 from forethought.build import make_learner
-from forethought.fit import AbstractFittable, GradientLearner, split_rows
+from forethought.fit import AbstractFittable, GradientLearner, adam, split_rows
 from forethought.run.progress import strongly_typed
 from forethought.types import Given, Transition, never_terminates
 
@@ -26,6 +27,9 @@ class Tally(AbstractFittable):
 
     def normalised(self, data, mask):
         return eqx.tree_at(lambda m: m.seen_obs, self, jnp.sum(jnp.where(mask[:, None], data.obs, 0.0)))
+
+    def examples(self, data):
+        return data
 
     def losses(self, batch):
         row = batch.reward.astype(jnp.int32)
@@ -191,9 +195,9 @@ def test_members_keep_their_own_best_weights_and_the_best_are_elites(ensemble_le
     model = ensemble_learner.model
     worse = jax.tree.map(lambda x: x + 1.0 if eqx.is_inexact_array(x) else x, model)
     mixed = worse.keep(jnp.array([True, False]), model)
-    for new, old, kept in zip(worse.weights, model.weights, mixed.weights):
-        np.testing.assert_array_equal(kept[0], new[0])
-        np.testing.assert_array_equal(kept[1], old[1])
+    for kept, wanted in zip(mixed.networks, (worse.networks[0], model.networks[1])):
+        for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(wanted)):
+            np.testing.assert_array_equal(a, b)
     assert model.with_elites(jnp.array([2.0, 1.0])).elites.tolist() == [1, 0]
 
 
@@ -220,3 +224,18 @@ def test_statistics_are_fitted_and_never_trained(ensemble_learner, compiled):
 def test_options_that_cannot_be_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
         GradientLearner(tally(), **option)
+
+
+def test_adam_takes_the_steps_of_optax():
+    params = {"a": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
+    ours, theirs = adam(0.1, eps=1e-12), optax.adam(0.1, eps=1e-12)
+    states = [ours.init(params), theirs.init(params)]
+    for i in range(5):
+        grads = jax.tree.map(lambda p, i=i: jnp.sin(3.0 * p + i), params)
+        steps = []
+        for j, optimiser in enumerate((ours, theirs)):
+            step, states[j] = optimiser.update(grads, states[j], params)
+            steps.append(step)
+        for a, b in zip(jax.tree.leaves(steps[0]), jax.tree.leaves(steps[1])):
+            np.testing.assert_allclose(a, b, rtol=1e-4)
+        params = optax.apply_updates(params, steps[0])

@@ -9,7 +9,7 @@ import pytest
 from tiny import random_rows
 
 from forethought.fit import GradientLearner
-from forethought.models.ensemble import Ensemble
+from forethought.models.ensemble import Ensemble, Network, swish
 from forethought.models.normaliser import Normaliser
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
@@ -31,11 +31,14 @@ def linear(gains, offsets, std, *, propagation, particles, given=GIVEN, elites=N
         propagation=propagation,
         key=jr.key(0),
     )
-    outputs = model.weights[0].shape[-1]
-    weight = jnp.zeros((members, 2, outputs)).at[:, 0, 0].set(jnp.array(gains) - 1).at[:, 1, 0].set(1.0)
-    bias = jnp.zeros((members, outputs, 1)).at[:, 0, 0].set(jnp.array(offsets)).at[:, 1].set(2 * jnp.log(std))
+    outputs = model.networks[0].weights[0].shape[-1]
+    networks = []
+    for gain, offset in zip(gains, offsets):
+        weight = jnp.zeros((2, outputs)).at[0, 0].set(gain - 1).at[1, 0].set(1.0)
+        bias = jnp.zeros((outputs, 1)).at[0, 0].set(offset).at[1].set(2 * jnp.log(std))
+        networks.append(Network([weight], [bias]))
     wide = (jnp.full_like(model.min_logvar, -40.0), jnp.full_like(model.max_logvar, 40.0))
-    return eqx.tree_at(lambda m: (m.weights, m.biases, m.min_logvar, m.max_logvar), model, ([weight], [bias], *wide))
+    return eqx.tree_at(lambda m: (m.networks, m.min_logvar, m.max_logvar), model, (networks, *wide))
 
 
 def unroll(model, steps: int, *, start=0.0, action=0.0, seed=0):
@@ -171,7 +174,8 @@ def test_given_reward_and_termination_see_the_whole_transition():
 
 def test_batch_axes_are_stepped_as_candidates_one_by_one():
     model = linear([0.5, 0.8], [0.1, -0.1], 1e-9, propagation="TSinf", particles=4, given=Given())
-    model = eqx.tree_at(lambda m: m.weights[0], model, model.weights[0] + 0.1)
+    weights = lambda m: [network.weights[0] for network in m.networks]
+    model = eqx.tree_at(weights, model, [w + 0.1 for w in weights(model)])
     obs = jr.normal(jr.key(0), (4, 3, 1))
     actions = jr.uniform(jr.key(1), (4, 3, 1))
     blank = model.init(jnp.zeros(1), key=jr.key(0))
@@ -188,7 +192,8 @@ def test_batch_axes_are_stepped_as_candidates_one_by_one():
 def test_soft_bounds_hold_whatever_the_network_says():
     model = Ensemble(SPEC, given=GIVEN, num_members=2, hidden=(8,), particles=2, key=jr.key(0))
     for scale in (-1e3, 1e3):
-        wild = eqx.tree_at(lambda m: m.biases[-1], model, jnp.full_like(model.biases[-1], scale))
+        last = lambda m: [network.biases[-1] for network in m.networks]
+        wild = eqx.tree_at(last, model, [jnp.full_like(b, scale) for b in last(model)])
         _, raw, _ = wild.network(jr.normal(jr.key(1), (2, 2, 5)))
         logvar = wild.bounded(raw)
         assert np.all(logvar >= -10.001) and np.all(logvar <= 0.501)
@@ -223,7 +228,7 @@ def test_discrete_actions_enter_one_hot_and_each_is_learned_apart():
     )
     np.testing.assert_array_equal(model.encode(jnp.array([0.5]), jnp.array(2)), [0.5, 0.0, 0.0, 1.0])
     effect = jnp.array([0.3, -0.2, 0.05])
-    model = eqx.tree_at(lambda m: m.weights[0], model, jnp.concatenate([jnp.zeros(1), effect])[None, :, None])
+    model = eqx.tree_at(lambda m: m.networks[0].weights[0], model, jnp.concatenate([jnp.zeros(1), effect])[:, None])
     belief, said = model.step(model.init(jnp.zeros(1), key=jr.key(0)), jnp.array([1]), key=jr.key(0))
     np.testing.assert_allclose(belief.obs, [[-0.2]], atol=1e-6)
     np.testing.assert_allclose(said.reward, [1.0])
@@ -256,11 +261,11 @@ def test_predictions_are_in_the_observations_own_units():
         Normaliser(jnp.array([1.0, 0.0]), jnp.array([4.0, 2.0])),
         Normaliser(jnp.full(1, 2.0), jnp.full(1, 3.0)),
     )
-    weight = model.weights[0].at[0, :, 0].set(jnp.array([-0.5 * 4 / 3, 2 / 3]))
-    bias = model.biases[0].at[0, 0, 0].set((0.3 - 0.5 - 2.0) / 3).at[0, 1, 0].set(2 * jnp.log(0.2 / 3))
-    scaled = eqx.tree_at(
-        lambda m: (m.weights[0], m.biases[0], m.inputs, m.targets), model, (weight, bias, inputs, targets)
-    )
+    (network,) = model.networks
+    weight = network.weights[0].at[:, 0].set(jnp.array([-0.5 * 4 / 3, 2 / 3]))
+    bias = network.biases[0].at[0, 0].set((0.3 - 0.5 - 2.0) / 3).at[1, 0].set(2 * jnp.log(0.2 / 3))
+    parts = ([Network([weight], [bias])], inputs, targets)
+    scaled = eqx.tree_at(lambda m: (m.networks, m.inputs, m.targets), model, parts)
     a, b = unroll(model, 3, start=2.0, action=0.7), unroll(scaled, 3, start=2.0, action=0.7)
     np.testing.assert_allclose(a.mean, b.mean, atol=1e-4)
     np.testing.assert_allclose(a.variance, b.variance, rtol=1e-4)
@@ -342,3 +347,9 @@ def test_sizes_that_cannot_be_are_refused(sizes, message):
 def test_given_model_is_not_carried_in_the_ensemble():
     model = Ensemble(SPEC, given=Given(None, None, model=jnp.zeros(3)), particles=5, key=jr.key(0))
     assert model.given.model is None
+
+
+def test_swish_and_its_gradient_are_those_of_silu():
+    x = jnp.linspace(-20.0, 20.0, 2001)
+    np.testing.assert_allclose(swish(x), jax.nn.silu(x), atol=4e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(swish))(x), jax.vmap(jax.grad(jax.nn.silu))(x), atol=4e-6)

@@ -31,7 +31,7 @@ def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
     index = np.unique(np.linspace(0, len(rows.reward) - 1, 32).astype(int))
     one = Transition(*jax.tree.map(lambda x: jnp.asarray(x[index])[:, None, None], rows))
     spread = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(index), model.num_members, 1, *x.shape[3:])), one)
-    errors = np.asarray(jax.jit(jax.vmap(lambda batch: model.losses(batch)[1]))(spread))  # [rows, members]
+    errors = np.asarray(jax.jit(jax.vmap(lambda batch: model.losses(model.examples(batch))[1]))(spread))  # [rows, members]
     gap = np.abs(errors[:, :, None] - errors[:, None, :])
     size = np.maximum(np.abs(errors[:, :, None]), np.abs(errors[:, None, :])) + 1e-12
     alike = (np.median(gap / size, axis=0) < ALIKE) & ~np.eye(model.num_members, dtype=bool)

@@ -24,6 +24,7 @@ from .progress import (
     Progress,
     broadcast,
     check_metrics,
+    over_rows,
     steps_to_next_update,
     stream,
     strongly_typed,
@@ -141,7 +142,7 @@ def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) ->
         action = jax.vmap(lambda k: env.spec.action.sample(key=k))(keys)
     else:
         act = lambda m, o, k: agent.act(state, m, o, key=k, explore=True)[:2]
-        action, memory = jax.vmap(act)(memory, env_carry.obs, keys)
+        action, memory = over_rows(act, memory, env_carry.obs, keys)
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, STEP, tick), i))(index)
     step = jax.vmap(lambda s, a, k: env.step(s, a, key=k))
     env_state, next_obs, reward, terminated, truncated = step(env_carry.state, action, keys)

@@ -1,5 +1,6 @@
 """What a driver yields, and the rules that both drivers share: when to update, and which key is used for what."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -138,6 +139,17 @@ def steps_to_next_update(agent: AbstractAgent, env_steps: int, total_steps: int)
 def broadcast(tree: Any, count: int) -> Any:
     """`tree` repeated along a new leading axis."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), tree)
+
+
+def over_rows(function: Callable[..., Any], *trees: Any) -> Any:
+    """`function` of each row of `trees`, leaves `[rows, ...]`.
+
+    A single row is not vmapped: a `cond` inside then runs one branch, where under vmap it runs both and selects.
+    """
+    rows = jnp.shape(next(x for x in jax.tree.leaves(trees) if eqx.is_array(x)))[0]
+    if rows > 1:
+        return jax.vmap(function)(*trees)
+    return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], trees)))
 
 
 def where_rows(mask: Array, new: Any, old: Any) -> Any:
