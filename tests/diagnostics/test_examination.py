@@ -248,14 +248,14 @@ def test_continuation_error_is_the_squared_distance_to_what_happened():
 
 
 class CountsDown(AbstractModel):
-    """The observation falls by one a step, and the episode ends where it reaches zero."""
+    """The observation falls by one a step, and the episode ends where it is zero; it says nothing of what follows."""
 
     def init(self, obs, *, key):
         return obs[None]
 
     def step(self, belief, action, *, key):
         belief = belief - 1
-        return belief, Prediction(jnp.zeros(belief.shape[:-1]), (belief[..., 0] > 0).astype(jnp.float32))
+        return belief, Prediction(jnp.zeros(belief.shape[:-1]), (belief[..., 0] != 0).astype(jnp.float32))
 
     def observation(self, belief):
         return Normal(belief, jnp.zeros_like(belief))
@@ -272,12 +272,12 @@ def test_missed_terminations_are_those_that_the_model_imagined_to_survive():
 
 
 def test_false_alarms_are_steps_on_which_the_model_imagined_the_end():
-    """Both episodes go on through zero: imagined over from the first, third step and onwards."""
+    """The first episode goes on through zero; what was once imagined over stays over."""
     data = episodes_of([3, 2, 1, 0, -1], [9, 8, 7, 6, 5])
     found = look(CountsDown(), data, ONE, horizon=4)
-    # Horizon 1: starts 1 and 0 of the first episode are imagined to end at once, of 8 starts in all.
-    np.testing.assert_allclose(found.false_alarm, [2 / 8, 2 / 6, 2 / 4, 1 / 2])
-    assert found.false_alarm_share == pytest.approx(7 / 20)
+    # Two steps ahead, the starts at 2 and 1 of the first episode are imagined over, of 6 starts in all.
+    np.testing.assert_allclose(found.false_alarm, [1 / 8, 2 / 6, 2 / 4, 1 / 2])
+    assert found.false_alarm_share == pytest.approx(6 / 20)
     assert found.terminations == 0 and np.isnan(found.missed_share)
 
 

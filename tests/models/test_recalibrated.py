@@ -26,6 +26,11 @@ def negative_size(obs, action, next_obs):
     return -jnp.sum(next_obs**2) - 0.1 * jnp.sum((next_obs - obs) ** 2)
 
 
+def first(obs, action, next_obs):
+    """A reward: what `Linear` says it is."""
+    return next_obs[0]
+
+
 def far_out(obs, action, next_obs):
     """A termination."""
     return jnp.abs(next_obs[0]) > 1.0
@@ -46,11 +51,11 @@ OBS = jnp.array([0.4, -0.2])
 
 def test_the_identity_changes_nothing():
     model = Linear(TRUE, NOISE)
-    wrapped = Recalibrated(model, identity(), SPEC)
-    for (outer, said), t in zip(steps(wrapped, OBS, 5), range(5)):
-        np.testing.assert_allclose(outer.obs, model.drawn(outer.inner), atol=1e-5)
-        np.testing.assert_allclose(said.reward, model.drawn(outer.inner)[..., 0], atol=1e-5)
-        assert np.all(outer.steps == t + 1)
+    inner, outer = steps(model, OBS, 5), steps(Recalibrated(model, identity(), SPEC, given=Given(first)), OBS, 5)
+    for t in range(5):
+        np.testing.assert_allclose(outer[t][0].obs, inner[t][0][0], atol=1e-5)
+        np.testing.assert_allclose(outer[t][1].reward, inner[t][1].reward, atol=1e-5)
+        assert np.all(outer[t][0].steps == t + 1)
 
 
 def test_particles_move_about_the_mean_by_the_map():

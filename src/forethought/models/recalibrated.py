@@ -94,13 +94,8 @@ class Recalibrated(AbstractModel[RecalibratedBelief]):
     def step(
         self, belief: RecalibratedBelief, action: Array, *, key: PRNGKeyArray
     ) -> tuple[RecalibratedBelief, Prediction]:
-        step_key, draw_key = jr.split(key)
-        inner, said = self._inner_step(belief.inner, action, key=step_key)
+        inner, said, stood = self._moved(belief.inner, action, key=key)
         steps = belief.steps + 1
-        stood = self.model.drawn(inner)
-        if stood is None:
-            seen = self._seen(inner)
-            stood = seen.mean() + jnp.sqrt(seen.variance()) * jr.normal(draw_key, belief.obs.shape)
         where = self._stretched(inner, steps)
         away = self.spec.difference(stood, where.centre)
         residual = stretch(where.table, away / where.deviation)
@@ -137,6 +132,18 @@ class Recalibrated(AbstractModel[RecalibratedBelief]):
         centre, variance = moments(seen.mean(), seen.variance(), self.spec)
         deviation = jnp.sqrt(variance + self.recalibration.floor[row] ** 2)
         return Stretched(centre, jnp.where(step > 0, deviation, 0.0), self.recalibration.table[row])
+
+    def _moved(self, inner: PyTree, action: Array, *, key: PRNGKeyArray) -> tuple[PyTree, Prediction, Array]:
+        """One step of the model inside, and where each of its particles then stands; drawn here if it cannot say."""
+        # The key as it is where nothing is drawn here: then the luck is the same as without recalibration.
+        step_key, draw_key = jr.split(key) if self.model.drawn(inner) is None else (key, key)
+        inner, said = self._inner_step(inner, action, key=step_key)
+        stood = self.model.drawn(inner)
+        if stood is None:
+            seen = self._seen(inner)
+            mean = seen.mean()
+            stood = mean + jnp.sqrt(seen.variance()) * jr.normal(draw_key, mean.shape)
+        return inner, said, stood
 
     def _inner_step(self, inner: PyTree, action: Array, *, key: PRNGKeyArray) -> tuple[PyTree, Prediction]:
         if self.copies == 1:
