@@ -7,7 +7,7 @@ import numpy as np
 
 from ..agents.uniform import Uniform
 from ..api import Run
-from ..diagnostics.model_check import ModelCheck, horizon_errors
+from ..diagnostics.examination import Examination, examine
 from ..types import Transition
 
 MAX_STARTS = 2000  # transitions that each error is an average over, at most
@@ -29,8 +29,8 @@ def model_errors(run: Run, *, episodes: int) -> dict[str, float]:
     chance = dataclasses.replace(setup, agent=Uniform(setup.env.spec))
     key = jr.key(setup.run.seed + RANDOM)
 
-    def check(trajectories: Transition) -> ModelCheck:
-        return horizon_errors(model, trajectories, setup.env.spec, horizon=1, key=key, max_starts=MAX_STARTS)
+    def check(trajectories: Transition) -> Examination:
+        return examine(model, trajectories, setup.env.spec, horizon=1, key=key, max_starts=MAX_STARTS)
 
     held_out = check(chance.evaluator(episodes)(None, key=key).trajectories)
     visited = check(run.evaluate(episodes=episodes).trajectories)
