@@ -24,7 +24,8 @@ from linear_world import (
 )
 
 from forethought.core import AbstractModel
-from forethought.diagnostics.examination import LEVELS, correlation, examine, spearman
+from forethought.diagnostics.examination import LEVELS, examine
+from forethought.diagnostics.over_episodes import correlation, spearman
 from forethought.errors import UserError
 from forethought.types import Discrete, EnvSpec, Prediction, Transition
 

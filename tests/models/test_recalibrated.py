@@ -8,6 +8,7 @@ import pytest
 import tiny
 from linear_world import NOISE, SPEC, TRUE, Exact, Linear, linear_episodes
 
+from forethought.build import make_learner
 from forethought.diagnostics.calibration import GRID, Recalibration, recalibrate
 from forethought.models.recalibrated import Recalibrated, Stretched
 from forethought.models.simulator import Simulator
@@ -144,6 +145,15 @@ def test_cem_plans_in_it_as_well_as_in_the_model_itself():
     np.testing.assert_allclose(found.value, expected.value, atol=1e-3)
     shifted = Recalibrated(model, identity(floor=1.0, shift=-2.0), walk.spec, given=tiny.GIVEN)
     assert plan(shifted, jr.key(0))[0][0] > 0.5 > plain[0]  # it expects to be moved down by 2, and pushes up
+
+
+def test_an_ensemble_is_planned_in_with_its_own_luck():
+    walk = tiny.Walk()
+    model = make_learner(walk.spec, tiny.MODEL, given=tiny.GIVEN, key=jr.key(0)).model
+    wrapped = Recalibrated(model, identity(particles=2), walk.spec, given=tiny.GIVEN)
+    actions = walk.spec.action.sample((5, 4), key=jr.key(1))
+    plain, found = (rollout(m, m.init(OBS, key=jr.key(2)), actions, key=jr.key(3)) for m in (model, wrapped))
+    np.testing.assert_allclose(found, plain, rtol=1e-4)
 
 
 def test_recalibrating_a_right_model_leaves_imagined_returns_nearly_unchanged():

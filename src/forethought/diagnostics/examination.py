@@ -1,7 +1,6 @@
 """Can the model be trusted? Its predictions, open loop over several steps, held against real episodes."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 from ..core import AbstractModel
 from ..types import EnvSpec, Transition
 from .open_loop import Cut, Imagined, compare, cut
+from .over_episodes import OverEpisodes, correlation, spearman
 
 LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
 """Nominal levels of the central predictive intervals whose coverage is measured."""
@@ -25,7 +25,6 @@ TOO_FEW, TOO_MANY = 0.85, 0.96
 TERMINATION_STEPS = 5
 """Steps ahead over which the headline shares of missed terminations and false alarms are counted."""
 
-RESAMPLES = 1000
 BINS = 10
 
 
@@ -195,46 +194,13 @@ def examine(
     )
 
 
-class _Episodes:
-    """Means over starts, and their bootstrap bands over the episodes that the starts are from."""
-
-    def __init__(self, episode: np.ndarray, valid: np.ndarray):
-        """`episode` `[starts]`, `valid` `[starts, H]`: which numbers count."""
-        self.valid = valid
-        self.member = (np.unique(episode)[:, None] == episode).astype(float)  # [episodes, starts]
-        self.counts = self.member @ valid  # [episodes, H]
-        n = len(self.member)
-        draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-        self.draws = draws.astype(float) if n > 1 else None
-
-    def mean(self, x: np.ndarray) -> np.ndarray:
-        """Mean `[H, ...]` of `x` `[starts, H, ...]` over the starts that count."""
-        shape = (*self.valid.shape, *[1] * (x.ndim - 2))
-        total = np.where(self.valid.reshape(shape), x, 0.0).sum(0)
-        return total / self.valid.sum(0).reshape(shape[1:])
-
-    def band(self, *xs: np.ndarray, of: Callable[..., np.ndarray] = lambda x: x) -> np.ndarray:
-        """95 % interval `[2, H, ...]` of `of(means of xs)`; NaN where one episode is all there is."""
-        if self.draws is None:
-            return np.full((2, *of(*(self.mean(x) for x in xs)).shape), np.nan)
-        means = []
-        for x in xs:
-            flat = np.where(self.valid.reshape(*self.valid.shape, *[1] * (x.ndim - 2)), x, 0.0)
-            sums = (self.member @ flat.reshape(len(flat), -1)).reshape(len(self.member), *x.shape[1:])
-            weight = (self.draws @ self.counts).reshape(RESAMPLES, x.shape[1], *[1] * (x.ndim - 2))
-            means.append(np.tensordot(self.draws, sums, 1) / weight)
-        drawn = of(*means)
-        some = np.isfinite(drawn).any(0)
-        return np.where(some, np.nanquantile(np.where(some, drawn, 0.0), [0.025, 0.975], axis=0), np.nan)
-
-
 def _varying(dims: int, constant: tuple[int, ...]) -> np.ndarray:
     kept = [d for d in range(dims) if d not in constant]
     return np.array(kept or range(dims))
 
 
 def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndarray]:
-    windows, over = real.windows, _Episodes(real.episode, real.windows.valid)
+    windows, over = real.windows, OverEpisodes(real.episode, real.windows.valid)
     kept = _varying(len(real.scale), real.constant)
     stay = np.asarray(spec.difference(jnp.asarray(windows.next_obs), windows.obs[:, None]), np.float64) / real.scale
     error = said.error / real.scale
@@ -260,7 +226,7 @@ def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndar
 
 
 def _certainty(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
-    over, kept = _Episodes(real.episode, real.windows.valid), _varying(len(real.scale), real.constant)
+    over, kept = OverEpisodes(real.episode, real.windows.valid), _varying(len(real.scale), real.constant)
     away = np.abs(said.below - 0.5)
     inside = lambda level: (away <= level / 2 + 1e-6).astype(float)
     within_90 = inside(0.9)[..., kept].mean(-1)
@@ -276,7 +242,7 @@ def _certainty(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
 
 
 def _rewards(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
-    over, reward = _Episodes(real.episode, real.windows.valid), np.asarray(real.windows.reward, np.float64)
+    over, reward = OverEpisodes(real.episode, real.windows.valid), np.asarray(real.windows.reward, np.float64)
     pairs = [(said.reward[v, h], reward[v, h]) for h, v in enumerate(over.valid.T)]
     return {
         "reward_error": np.sqrt(over.mean((said.reward - reward) ** 2)) / real.reward_scale,
@@ -290,7 +256,7 @@ def _terminations(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
     lives = said.survival > 0.5
     near = slice(0, TERMINATION_STEPS)
     share = lambda x, of, **axis: np.where(of, x, 0).sum(**axis) / of.sum(**axis)
-    brier = _Episodes(real.episode, windows.valid).mean((said.continuation - ~windows.terminated) ** 2)
+    brier = OverEpisodes(real.episode, windows.valid).mean((said.continuation - ~windows.terminated) ** 2)
     return {
         "continuation_error": brier,
         "missed": share(lives, ends, axis=0),
@@ -303,7 +269,7 @@ def _terminations(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
 def _returns(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
     windows = real.windows
     known = windows.valid | real.ended[:, None]
-    over = _Episodes(real.episode, known)
+    over = OverEpisodes(real.episode, known)
     total = np.cumsum(np.where(windows.valid, windows.reward, 0.0).astype(np.float64), 1)
     gap = said.total - total
     mean = over.mean(total)
@@ -318,27 +284,6 @@ def _returns(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
         "return_spread": np.sqrt(over.mean((total - mean) ** 2)),
         "return_correlation": np.array([correlation(x, y) for x, y in pairs]),
     }
-
-
-def correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's; NaN where a number is not finite, or either never varies (to float32's accuracy)."""
-    if len(x) < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return float("nan")
-    x, y = x - x.mean(), y - y.mean()
-    spread = np.sqrt((x**2).sum() * (y**2).sum())
-    return float((x * y).sum() / spread) if spread > 0 else float("nan")
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN where `correlation` is."""
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return float("nan")
-    return correlation(_ranks(x), _ranks(y))
-
-
-def _ranks(x: np.ndarray) -> np.ndarray:
-    _, inverse, count = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[inverse]
 
 
 def _mean_over(values: list[float]) -> float:
