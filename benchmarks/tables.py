@@ -63,14 +63,22 @@ def speeds(raw: dict[str, Any]) -> str:
         if name.startswith("peak "):
             continue
         share = 100 * arm["gflops"]["median"] / peak["median"]
+        ratio = against_peer(arm, found)
         compiling = f"{arm['compile_s']:.1f} ({arm['cached_compile_s']:.1f})" if "compile_s" in arm else ""
         rows.append(
-            [name, spread(arm["wall_s"], 0, 1e3), f"{arm['gflops']['median']:.0f}", f"{share:.0f} %", compiling]
+            [name, spread(arm["wall_s"], 0, 1e3), f"{arm['gflops']['median']:.0f}", f"{share:.0f} %", ratio, compiling]
         )
-    head = ["arm", "ms, median (min to max)", "GFLOP/s", "of the peak", "compile, s (from disk)"]
+    head = ["arm", "ms, median (min to max)", "GFLOP/s", "of the peak", "speed-up", "compile, s (from disk)"]
     rounds = raw["settings"]["rounds"]
     peak_line = f"\nPeak in the same {rounds} rounds: {spread(peak, 0)} GFLOP/s ({best.removeprefix('peak ')}).\n"
     return where(raw, raw["machine"]) + "\n" + table(head, rows) + peak_line
+
+
+def against_peer(arm: dict[str, Any], found: dict[str, Any]) -> str:
+    """How many times faster an arm is than mbrl-lib as shipped at the same work; empty where that was not measured."""
+    same = [a for name, a in found.items() if name.startswith("mbrl-lib") and a["flop"] == arm["flop"]]
+    peers = [a for a in same if not a["env"]]
+    return f"{peers[0]['wall_s']['median'] / arm['wall_s']['median']:.2f}" if peers else ""
 
 
 def time_per_action(raw: dict[str, Any]) -> str:
@@ -78,8 +86,9 @@ def time_per_action(raw: dict[str, Any]) -> str:
     rows = []
     for name, arm in raw["arms"].items():
         speed = f"{arm['gflops']['median']:.0f}"
-        rows.append([name, f"{arm['flop'] / 1e9:,.1f}", spread(arm["wall_s"], 3), speed])
-    head = ["arm", "GFLOP per action", "seconds, median (min to max)", "GFLOP/s"]
+        ratio = against_peer(arm, raw["arms"])
+        rows.append([name, f"{arm['flop'] / 1e9:,.1f}", spread(arm["wall_s"], 3), speed, ratio])
+    head = ["arm", "GFLOP per action", "seconds, median (min to max)", "GFLOP/s", "speed-up"]
     return where(raw, raw["machine"]) + "\n" + table(head, rows)
 
 
@@ -186,7 +195,7 @@ def draw(raw: dict[str, Any], path: pathlib.Path) -> None:
     from forethought.diagnostics.figures import MUTED, PALETTE, save_figure
 
     parts = [part for name, part in raw["parts"].items() if name.startswith("returns")]
-    parts.sort(key=lambda part: part["plan_ms"])
+    parts.sort(key=lambda part: part["latency"]["p50_ms"])
 
     def fill(figure: Any) -> None:
         axes = figure.add_subplot()
