@@ -57,10 +57,10 @@ class Run:
 
     def agent_state(self, *, which: str = "last", seed: int | None = None) -> Any:
         """The agent's state from the `last` or `best` checkpoint; of seed `seed` where there are several."""
-        return self._loaded(which, seed)[0]
+        return self.trained(which=which, seed=seed)[0]
 
-    def _loaded(self, which: str, seed: int | None) -> tuple[Any, Any]:
-        """Agent state and replay of one seed, from a checkpoint."""
+    def trained(self, *, which: str = "last", seed: int | None = None) -> tuple[Any, Any]:
+        """As `agent_state`, with the replay that it was trained on."""
         like = eqx.filter_eval_shape(lambda: self.setup.driver().start(self.setup.replay, seed=0))
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
@@ -112,7 +112,7 @@ class Run:
         returned. Raises UserError if the agent has no model.
         """
         checkup.check_sizes(episodes, horizon)
-        state, replay = self._loaded(which, seed)
+        state, replay = self.trained(which=which, seed=seed)
         found = checkup.of_run(
             self.setup,
             state,

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -170,14 +171,17 @@ def examine(
     if min_particles < 1:
         raise ValueError(f"min_particles={min_particles} must be at least 1")
     start_key, model_key = jr.split(key)
-    real = cut(trajectories, spec, horizon=horizon, max_starts=max_starts, key=start_key)
+    real = cut(trajectories, spec, horizon=horizon, max_starts=max_starts, endings=TERMINATION_STEPS, key=start_key)
     said, particles = compare(model, real, spec, min_particles=min_particles, key=model_key)
+    endings = _endings(real, said)
+    real, said = real.evenly(), jax.tree.map(lambda x: x[: real.even], said)
     with np.errstate(all="ignore"):  # a model may say NaN; then so do its figures
         found = {
             **_observations(real, said, spec),
             **_certainty(real, said),
             **_rewards(real, said),
             **_terminations(real, said),
+            **endings,
             **_returns(real, said),
         }
     return Examination(
@@ -250,19 +254,25 @@ def _rewards(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
     }
 
 
+def _endings(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
+    """Real terminations that were imagined as more likely survived, seen from all starts."""
+    ends = real.windows.valid & real.windows.terminated
+    missed, near = ends & (said.survival > 0.5), slice(0, TERMINATION_STEPS)
+    with np.errstate(all="ignore"):
+        return {
+            "missed": missed.sum(0) / ends.sum(0),
+            "missed_share": float(missed[:, near].sum() / ends[:, near].sum()),
+        }
+
+
 def _terminations(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
-    windows = real.windows
-    ends, goes_on = windows.valid & windows.terminated, windows.valid & ~windows.terminated
-    lives = said.survival > 0.5
-    near = slice(0, TERMINATION_STEPS)
-    share = lambda x, of, **axis: np.where(of, x, 0).sum(**axis) / of.sum(**axis)
-    brier = OverEpisodes(real.episode, windows.valid).mean((said.continuation - ~windows.terminated) ** 2)
+    windows, over = real.windows, OverEpisodes(real.episode, real.windows.valid)
+    goes_on = windows.valid & ~windows.terminated
+    alarm, near = goes_on & (said.survival <= 0.5), slice(0, TERMINATION_STEPS)
     return {
-        "continuation_error": brier,
-        "missed": share(lives, ends, axis=0),
-        "false_alarm": share(~lives, goes_on, axis=0),
-        "missed_share": float(share(lives[:, near], ends[:, near])),
-        "false_alarm_share": float(share(~lives[:, near], goes_on[:, near])),
+        "continuation_error": over.mean((said.continuation - ~windows.terminated) ** 2),
+        "false_alarm": alarm.sum(0) / goes_on.sum(0),
+        "false_alarm_share": float(alarm[:, near].sum() / goes_on[:, near].sum()),
     }
 
 

@@ -43,7 +43,7 @@ def find(evidence: Evidence, *, key: PRNGKeyArray) -> list[Finding]:
     found += data_checks.reset_as_next_obs(data, spec)
     found += data_checks.truncation_as_termination(data, fresh, spec)
     found += data_checks.clipped_action(data, spec)
-    found += _shifted_reward(evidence, data)
+    found += _shifted_reward(evidence, data, key=jr.fold_in(key, 2))
     share = None
     if model is not None and fresh is not None:
         said = one_step(model, fresh.rows, spec, key=key)
@@ -60,12 +60,14 @@ def in_order(found: list[Finding]) -> list[Finding]:
     return sorted(kept, key=lambda f: ("error", "warning", "note").index(f.severity))
 
 
-def _shifted_reward(evidence: Evidence, data: Logged) -> list[Finding]:
+def _shifted_reward(evidence: Evidence, data: Logged, *, key: PRNGKeyArray) -> list[Finding]:
     if evidence.reward is not None:
         rows = data.rows
         answer = jax.jit(jax.vmap(evidence.reward))(*map(jnp.asarray, (rows.obs, rows.action, rows.next_obs)))
         return model_checks.misplaced_given_reward(np.asarray(answer), data)
-    return data_checks.shifted_reward(data, evidence.spec)
+    learned = evidence.model is not None and data is evidence.training
+    predicted = one_step(evidence.model, data.rows, evidence.spec, key=key).reward if learned else None
+    return data_checks.shifted_reward(data, evidence.spec, predicted)
 
 
 def _of_model(

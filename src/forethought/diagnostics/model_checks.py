@@ -31,7 +31,9 @@ def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
     index = np.unique(np.linspace(0, len(rows.reward) - 1, 32).astype(int))
     one = Transition(*jax.tree.map(lambda x: jnp.asarray(x[index])[:, None, None], rows))
     spread = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(index), model.num_members, 1, *x.shape[3:])), one)
-    errors = np.asarray(jax.jit(jax.vmap(lambda batch: model.losses(model.examples(batch))[1]))(spread))  # [rows, members]
+    errors = np.asarray(
+        jax.jit(jax.vmap(lambda batch: model.losses(model.examples(batch))[1]))(spread)
+    )  # [rows, members]
     gap = np.abs(errors[:, :, None] - errors[:, None, :])
     size = np.maximum(np.abs(errors[:, :, None]), np.abs(errors[:, None, :])) + 1e-12
     alike = (np.median(gap / size, axis=0) < ALIKE) & ~np.eye(model.num_members, dtype=bool)
@@ -58,7 +60,7 @@ def other_statistics(model: AbstractModel, rows: Transition, in_use: np.ndarray)
     refitted = model.normalised(jax.tree.map(jnp.asarray, rows), jnp.asarray(in_use))
     arrays = lambda m: dict(jax.tree_util.tree_leaves_with_path(eqx.filter(m, eqx.is_inexact_array)))
     old, new = arrays(model), arrays(refitted)
-    shift, stretch, where = 0.0, 1.0, ""
+    shift, stretch, worst, where = 0.0, 1.0, 0.0, ""
     for path, value in new.items():
         before, after = np.asarray(old[path], np.float64), np.asarray(value, np.float64)
         if before.shape != after.shape or not before.size or np.array_equal(before, after):
@@ -67,12 +69,13 @@ def other_statistics(model: AbstractModel, rows: Transition, in_use: np.ndarray)
         part, _, leaf = name.rpartition(".")
         if leaf == "scale":
             factor = np.max(np.maximum(before / after, after / before))
-            stretch, where = (factor, name) if factor > stretch else (stretch, where)
+            stretch, wrong = max(stretch, factor), np.log(factor) / np.log(STRETCHED)
         else:
             sibling = next((p for p in new if jax.tree_util.keystr(p).strip(".") == f"{part}.scale"), None)
             unit = np.asarray(new[sibling]) if leaf == "loc" and sibling is not None else np.abs(after) + 1e-12
             moved = np.max(np.abs(before - after) / unit)
-            shift, where = (moved, name) if moved > shift else (shift, where)
+            shift, wrong = max(shift, moved), moved / SHIFTED
+        worst, where = (wrong, name) if wrong > worst else (worst, where)
     if shift <= SHIFTED and stretch <= STRETCHED:
         return []
     sentence = (

@@ -1,7 +1,7 @@
 """Imagination beside reality: stretches of real episodes, and what a model makes of their actions alone."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from ..core import AbstractDistribution, AbstractModel
 from ..errors import UserError
 from ..types import Discrete, EnvSpec, Transition
 
+MAX_ENDINGS = 100
 CHUNK = 32  # starts imagined at a time: enough to fill the matrix products, few enough for the cache
 
 
@@ -33,7 +34,8 @@ class Cut:
     """Windows of real episodes, and the units in which predictions of them are judged."""
 
     windows: Windows  # of NumPy arrays
-    episode: np.ndarray  # [starts] which episode each window is from, ascending
+    even: int  # the first so many starts are spread evenly; those behind them only see terminations
+    episode: np.ndarray  # [starts] which episode each window is from
     ended: np.ndarray  # [starts] the window's episode ended in a real termination
     scale: np.ndarray  # [obs] standard deviation of the observations; 1 where nothing varies
     reward_scale: float  # standard deviation of the rewards; 1 where nothing varies
@@ -46,6 +48,12 @@ class Cut:
     def horizon(self) -> int:
         """Steps of the longest window that the data hold, at most what was asked for."""
         return self.windows.reward.shape[1]
+
+    def evenly(self) -> Self:
+        """Without the starts that only see terminations."""
+        first = lambda x: x[: self.even]
+        windows = jax.tree.map(first, self.windows)
+        return dataclasses.replace(self, windows=windows, episode=first(self.episode), ended=first(self.ended))
 
 
 class Imagined(eqx.Module):
@@ -64,9 +72,12 @@ class Imagined(eqx.Module):
     total: Float[Any, "starts horizon"]  # imagined sum of rewards up to and with this step
 
 
-def cut(trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: int, key: PRNGKeyArray) -> Cut:
+def cut(
+    trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: int, endings: int = 0, key: PRNGKeyArray
+) -> Cut:
     """Windows of up to `horizon` steps from up to `max_starts` starts, spread evenly over all recorded steps.
 
+    Behind these come, of up to MAX_ENDINGS real terminations, the `endings` last starts that are not among them.
     `trajectories` has leaves `[episodes, time, ...]`; what follows an episode's first terminated or truncated
     step is ignored. Raises ValueError for sizes that cannot be, UserError for data that do not fit `spec` or
     are not finite.
@@ -79,9 +90,11 @@ def cut(trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: in
     n = min(max_starts, int(first[-1]))
     phase = float(jr.uniform(key))
     flat = np.minimum(((np.arange(n) + phase) * first[-1] / n).astype(int), first[-1] - 1)
+    terminated = np.asarray(data.terminated)[np.arange(num), length - 1]
+    flat = np.concatenate([flat, _before_endings(first, np.flatnonzero(terminated), endings, flat)])
     episode = np.searchsorted(first, flat, side="right") - 1
     time = flat - first[episode]
-    left = length[episode] - time
+    left = (length[episode] - time)[:n]
     if left.max() < horizon:
         notes.append(f"horizon {horizon} cut to {left.max()} steps: no episode is longer")
         horizon = int(left.max())
@@ -96,7 +109,6 @@ def cut(trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: in
         terminated=take(data.terminated),
         valid=ahead < length[episode, None],
     )
-    terminated = np.asarray(data.terminated)[np.arange(num), length - 1]
     scale, reward_scale, constant = scales(data, length, spec)
     if num == 1:
         notes.append("one episode only: there are no bands over episodes")
@@ -105,6 +117,7 @@ def cut(trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: in
         notes.append(f"observation {named} never varies: judged in its own units and left out of averages")
     return Cut(
         windows=windows,
+        even=n,
         episode=episode,
         ended=terminated[episode],
         scale=scale,
@@ -114,6 +127,14 @@ def cut(trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: in
         num_terminations=int(terminated.sum()),
         notes=tuple(notes),
     )
+
+
+def _before_endings(first: np.ndarray, terminated: np.ndarray, endings: int, taken: np.ndarray) -> np.ndarray:
+    """Steps, counted through all episodes, from which a real termination is at most `endings` steps ahead."""
+    every = -(-len(terminated) // MAX_ENDINGS) or 1
+    chosen = terminated[::every]
+    back = first[chosen + 1][:, None] - 1 - np.arange(endings)
+    return np.setdiff1d(back[back >= first[chosen][:, None]], taken).astype(int)
 
 
 def checked(trajectories: Transition, spec: EnvSpec) -> tuple[Transition, np.ndarray]:

@@ -1,6 +1,9 @@
 """Kernel ridge regression judged on episodes it has not seen: does this explain that, and does it explain it better?"""
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy.linalg import solve
 
 FOLDS = 4
 MOST_ROWS = 800  # rows that a question is put to; spread evenly over the data
@@ -23,32 +26,36 @@ def folds(episode: np.ndarray) -> np.ndarray:
     return np.arange(len(episode)) * FOLDS // len(episode)
 
 
-def unexplained(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def unexplained(blocks: Sequence[np.ndarray], target: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Share of the target's variance that the features leave unexplained in rows held out, `[targets]`.
 
-    `features` `[n, features]` and `target` `[n, targets]` are standardised here. The kernel is Gaussian; its width
-    and the ridge are those of the smallest mean error over the folds. A target that does not vary has share 0.
+    `blocks` are features `[n, ...]` that may act on their own (an action's cost, say) and together; they and `target`
+    `[n, targets]` are standardised here. The kernel is the mean of a Gaussian one of each block and one of all; its
+    width and the ridge are, for each target, those that do best in the first fold. The share is the median over
+    folds, so that one odd episode does not decide. A target that does not vary has share 0.
     """
-    x, y = _standard(features), _standard(target)
+    y = _standard(target)
+    parts = [_standard(block) for block in blocks]
+    distances = [_distances(x) for x in ([*parts, np.column_stack(parts)] if len(parts) > 1 else parts)]
+    kernels = {width: np.mean([np.exp(-d / (2 * width**2)) for d in distances], axis=0) for width in WIDTHS}
+
+    def error(k: int, width: float, ridge: float) -> np.ndarray:
+        held, kernel = fold == k, kernels[width]
+        near, across, centre = kernel[np.ix_(~held, ~held)], kernel[np.ix_(held, ~held)], y[~held].mean(0)
+        weight = solve(near + ridge * len(near) * np.eye(len(near)), y[~held] - centre, assume_a="pos")
+        return np.mean((across @ weight + centre - y[held]) ** 2, 0)
+
+    choices = [(width, ridge) for width in WIDTHS for ridge in RIDGES]
+    best = np.argmin([error(0, *choice) for choice in choices], axis=0)
+    found = {i: np.median([error(k, *choices[i]) for k in range(FOLDS)], axis=0) for i in set(best.tolist())}
+    return np.array([found[i][target] for target, i in enumerate(best.tolist())])
+
+
+def _distances(x: np.ndarray) -> np.ndarray:
+    """Squared distances `[n, n]` between rows, in units of their median."""
     square = np.sum(x**2, 1)
     distance = np.maximum(square[:, None] + square - 2 * x @ x.T, 0.0)
-    typical = np.median(distance[np.triu_indices(len(x), 1)]) or 1.0
-    best, best_error = np.ones(y.shape[1]), np.inf
-    for width in WIDTHS:
-        kernel = np.exp(-distance / (2 * width**2 * typical))
-        errors = np.zeros((len(RIDGES), y.shape[1]))
-        for k in range(FOLDS):
-            held = fold == k
-            values, vectors = np.linalg.eigh(kernel[np.ix_(~held, ~held)])
-            weight = vectors.T @ (y[~held] - y[~held].mean(0))
-            across = kernel[np.ix_(held, ~held)] @ vectors
-            for i, ridge in enumerate(RIDGES):
-                damped = weight / (np.maximum(values, 0) + ridge * len(weight))[:, None]
-                errors[i] += np.sum((across @ damped + y[~held].mean(0) - y[held]) ** 2, 0)
-        i = int(np.argmin(errors.mean(1)))
-        if errors[i].mean() < best_error:
-            best, best_error = errors[i] / len(y), errors[i].mean()
-    return best
+    return distance / (np.median(distance[np.triu_indices(len(x), 1)]) or 1.0)
 
 
 def linear_error(features: np.ndarray, target: np.ndarray, fold: np.ndarray, *, ridge: float = 1e-4) -> np.ndarray:

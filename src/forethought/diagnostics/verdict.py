@@ -60,7 +60,8 @@ def _span(steps: np.ndarray, horizon: int) -> str:
 def _termination(e: Examination) -> str:
     said = []
     if e.terminations and math.isfinite(e.missed_share):
-        said.append(f"termination missed in {_percent(e.missed_share)} of falls")
+        few = f" ({e.terminations} seen)" if e.terminations < 10 else ""
+        said.append(f"termination missed in {_percent(e.missed_share)} of falls{few}")
     if math.isfinite(e.false_alarm_share) and e.false_alarm_share >= 0.01:
         said.append(f"imagined where there was none in {_percent(e.false_alarm_share)} of steps")
     text = ", ".join(said)

@@ -1,0 +1,290 @@
+"""What the doctor says of planted faults, and of healthy runs.
+
+    forethought reproduce pets/cartpole-learned-reward --out reproductions/pets-cartpole-learned-reward   # the runs
+    python reproductions/doctor_faults.py measure     # writes reproductions/doctor/faults.json
+    python reproductions/doctor_faults.py show        # the tables in docs/doctor.md, from this file
+
+Every fault is planted in copies of two healthy runs: the stored data, the environment or the model are altered as the
+bug would, a model is fitted from scratch to the altered data by the run's own learner, with as many updates as the run
+made, and the doctor is asked. The same is done without a fault (`none`), to see what refitting alone does. The healthy
+runs are looked at as they are.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from doctor_worlds import HEALTHY, Clipped, Late, Weaker, WithoutVelocity, Wrapped, replayed, wrapped
+from writing import DOCS, HERE, put, table, write_raw
+
+from forethought.api import load_run
+from forethought.checkup import STREAM, Checkup, of_evaluation
+from forethought.replay.uniform import UniformReplay
+from forethought.setup import build
+from forethought.types import Transition
+
+RUNS = HERE / "pets-cartpole-learned-reward" / "runs"
+RAW = HERE / "doctor" / "faults.json"
+PLANTED_IN = (0, 1)  # seeds of the healthy runs that faults are planted in
+EPISODES, HORIZON = 8, 15
+
+
+@dataclasses.dataclass
+class Case:
+    """A run with something altered."""
+
+    rows: Transition  # NumPy leaves [n, ...], as the run stored them
+    env: Any = HEALTHY
+    spoil: Callable[[Any, Transition], Any] = lambda model, rows: model  # the model after it is fitted
+    refit: bool = True
+
+
+def measure(runs: pathlib.Path, faults: list[str]) -> dict[str, Any]:
+    """All cases, in the order of the table."""
+    found: dict[str, Any] = {"episodes": EPISODES, "horizon": HORIZON, "faults": {}, "healthy": {}}
+    for name in faults:
+        found["faults"][name] = {str(s): said(_case(runs / f"seed-{s}", name), name, s) for s in PLANTED_IN}
+    for path in sorted(runs.glob("seed-*"), key=lambda p: int(p.name.removeprefix("seed-"))):
+        seed = int(path.name.removeprefix("seed-"))
+        found["healthy"][str(seed)] = said(_healthy(path), "healthy", seed)
+    return found
+
+
+def said(checkup: Checkup, what: str, seed: int) -> dict[str, Any]:
+    """What is kept of a checkup."""
+    kept = {f.name: {"severity": f.severity, "says": f.sentence, **f.as_dict()["numbers"]} for f in checkup.findings}
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what} {seed}: {', '.join(kept) or 'nothing'}\n")
+    return {"findings": kept, "verdict": checkup.verdict}
+
+
+def _healthy(path: pathlib.Path) -> Checkup:
+    run = load_run(path)
+    state, replay = run.trained()
+    return _asked(run.setup, state, replay, run.setup.run.seed)
+
+
+def _case(path: pathlib.Path, fault: str) -> Checkup:
+    run = load_run(path)
+    state, replay = run.trained()
+    setup, seed = run.setup, run.setup.run.seed
+    case = FAULTS[fault](setup, state, jax.tree.map(np.asarray, replay.latest(int(replay.size))))
+    setup = build("pets", case.env, config=setup.config, run=setup.run)
+    replay = UniformReplay.empty(case.env.spec, setup.capacity).add(jax.tree.map(jnp.asarray, case.rows))
+    if case.refit:
+        state = _refitted(setup, replay, updates=len(run.metrics("update")), seed=seed)
+    model = case.spoil(setup.agent.model(state), case.rows)
+    state = eqx.tree_at(lambda s: s.learner.model, state, model)
+    return _asked(setup, state, replay, seed)
+
+
+def _refitted(setup: Any, replay: Any, *, updates: int, seed: int) -> Any:
+    """The agent's state after so many updates on all the data."""
+    state = setup.agent.init(key=jr.key(seed))
+    go = eqx.filter_jit(lambda state, replay, key: setup.agent.update(state, replay, key=key)[0])
+    for i in range(updates):
+        state = go(state, replay, jr.fold_in(jr.key(seed), i))
+    return state
+
+
+def _asked(setup: Any, state: Any, replay: Any, seed: int) -> Checkup:
+    key = jr.fold_in(jr.key(seed), STREAM)
+    evaluation = setup.evaluator(EPISODES)(state, key=key)
+    source = f"seed {seed}"
+    return of_evaluation(setup, state, replay, evaluation, source=source, key=key, horizon=HORIZON, recalibrated=False)
+
+
+# ---- the faults, each as a function of the setup, the agent's state and the rows of a healthy run
+
+
+def _ends(rows: Transition) -> np.ndarray:
+    return np.flatnonzero(rows.terminated | rows.truncated)
+
+
+def none(setup: Any, state: Any, rows: Transition) -> Case:
+    """Nothing is altered; the model is fitted again."""
+    return Case(rows)
+
+
+def reward_shifted(setup: Any, state: Any, rows: Transition) -> Case:
+    """In the data every reward is that of the step before."""
+    late = np.concatenate([[0.0], rows.reward[:-1]]).astype(np.float32)
+    late[_ends(rows)[:-1] + 1] = 0.0
+    return Case(dataclasses.replace(rows, reward=late))
+
+
+def reward_late(setup: Any, state: Any, rows: Transition) -> Case:
+    """The environment itself hands every reward out one step late."""
+    return Case(reward_shifted(setup, state, rows).rows, env=Late())
+
+
+def truncation_terminates(setup: Any, state: Any, rows: Transition) -> Case:
+    """The time limit is stored as termination."""
+    return Case(dataclasses.replace(rows, terminated=rows.truncated, truncated=np.zeros_like(rows.truncated)))
+
+
+def reset_stored(setup: Any, state: Any, rows: Transition) -> Case:
+    """At an episode's end next_obs is the first observation of the next episode."""
+    next_obs, ends = rows.next_obs.copy(), _ends(rows)
+    ends = ends[ends + 1 < len(next_obs)]
+    next_obs[ends] = rows.obs[ends + 1]
+    return Case(dataclasses.replace(rows, next_obs=next_obs))
+
+
+def actions_clipped(setup: Any, state: Any, rows: Transition) -> Case:
+    """The environment clips actions to half their bounds; the run's policy collects its data again in it."""
+    return Case(_collected(setup, state, rows, Clipped()), env=Clipped())
+
+
+def angle_wraps(setup: Any, state: Any, rows: Transition) -> Case:
+    """The angle is reported within one turn and not declared to be an angle."""
+    there = lambda obs: np.asarray(wrapped(jnp.asarray(obs)))
+    return Case(dataclasses.replace(rows, obs=there(rows.obs), next_obs=there(rows.next_obs)), env=Wrapped())
+
+
+def variance_frozen(setup: Any, state: Any, rows: Transition) -> Case:
+    """The outputs that say the log-variance stay at zero."""
+
+    def spoil(model: Any, rows: Transition) -> Any:
+        n = model.min_logvar.shape[0]
+        silent = lambda net: (net.weights[-1].at[:, n : 2 * n].set(0.0), net.biases[-1].at[n : 2 * n].set(0.0))
+        last = lambda net: (net.weights[-1], net.biases[-1])
+        networks = [eqx.tree_at(last, net, silent(net)) for net in model.networks]
+        return eqx.tree_at(lambda m: m.networks, model, networks)
+
+    return Case(rows, spoil=spoil)
+
+
+def normaliser_off(setup: Any, state: Any, rows: Transition) -> Case:
+    """The networks are saved with the statistics of the random phase alone."""
+
+    def spoil(model: Any, rows: Transition) -> Any:
+        early = jnp.arange(len(rows.reward)) < setup.agent.random_steps
+        return model.normalised(jax.tree.map(jnp.asarray, rows), early)
+
+    return Case(rows, spoil=spoil)
+
+
+def members_copied(setup: Any, state: Any, rows: Transition) -> Case:
+    """All members of the ensemble are the first one."""
+
+    def spoil(model: Any, rows: Transition) -> Any:
+        return eqx.tree_at(lambda m: m.networks, model, [model.networks[0]] * model.num_members)
+
+    return Case(rows, spoil=spoil)
+
+
+def dimension_zeroed(setup: Any, state: Any, rows: Transition) -> Case:
+    """The pole's angular velocity is stored as 0."""
+    zeroed = lambda obs: obs * np.array([1, 1, 1, 0], np.float32)
+    return Case(dataclasses.replace(rows, obs=zeroed(rows.obs), next_obs=zeroed(rows.next_obs)))
+
+
+def velocity_hidden(setup: Any, state: Any, rows: Transition) -> Case:
+    """The pole's angular velocity is left out of the observation, in data and environment."""
+    return Case(dataclasses.replace(rows, obs=rows.obs[:, :3], next_obs=rows.next_obs[:, :3]), env=WithoutVelocity())
+
+
+def other_version(setup: Any, state: Any, rows: Transition) -> Case:
+    """The environment's motor has become weaker since the data were collected; the model is the run's own."""
+    return Case(rows, env=Weaker(), refit=False)
+
+
+FAULTS: dict[str, Callable[[Any, Any, Transition], Case]] = {
+    "none": none,
+    "reward shifted by one step": reward_shifted,
+    "reward one step late, in the environment": reward_late,
+    "truncation stored as termination": truncation_terminates,
+    "reset observation stored as next_obs": reset_stored,
+    "actions clipped silently": actions_clipped,
+    "an angle that wraps": angle_wraps,
+    "log-variance frozen": variance_frozen,
+    "normaliser fitted on other data": normaliser_off,
+    "ensemble members are copies": members_copied,
+    "a dimension stored as zero": dimension_zeroed,
+    "a dimension left out": velocity_hidden,
+    "data from another environment version": other_version,
+}
+
+
+def _collected(setup: Any, state: Any, rows: Transition, env: Any) -> Transition:
+    """As many rows as the run has, from `env`: its random actions again, then episodes of its policy."""
+    there = build("pets", env, config=setup.config, run=setup.run)
+    first = setup.agent.random_steps
+    random = jax.jit(lambda obs, actions: replayed(env, obs, actions, jr.key(0)))(rows.obs[0], rows.action[:first])
+    steps = env.spec.max_episode_steps
+    evaluator, key = there.evaluator(len(rows.reward) // steps - 1), jr.fold_in(jr.key(setup.run.seed), 1)
+    played = evaluator(state, key=key).trajectories
+    flat = lambda x: np.asarray(x)[:, :steps].reshape(-1, *x.shape[2:])
+    later = [flat(getattr(played, name)) for name in NAMES]
+    return Transition(*(np.concatenate([np.asarray(a), b]) for a, b in zip(random, later)))
+
+
+NAMES = ("obs", "action", "reward", "next_obs", "terminated", "truncated")
+
+
+# ---- the tables
+
+NAMED = {
+    "none": None,
+    "reward shifted by one step": "reward-shifted",
+    "reward one step late, in the environment": "reward-shifted",
+    "truncation stored as termination": "truncation-as-termination",
+    "reset observation stored as next_obs": "reset-as-next-obs",
+    "actions clipped silently": "action-clipped",
+    "an angle that wraps": "angle-wraps",
+    "log-variance frozen": "variance-frozen",
+    "normaliser fitted on other data": "normaliser-off",
+    "ensemble members are copies": "members-are-copies",
+    "a dimension stored as zero": "dimension-dropped",
+    "a dimension left out": "hidden-state",
+    "data from another environment version": "another-environment",
+}
+
+
+def alarms(findings: dict[str, Any]) -> list[str]:
+    """Names of the findings that are errors or warnings."""
+    return [name for name, f in findings.items() if f["severity"] != "note"]
+
+
+def fault_rows(raw: dict[str, Any]) -> list[list[str]]:
+    """Planted fault; how often its own finding fired; what else did; what the doctor says of it the first time."""
+    rows = []
+    for fault, seeds in raw["faults"].items():
+        fired = [alarms(s["findings"]) for s in seeds.values()]
+        name = NAMED[fault]
+        others = sorted({f for names in fired for f in names if f != name})
+        count = f"{sum(name in names for names in fired)} of {len(fired)}" if name else "–"
+        says = next((s["findings"][name]["says"] for s in seeds.values() if name in s["findings"]), "nothing")
+        rows.append([fault, f"`{name}`" if name else "–", count, ", ".join(f"`{o}`" for o in others) or "–", says])
+    return rows
+
+
+def healthy_rows(raw: dict[str, Any]) -> list[list[str]]:
+    """Seed, findings and verdict of each healthy run."""
+    return [
+        [seed, ", ".join(f"`{name}`" for name in alarms(s["findings"])) or "none", s["verdict"]]
+        for seed, s in raw["healthy"].items()
+    ]
+
+
+def show(raw: dict[str, Any]) -> None:
+    """Both tables, into the page."""
+    head = ["planted fault", "finding", "found", "also found", "the doctor says"]
+    put(DOCS / "doctor.md", "faults", table(head, fault_rows(raw)))
+    put(DOCS / "doctor.md", "healthy", table(["seed", "findings", "verdict"], healthy_rows(raw)))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "measure":
+        runs = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else RUNS
+        write_raw(RAW, measure(runs, list(FAULTS)))
+    show(json.loads(RAW.read_text()))
