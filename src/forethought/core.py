@@ -254,6 +254,11 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     update_every: eqx.AbstractVar[int | None]  # environment steps between updates; None: only after random_steps
 
     @property
+    def random_hold(self) -> int:
+        """Environment steps, in units of the action repeat, for which each of the uniform actions is held."""
+        return 1
+
+    @property
     def traceable(self) -> bool:
         """Whether `update` is pure JAX. Where it does work on the host, only the step driver can run it."""
         return True

@@ -54,10 +54,16 @@ class PETS(AbstractPlanningAgent):
         self.given = Given() if given is None else given
         self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
         self.learner = learner
+        if self.config.random_hold < 1:
+            raise ValueError(f"random_hold={self.config.random_hold} must be at least 1")
 
     @property
     def random_steps(self) -> int:
         return 0 if self.given.model is not None else self.config.random_steps
+
+    @property
+    def random_hold(self) -> int:
+        return self.config.random_hold
 
     @property
     def update_every(self) -> int | None:

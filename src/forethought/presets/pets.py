@@ -11,6 +11,8 @@ class PETSConfig:
 
     random_steps: int = 200
     """Environment steps with uniform actions before the first fit."""
+    random_hold: int = 1
+    """Steps for which each uniform action is held; longer swings reach more of the task before the first fit."""
     update_every: int = 200
     """Environment steps between fits."""
     model: EnsembleConfig = EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=1000)
@@ -24,6 +26,13 @@ PRESETS: dict[str, PETSConfig] = {
         planner=PlannerConfig(horizon=25, population=150, elites=15, iterations=3),
     ),
     "pendulum": PETSConfig(),
+    # What is not given must be met before it can be learned: held actions swing the pole high enough to see reward.
+    "cartpole-learned-reward": PETSConfig(
+        random_steps=400,
+        random_hold=8,
+        model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=1000),
+        planner=PlannerConfig(horizon=25, population=150, elites=15, iterations=3),
+    ),
     "paper-cartpole": PETSConfig(
         model=EnsembleConfig(
             hidden=(500, 500, 500),

@@ -136,7 +136,8 @@ def collect(
 def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any]:
     """One step in every environment: what happened, the memories and the environments' next states."""
     index = jnp.arange(env_carry.obs.shape[0])
-    keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, tick), i))(index)
+    drawn_at = tick // agent.random_hold if random else tick
+    keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index)
     memory = env_carry.memory
     if random:
         action = jax.vmap(lambda k: env.spec.action.sample(key=k))(keys)

@@ -148,9 +148,9 @@ class StepDriver:
             lambda state, memory, fresh: where_rows(fresh, broadcast(agent.init_memory(state), len(fresh)), memory)
         )
 
-    def _step_keys(self, key: PRNGKeyArray, tick: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    def _step_keys(self, key: PRNGKeyArray, tick: Array, drawn_at: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
         index = jnp.arange(self.env.num_envs)
-        return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, tick), i))(index), stream(key, STEP, tick)
+        return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index), stream(key, STEP, tick)
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step."""
@@ -222,9 +222,11 @@ class StepDriver:
 
     def _stepped(self, progress: Progress) -> Progress:
         carry, key, spec = progress.env, progress.key, self.env.spec
-        act_keys, step_key = self._keys(key, carry.tick)
+        random = int(progress.env_steps) < self.agent.random_steps
+        drawn_at = carry.tick // self.agent.random_hold if random else carry.tick
+        act_keys, step_key = self._keys(key, carry.tick, drawn_at)
         memory = carry.memory
-        if int(progress.env_steps) < self.agent.random_steps:
+        if random:
             action = np.asarray(self._sample(act_keys))
         else:
             if self.actor.plan_ms is not None and not self.actor.latency.taken:
