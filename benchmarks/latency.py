@@ -109,9 +109,9 @@ def evaluated(run: Any, plan_ms: float | None, episodes: int) -> dict[str, Any]:
     options = dataclasses.replace(run.setup.run, plan_ms=plan_ms)
     evaluator = dataclasses.replace(run.setup, run=options).evaluator(episodes)
     begun = time.perf_counter()
-    returns = [float(r) for r in evaluator(run.agent_state(), key=jr.key(1000)).returns]
+    returns = [round(float(r), 3) for r in evaluator(run.agent_state(), key=jr.key(1000)).returns]
     of = {"config": to_dict(run.setup.config), "steps": run.setup.run.steps, "seed": run.setup.run.seed}
-    found = {"plan_ms": plan_ms, "run": of, "returns": [round(r, 3) for r in returns], "return": summary(returns)}
+    found = {"plan_ms": plan_ms, "run": of, "returns": returns, "return": summary(returns)}
     found["wall_s"] = round(time.perf_counter() - begun, 2)
     if plan_ms is not None:
         taken = evaluator.actor.latency.taken
