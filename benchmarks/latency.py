@@ -140,7 +140,7 @@ def jobs(given: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Does what is missing in the raw file."""
-    parser = options.parser(__doc__, "latency")
+    parser = options.with_skipping(options.parser(__doc__, "latency"))
     add = parser.add_argument
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="which parts (all)")
     add("--actions", type=options.positive, default=2000, help="actions at our preset's sizes (%(default)s)")
@@ -152,13 +152,12 @@ def main(argv: list[str] | None = None) -> None:
     add("--run", type=pathlib.Path, default=ROOT / "runs" / "benchmark-latency", help="run folder (%(default)s)")
     add("--preset", default="cartpole", choices=tuple(PRESETS), help="of the trained run (%(default)s)")
     add("--steps", type=options.positive, default=2000, help="of the trained run (%(default)s)")
-    add("--again", action="store_true", help="measure also what is in the raw file already")
     given = parser.parse_args(argv)
     machine.prepare(threads=given.threads)
     recorder = Recorder(given.out, benchmark="latency", settings={"threads": given.threads}, quiet=given.quiet)
     parts = recorder.data["parts"] = (read(given.out) or {}).get("parts", {})
     for name, job in jobs(given).items():
-        if name in parts and not given.again:
+        if name in parts and options.skips(given, parts[name]):
             recorder.say(f"{name}: in {given.out} already")
             continue
         if name.startswith("returns"):

@@ -25,6 +25,18 @@ def with_peers(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return made
 
 
+def with_skipping(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds the options of long benchmarks, which skip what is in their raw file already."""
+    made.add_argument("--again", action="store_true", help="measure also what is in the raw file already")
+    made.add_argument("--redo-busy", action="store_true", help="measure again what was taken on a busy machine")
+    return made
+
+
+def skips(given: argparse.Namespace, kept: dict) -> bool:
+    """Whether `kept`, from the raw file, need not be measured again."""
+    return not given.again and not (given.redo_busy and kept["machine"]["busy"])
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     value = int(text)

@@ -166,12 +166,11 @@ def kept(path: pathlib.Path) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs what is missing in the raw file."""
-    parser = options.with_peers(options.parser(__doc__, "time_to_oracle"))
+    parser = options.with_skipping(options.with_peers(options.parser(__doc__, "time_to_oracle")))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS[:3], help="which to run (the three of ours)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="%(default)s")
     parser.add_argument("--max-trials", type=options.positive, default=10, help="of 200 steps (%(default)s)")
     parser.add_argument("--max-minutes", type=float, default=240.0, help="per run (%(default)s)")
-    parser.add_argument("--again", action="store_true", help="run also what is in the raw file already")
     given = parser.parse_args(argv)
     oracle = oracle_return(ENV)
     mark = MARK * oracle
@@ -181,9 +180,9 @@ def main(argv: list[str] | None = None) -> None:
         given.cache = pathlib.Path(cache)
         for seed in given.seeds:
             for arm in given.arms:
-                done = kept(given.out).get(f"{arm}, seed {seed}", {}).get("stopped", "interrupted")
-                if done != "interrupted" and not given.again:
-                    recorder.say(f"{arm}, seed {seed}: in {given.out} already ({done})")
+                done = kept(given.out).get(f"{arm}, seed {seed}", {"stopped": "interrupted"})
+                if done["stopped"] != "interrupted" and options.skips(given, done):
+                    recorder.say(f"{arm}, seed {seed}: in {given.out} already ({done['stopped']})")
                     continue
                 if arm == "ours-again" and not any(given.cache.iterdir()):
                     recorder.say("a run that fills the cache of compiled programs")

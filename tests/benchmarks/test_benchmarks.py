@@ -10,7 +10,19 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from benchmarks import arms, fitting, latency, ours, planning, record, tables, time_per_action, time_to_oracle, work
+from benchmarks import (
+    arms,
+    fitting,
+    latency,
+    options,
+    ours,
+    planning,
+    record,
+    tables,
+    time_per_action,
+    time_to_oracle,
+    work,
+)
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.pets import PRESETS, PETSConfig
 from forethought.presets.run import RunConfig
@@ -115,6 +127,15 @@ def test_latency_keeps_what_is_done_and_goes_on(small_preset, tmp_path, monkeypa
     assert {name: parts[name] for name in first} == first
     assert parts["returns, 5 ms"]["latency"]["actions"] == 200
     assert "| our preset | 50 ms | 3 |" in tables.latency(json.loads(out.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("words", "busy", "skipped"),
+    [([], True, True), (["--redo-busy"], True, False), (["--redo-busy"], False, True), (["--again"], False, False)],
+)
+def test_what_is_kept_is_skipped_unless_asked_for_or_taken_on_a_busy_machine(words, busy, skipped):
+    given = options.with_skipping(argparse.ArgumentParser()).parse_args(words)
+    assert options.skips(given, {"machine": {"busy": busy}}) == skipped
 
 
 def test_percentiles_are_values_that_were_measured():
