@@ -272,6 +272,21 @@ def test_missed_terminations_are_those_that_the_model_imagined_to_survive():
     assert found.false_alarm_share == 0
 
 
+def test_every_fall_is_looked_at_however_few_starts_there_are():
+    """Of 30 falls the model foresees 20; 8 starts spread over all steps would see but a few."""
+    foreseen = [np.arange(40.0, -1, -1).tolist()] * 20
+    found = look(
+        CountsDown(),
+        episodes_of(*foreseen, *[np.arange(70.0, 29, -1).tolist()] * 10, terminated=(True,) * 30),
+        ONE,
+        horizon=5,
+        max_starts=8,
+    )
+    assert found.count[0] == 8
+    np.testing.assert_allclose(found.missed, 1 / 3)
+    assert found.missed_share == pytest.approx(1 / 3)
+
+
 def test_false_alarms_are_steps_on_which_the_model_imagined_the_end():
     """The first episode goes on through zero; what was once imagined over stays over."""
     data = episodes_of([3, 2, 1, 0, -1], [9, 8, 7, 6, 5])

@@ -24,7 +24,8 @@ from ..errors import UserError
 from ..storage import checkpoint
 from ..types import EnvSpec, Transition
 from .examination import Examination, examine
-from .open_loop import compare, cut, particles_of
+from .open_loop import compare, particles_of
+from .windows import cut
 
 KNOTS = 25
 REACH = 3.0  # knots are spaced evenly over standard normal scores from -REACH to REACH

@@ -14,8 +14,9 @@ from jaxtyping import Array, PRNGKeyArray
 from ..core import AbstractModel
 from ..errors import UserError
 from ..types import EnvSpec, Transition
-from .open_loop import Windows, checked, moments, particles_of, scales, seen_by
+from .open_loop import moments, particles_of, seen_by
 from .video import overlay
+from .windows import Windows, checked, scales
 
 SURPRISE = 0.01
 """Chance that a model whose intervals are right is said to have diverged by leaving them, over the whole stretch."""

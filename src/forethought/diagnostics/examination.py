@@ -10,8 +10,9 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractModel
 from ..types import EnvSpec, Transition
-from .open_loop import Cut, Imagined, compare, cut
+from .open_loop import Imagined, compare
 from .over_episodes import OverEpisodes, correlation, spearman
+from .windows import Cut, cut
 
 LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
 """Nominal levels of the central predictive intervals whose coverage is measured."""

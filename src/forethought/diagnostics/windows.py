@@ -1,0 +1,184 @@
+"""Windows of real episodes, in which a model's imagination is held against what happened."""
+
+import dataclasses
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+from jaxtyping import Bool, Float, PRNGKeyArray
+
+from ..errors import UserError
+from ..types import Discrete, EnvSpec, Transition
+
+MAX_ENDINGS = 100  # real terminations that are looked at from their last starts
+
+
+class Windows(eqx.Module):
+    """What really happened after each start; leaves `[starts, ...]`. The last action of an episode is repeated."""
+
+    obs: Float[Any, "starts obs"]
+    action: Any  # [starts, horizon, *action]
+    reward: Float[Any, "starts horizon"]
+    next_obs: Float[Any, "starts horizon obs"]
+    terminated: Bool[Any, "starts horizon"]
+    valid: Bool[Any, "starts horizon"]  # the episode was still going on before this step, and it was recorded
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Windows of real episodes, and the units in which predictions of them are judged."""
+
+    windows: Windows  # of NumPy arrays
+    even: int  # the first so many starts are spread evenly; those behind them only see terminations
+    episode: np.ndarray  # [starts] which episode each window is from
+    ended: np.ndarray  # [starts] the window's episode ended in a real termination
+    scale: np.ndarray  # [obs] standard deviation of the observations; 1 where nothing varies
+    reward_scale: float  # standard deviation of the rewards; 1 where nothing varies
+    constant: tuple[int, ...]  # dimensions of the observation that never vary
+    num_episodes: int
+    num_terminations: int
+    notes: tuple[str, ...]
+
+    @property
+    def horizon(self) -> int:
+        """Steps of the longest window that the data hold, at most what was asked for."""
+        return self.windows.reward.shape[1]
+
+    def evenly(self) -> Self:
+        """Without the starts that only see terminations."""
+        first = lambda x: x[: self.even]
+        windows = jax.tree.map(first, self.windows)
+        return dataclasses.replace(self, windows=windows, episode=first(self.episode), ended=first(self.ended))
+
+
+def cut(
+    trajectories: Transition, spec: EnvSpec, *, horizon: int, max_starts: int, endings: int = 0, key: PRNGKeyArray
+) -> Cut:
+    """Windows of up to `horizon` steps from up to `max_starts` starts, spread evenly over all recorded steps.
+
+    Behind these come, of up to MAX_ENDINGS real terminations, the `endings` last starts that are not among them.
+    `trajectories` has leaves `[episodes, time, ...]`; what follows an episode's first terminated or truncated
+    step is ignored. Raises ValueError for sizes that cannot be, UserError for data that do not fit `spec` or
+    are not finite.
+    """
+    if min(horizon, max_starts) < 1:
+        raise ValueError(f"horizon={horizon} and max_starts={max_starts} must be at least 1")
+    data, length = checked(trajectories, spec)
+    notes = []
+    num, first = len(length), np.concatenate([[0], np.cumsum(length)])
+    n = min(max_starts, int(first[-1]))
+    phase = float(jr.uniform(key))
+    flat = np.minimum(((np.arange(n) + phase) * first[-1] / n).astype(int), first[-1] - 1)
+    terminated = np.asarray(data.terminated)[np.arange(num), length - 1]
+    flat = np.concatenate([flat, _before_endings(first, np.flatnonzero(terminated), endings, flat)])
+    episode = np.searchsorted(first, flat, side="right") - 1
+    time = flat - first[episode]
+    left = (length[episode] - time)[:n]
+    if left.max() < horizon:
+        notes.append(f"horizon {horizon} cut to {left.max()} steps: no episode is longer")
+        horizon = int(left.max())
+    ahead = time[:, None] + np.arange(horizon)
+    rows, times = episode[:, None], np.minimum(ahead, length[episode, None] - 1)
+    take = lambda x: np.asarray(x)[rows, times]
+    windows = Windows(
+        obs=np.asarray(data.obs)[episode, time],
+        action=take(data.action),
+        reward=take(data.reward),
+        next_obs=take(data.next_obs),
+        terminated=take(data.terminated),
+        valid=ahead < length[episode, None],
+    )
+    scale, reward_scale, constant = scales(data, length, spec)
+    if num == 1:
+        notes.append("one episode only: there are no bands over episodes")
+    if constant:
+        named = ", ".join(map(str, constant))
+        notes.append(f"observation {named} never varies: judged in its own units and left out of averages")
+    return Cut(
+        windows=windows,
+        even=n,
+        episode=episode,
+        ended=terminated[episode],
+        scale=scale,
+        reward_scale=reward_scale,
+        constant=constant,
+        num_episodes=num,
+        num_terminations=int(terminated.sum()),
+        notes=tuple(notes),
+    )
+
+
+def _before_endings(first: np.ndarray, terminated: np.ndarray, endings: int, taken: np.ndarray) -> np.ndarray:
+    """Steps, counted through all episodes, from which a real termination is at most `endings` steps ahead."""
+    every = -(-len(terminated) // MAX_ENDINGS) or 1
+    chosen = terminated[::every]
+    back = first[chosen + 1][:, None] - 1 - np.arange(endings)
+    return np.setdiff1d(back[back >= first[chosen][:, None]], taken).astype(int)
+
+
+def checked(trajectories: Transition, spec: EnvSpec) -> tuple[Transition, np.ndarray]:
+    """The data as NumPy arrays, and the length `[episodes]` of every episode.
+
+    Raises ValueError unless leaves are `[episodes, time, ...]`, UserError if there is nothing, spaces do not
+    fit, or a number is not finite.
+    """
+    data = jax.tree.map(np.asarray, dataclasses.replace(trajectories, extras=None))
+    if data.reward.ndim != 2:
+        raise ValueError(
+            f"trajectories: reward has shape {data.reward.shape}; wanted [episodes, time], one row per episode"
+        )
+    if data.reward.size == 0:
+        raise UserError(f"trajectories hold no step (reward has shape {data.reward.shape}); give at least one episode")
+    wanted = (spec.obs_dim,)
+    for name, got, want in (
+        ("obs", data.obs.shape[2:], wanted),
+        ("next_obs", data.next_obs.shape[2:], wanted),
+        ("action", data.action.shape[2:], spec.action.shape),
+    ):
+        if got != want:
+            raise UserError(
+                f"trajectories do not fit {spec.name}: one {name} has shape {got}, wanted {want}; "
+                "give episodes of the environment that the model was made for"
+            )
+    over = data.terminated | data.truncated
+    length = np.where(over.any(1), over.argmax(1) + 1, over.shape[1])
+    inside = np.arange(over.shape[1]) < length[:, None]
+    for name in ("obs", "action", "reward", "next_obs"):
+        values = getattr(data, name)
+        wrong = ~np.isfinite(values) & inside.reshape(*inside.shape, *[1] * (values.ndim - 2))
+        if wrong.any():
+            episode, step, *where = (int(i) for i in np.argwhere(wrong)[0])
+            place = f", dimension {where[0]}" if where else ""
+            raise UserError(
+                f"trajectories: {name} is {values[episode, step, *where]} in episode {episode}, step {step}{place} "
+                f"({int(wrong.any(tuple(range(2, wrong.ndim))).any(1).sum())} of {len(values)} episodes are not "
+                "finite); leave such episodes out"
+            )
+    if isinstance(spec.action, Discrete):
+        wrong = inside & ((data.action < 0) | (data.action >= spec.action.n))
+        if wrong.any():
+            episode, step = (int(i) for i in np.argwhere(wrong)[0])
+            raise UserError(
+                f"trajectories: action is {data.action[episode, step]} in episode {episode}, step {step}; "
+                f"wanted 0..{spec.action.n - 1}"
+            )
+    return data, length
+
+
+def scales(data: Transition, length: np.ndarray, spec: EnvSpec) -> tuple[np.ndarray, float, tuple[int, ...]]:
+    """Standard deviations of observations (angles about their circular mean) and rewards, and constant dimensions."""
+    inside = np.arange(data.reward.shape[1]) < length[:, None]
+    obs, reward = np.asarray(data.obs, np.float64)[inside], np.asarray(data.reward, np.float64)[inside]
+    centre = obs.mean(0)
+    away = obs - centre
+    for dim in spec.angle_dims:
+        centre[dim] = np.arctan2(np.sin(obs[:, dim]).mean(), np.cos(obs[:, dim]).mean())
+        away[:, dim] = (obs[:, dim] - centre[dim] + np.pi) % (2 * np.pi) - np.pi
+    deviation = np.sqrt((away**2).mean(0))
+    still = deviation <= 1e-6 * (1 + np.abs(centre))
+    spread = float(reward.std())
+    reward_scale = spread if spread > 1e-6 * (1 + abs(float(reward.mean()))) else 1.0
+    constant = tuple(int(d) for d in np.flatnonzero(still))
+    return np.where(still, 1.0, deviation), reward_scale, constant
