@@ -3,8 +3,8 @@
     python -m benchmarks
 
 About an hour on two cores that have nothing else to do; what is in the raw files of `time_to_oracle` and `latency`
-already is skipped, unless it was measured on a busy machine. mbrl-lib's end-to-end run takes hours and is made by its own command (see
-`python -m benchmarks.time_to_oracle --help`).
+already is skipped, unless it was measured on a busy machine. mbrl-lib's end-to-end run takes hours and is made by its
+own command (see `python -m benchmarks.time_to_oracle --help`).
 """
 
 import argparse

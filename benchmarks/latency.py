@@ -106,8 +106,8 @@ def evaluated(run: Any, plan_ms: float | None, episodes: int) -> dict[str, Any]:
     """Returns of the policy under a deadline (None: the preset's iterations), and what its actions took."""
     import jax.random as jr
 
-    options = dataclasses.replace(run.setup.run, plan_ms=plan_ms)
-    evaluator = dataclasses.replace(run.setup, run=options).evaluator(episodes)
+    deadline = dataclasses.replace(run.setup.run, plan_ms=plan_ms)
+    evaluator = dataclasses.replace(run.setup, run=deadline).evaluator(episodes)
     begun = time.perf_counter()
     returns = [round(float(r), 3) for r in evaluator(run.agent_state(), key=jr.key(1000)).returns]
     of = {"config": to_dict(run.setup.config), "steps": run.setup.run.steps, "seed": run.setup.run.seed}

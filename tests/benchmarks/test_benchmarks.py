@@ -129,9 +129,12 @@ def test_latency_keeps_what_is_done_and_goes_on(small_preset, tmp_path, monkeypa
     assert "| our preset | 50 ms | 3 |" in tables.latency(json.loads(out.read_text()))
 
 
+REDO = "--redo-busy"
+
+
 @pytest.mark.parametrize(
     ("words", "busy", "skipped"),
-    [([], True, True), (["--redo-busy"], True, False), (["--redo-busy"], False, True), (["--again"], False, False)],
+    [([], True, True), ([REDO], True, False), ([REDO], False, True), (["--again"], False, False)],
 )
 def test_what_is_kept_is_skipped_unless_asked_for_or_taken_on_a_busy_machine(words, busy, skipped):
     given = options.with_skipping(argparse.ArgumentParser()).parse_args(words)
