@@ -20,13 +20,9 @@ def median_return(least: float, reason: str) -> Mark:
     )
 
 
-def median_ratio(above: tuple[str, str], below: tuple[str, str]) -> Measure:
-    """The median over seeds of one number divided by another; each is (arm, field)."""
-
-    def measure(results: Results) -> float:
-        return statistics.median(x / y for x, y in zip(values(results, *above), values(results, *below), strict=True))
-
-    return measure
+def ratio_of_medians(above: tuple[str, str], below: tuple[str, str]) -> Measure:
+    """The median over seeds of one number divided by that of another; each is (arm, field)."""
+    return lambda results: statistics.median(values(results, *above)) / statistics.median(values(results, *below))
 
 
 def gap_between_intervals(above: str, below: str) -> Measure:

@@ -161,7 +161,7 @@ def _commit() -> str | None:
 def _verdict(card: Card, results: dict[str, dict[int, dict[str, Any]]], out: Path) -> int:
     several, measured = len(card.arms) > 1, card.model_errors
     header = [*(["arm"] if several else []), "seed", "final return"]
-    header += ["error on random data", "error where it goes"] if measured else []
+    header += ["held-out error", "error where it goes"] if measured else []
     rows = []
     for arm, runs in results.items():
         for seed, raw in runs.items():

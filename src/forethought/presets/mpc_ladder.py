@@ -23,7 +23,20 @@ class MPCLadderConfig:
     planner: PlannerConfig = PlannerConfig(horizon=25, population=200, elites=20, iterations=3)
 
 
-_CARTPOLE = MPCLadderConfig()
+_CARTPOLE = MPCLadderConfig(
+    model=EnsembleConfig(
+        num_members=1,
+        particles=1,
+        probabilistic=False,
+        hidden=(64, 64),
+        min_steps=2000,
+        holdout_ratio=0.2,
+        patience=30,
+        bootstrap=False,
+    ),
+    # A plan that is executed blindly must be searched for well from scratch.
+    planner=PlannerConfig(kind="icem", horizon=25, population=300, elites=20, iterations=6),
+)
 PRESETS: dict[str, MPCLadderConfig] = {
     "default": MPCLadderConfig(),
     "cartpole": _CARTPOLE,
