@@ -68,7 +68,7 @@ def plot_dimensions(examination: Examination, path: str | PathLike[str], *, name
         dotted = "; dotted: the deviation that the model states" if e.states_uncertainty else ""
         _note(figure, f"Blue: error of the model, with its 95 % band; grey: nothing changes{dotted}.{left_out}")
 
-    return save_figure(path, draw, size=(2.35 * columns + 0.5, 1.95 * rows + 0.6))
+    return save_figure(path, draw, size=(max(2.35 * columns + 0.5, 7.2), 1.95 * rows + 0.6))
 
 
 def plot_coverage(
@@ -238,9 +238,11 @@ def _draw(
     for line in lines:
         if line.band is not None and np.isfinite(line.band).any():
             axes.fill_between(steps, *line.band, color=line.colour, alpha=0.16, linewidth=0)
-        mark = "o" if np.isfinite(line.values).sum() == 1 else None
-        axes.plot(steps, line.values, line.style, color=line.colour, linewidth=2, marker=mark)
-        last = line.values[np.isfinite(line.values)][-1]
+        finite = np.pad(np.isfinite(line.values), 1)
+        alone = finite[1:-1] & ~finite[:-2] & ~finite[2:]  # no line leads to these
+        axes.plot(steps, line.values, line.style, color=line.colour, linewidth=2)
+        axes.plot(steps[alone], line.values[alone], "o", color=line.colour, markersize=5)
+        last = line.values[finite[1:-1]][-1]
         ends.append(float(np.clip(last, low, high)))
     for line, height in zip(lines, spread_labels(ends, 0.075 * (high - low)) if labels else []):
         axes.annotate(
