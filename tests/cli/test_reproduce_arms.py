@@ -61,10 +61,10 @@ def test_errors_are_the_networks_own_on_the_episodes_it_plays(tmp_path):
     assert found["holdout_error"] == run.metrics("update")[-1]["model/holdout_mse"]
     model = run.agent_state().learner.model
     played = jax.tree.map(lambda x: jnp.asarray(x).reshape(1, -1, *x.shape[2:]), run.evaluate(episodes=2).trajectories)
-    _, error = model.losses(played)
+    _, error = model.losses(model.examples(played))
     assert found["visited_error"] == pytest.approx(float(error[0]), rel=1e-3)
     ratio = found["visited_error_common"] / found["visited_error"]
-    assert 0.1 < ratio < 10 and ratio != pytest.approx(1.0)
+    assert 0.01 < ratio < 100 and ratio != pytest.approx(1.0)
     assert found["random_error_common"] > 0
 
 
