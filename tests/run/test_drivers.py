@@ -236,3 +236,19 @@ def test_three_hosted_environments_resume_at_their_common_end():
     cut = copied(run_to(driver, started(driver), 42))
     assert not np.any(np.asarray(cut.env.lengths))
     assert same_bits(run_to(driver, cut, 63), whole)
+
+
+def test_uniform_actions_are_held_as_long_as_the_agent_says():
+    agent = make_agent("pets")
+    agent = type(agent)(
+        agent.spec, dataclasses.replace(agent.config, random_steps=20, random_hold=3), given=agent.given
+    )
+    drawn = []
+    for driver in (JitDriver(agent, Walk()), StepDriver(agent, HostedJaxEnv(Walk(), 1))):
+        progress = run_to(driver, driver.start(empty_replay(), seed=0), 20)
+        drawn.append(np.asarray(progress.replay.latest(20).action)[:, 0])
+    blocks = drawn[0][:18].reshape(6, 3)
+    assert np.all(blocks == blocks[:, :1]) and len(np.unique(blocks[:, 0])) == 6
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    with pytest.raises(ValueError, match="random_hold=0 must be at least 1"):
+        type(agent)(agent.spec, dataclasses.replace(agent.config, random_hold=0))
