@@ -26,7 +26,7 @@ from forethought.presets.pets import PRESETS
 from forethought.presets.values import to_dict
 from forethought.run.evaluate import JitEvaluator
 
-HORIZONS, POPULATIONS = (5, 10, 20, 40, 80), (20, 60, 200, 800)
+HORIZONS, POPULATIONS = (5, 10, 20, 40, 80), (20, 100, 500)
 SEEDS, STEPS = (0, 1, 2, 3, 4, 5), 600
 RAW = HERE / "horizons" / "sweep.json"
 CONFIG = PRESETS["cartpole"]

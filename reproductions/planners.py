@@ -3,7 +3,7 @@
     python reproductions/planners.py measure   # runs them; writes reproductions/planners/{tasks,dimensions}.json
     python reproductions/planners.py show      # tables and picture in docs/planners.md, from these files
 
-Every planner may imagine 1,000 sequences per action. A gradient step of one sequence counts as three: the backward
+Every planner may imagine 500 sequences per action. A gradient step of one sequence counts as three: the backward
 pass costs about two forward ones. Episodes start alike for all planners, so that they can be compared in pairs.
 """
 
@@ -47,11 +47,11 @@ TASKS: dict[str, tuple[AbstractEnv, int]] = {  # with the horizon
 DIMENSIONS, DIMENSION_HORIZON, TIMED_ACTIONS = (1, 2, 4, 8, 16), 20, 200
 TEMPERATURES = (0.1, 1.0, 10.0)
 PLANNERS: dict[str, PlannerConfig] = {
-    "shooting": PlannerConfig(kind="shooting", population=1000, iterations=1),
-    "cem": PlannerConfig(kind="cem", population=200, iterations=5, elites=20),
-    "icem": PlannerConfig(kind="icem", population=200, iterations=5, elites=20),
-    "mppi": PlannerConfig(kind="mppi", population=200, iterations=5),
-    "gradient": PlannerConfig(kind="gradient", restarts=8, gradient_steps=42),
+    "shooting": PlannerConfig(kind="shooting", population=500, iterations=1),
+    "cem": PlannerConfig(kind="cem", population=100, iterations=5, elites=10),
+    "icem": PlannerConfig(kind="icem", population=100, iterations=5, elites=10),
+    "mppi": PlannerConfig(kind="mppi", population=100, iterations=5),
+    "gradient": PlannerConfig(kind="gradient", restarts=8, gradient_steps=21),
 }
 NAMES = {"shooting": "random shooting", "cem": "CEM", "icem": "iCEM", "mppi": "MPPI", "gradient": "gradient"}
 RAW = HERE / "planners"

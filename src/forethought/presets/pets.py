@@ -25,7 +25,10 @@ PRESETS: dict[str, PETSConfig] = {
         model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=1000),
         planner=PlannerConfig(horizon=25, population=150, elites=15, iterations=3),
     ),
-    "pendulum": PETSConfig(),
+    "pendulum": PETSConfig(
+        update_every=100,
+        planner=PlannerConfig(kind="icem", horizon=30, population=100, elites=10, iterations=3),
+    ),
     # Networks without a likelihood: a Gaussian one explains the few high rewards of early data as noise. Frequent fits
     # and a planner that executes what it drew, not its mean, find more of them.
     "cartpole-learned-reward": PETSConfig(
