@@ -46,6 +46,7 @@ class Case:
     env: Any = HEALTHY
     spoil: Callable[[Any, Transition], Any] = lambda model, rows: model  # the model after it is fitted
     refit: bool = True
+    learned: bool = False  # the reward is learned, by networks without a likelihood, instead of given
 
 
 def measure(runs: pathlib.Path, faults: list[str]) -> dict[str, Any]:
@@ -77,7 +78,11 @@ def _case(path: pathlib.Path, fault: str) -> Checkup:
     state, replay = run.trained()
     setup, seed = run.setup, run.setup.run.seed
     case = FAULTS[fault](setup, state, jax.tree.map(np.asarray, replay.latest(int(replay.size))))
-    setup = build("pets", case.env, config=setup.config, run=setup.run)
+    config, options = setup.config, setup.run
+    if case.learned:
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, probabilistic=False))
+        options = dataclasses.replace(options, reward="learned")
+    setup = build("pets", case.env, config=config, run=options)
     replay = UniformReplay.empty(case.env.spec, setup.capacity).add(jax.tree.map(jnp.asarray, case.rows))
     if case.refit:
         state = _refitted(setup, replay, updates=len(run.metrics("update")), seed=seed)
@@ -119,6 +124,21 @@ def reward_shifted(setup: Any, state: Any, rows: Transition) -> Case:
     late = np.concatenate([[0.0], rows.reward[:-1]]).astype(np.float32)
     late[_ends(rows)[:-1] + 1] = 0.0
     return Case(dataclasses.replace(rows, reward=late))
+
+
+def reward_learned(setup: Any, state: Any, rows: Transition) -> Case:
+    """Nothing is altered, but the reward is learned."""
+    return Case(rows, learned=True)
+
+
+def reward_learned_shifted(setup: Any, state: Any, rows: Transition) -> Case:
+    """In the data every reward is that of the step before, and the model learns it."""
+    return dataclasses.replace(reward_shifted(setup, state, rows), learned=True)
+
+
+def reward_late_learned(setup: Any, state: Any, rows: Transition) -> Case:
+    """The environment itself hands every reward out one step late, and the model learns it."""
+    return dataclasses.replace(reward_late(setup, state, rows), learned=True)
 
 
 def reward_late(setup: Any, state: Any, rows: Transition) -> Case:
@@ -200,8 +220,10 @@ def other_version(setup: Any, state: Any, rows: Transition) -> Case:
 
 FAULTS: dict[str, Callable[[Any, Any, Transition], Case]] = {
     "none": none,
+    "none, reward learned": reward_learned,
     "reward shifted by one step": reward_shifted,
-    "reward one step late, in the environment": reward_late,
+    "reward shifted by one step, reward learned": reward_learned_shifted,
+    "reward one step late in the environment, reward learned": reward_late_learned,
     "truncation stored as termination": truncation_terminates,
     "reset observation stored as next_obs": reset_stored,
     "actions clipped silently": actions_clipped,
@@ -235,8 +257,10 @@ NAMES = ("obs", "action", "reward", "next_obs", "terminated", "truncated")
 
 NAMED = {
     "none": None,
+    "none, reward learned": None,
     "reward shifted by one step": "reward-shifted",
-    "reward one step late, in the environment": "reward-shifted",
+    "reward shifted by one step, reward learned": "reward-shifted",
+    "reward one step late in the environment, reward learned": "reward-shifted",
     "truncation stored as termination": "truncation-as-termination",
     "reset observation stored as next_obs": "reset-as-next-obs",
     "actions clipped silently": "action-clipped",
@@ -287,4 +311,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "measure":
         runs = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else RUNS
         write_raw(RAW, measure(runs, list(FAULTS)))
-    show(json.loads(RAW.read_text()))
+    else:
+        show(json.loads(RAW.read_text()))

@@ -24,6 +24,10 @@ class Weaker(AbstractEnv):
     def spec(self) -> EnvSpec:
         return HEALTHY.spec
 
+    @property
+    def reward_function(self):
+        return HEALTHY.reward_function
+
     def reset(self, *, key: PRNGKeyArray, start=None, clock=0):
         return HEALTHY.reset(key=key, start=start, clock=clock)
 
@@ -40,6 +44,10 @@ class Clipped(AbstractEnv):
     def spec(self) -> EnvSpec:
         return HEALTHY.spec
 
+    @property
+    def reward_function(self):
+        return HEALTHY.reward_function
+
     def reset(self, *, key: PRNGKeyArray, start=None, clock=0):
         return HEALTHY.reset(key=key, start=start, clock=clock)
 
@@ -53,6 +61,10 @@ class Wrapped(AbstractEnv):
     @property
     def spec(self) -> EnvSpec:
         return dataclasses.replace(HEALTHY.spec, angle_dims=())
+
+    @property
+    def reward_function(self):
+        return HEALTHY.reward_function
 
     def reset(self, *, key: PRNGKeyArray, start=None, clock=0):
         state, obs = HEALTHY.reset(key=key, start=start, clock=clock)
@@ -76,6 +88,10 @@ class WithoutVelocity(AbstractEnv):
     def spec(self) -> EnvSpec:
         return dataclasses.replace(HEALTHY.spec, obs_dim=3)
 
+    @property
+    def reward_function(self):
+        return HEALTHY.reward_function
+
     def reset(self, *, key: PRNGKeyArray, start=None, clock=0):
         state, obs = HEALTHY.reset(key=key, start=start, clock=clock)
         return state, obs[:3]
@@ -91,6 +107,10 @@ class Late(AbstractEnv):
     @property
     def spec(self) -> EnvSpec:
         return HEALTHY.spec
+
+    @property
+    def reward_function(self):
+        return HEALTHY.reward_function
 
     def reset(self, *, key: PRNGKeyArray, start=None, clock=0):
         state, obs = HEALTHY.reset(key=key, start=start, clock=clock)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..types import Box, EnvSpec
+from .examination import spearman
 from .finding import Finding
 from .logged import Logged
 from .regression import FOLDS, folds, fourier, linear_error, thinned, unexplained
@@ -11,6 +12,7 @@ from .regression import FOLDS, folds, fourier, linear_error, thinned, unexplaine
 FEWEST_ROWS = 100  # below this no regression is asked anything
 LAG_ROWS = 1200  # rows that the question about the reward is put to
 LEARNED = 0.05  # share of the reward that a model may leave unexplained to be asked what it leaves
+RANKED = 0.9  # rank correlation of predicted and real reward above which it has learned it
 UNLEARNED = 0.5  # the same, beyond which it has not learned the reward where a regression can
 LAG_BETTER = 0.6  # share of the unexplained reward that may be left at the better lag
 LAG_LEAST = 0.002  # unexplained share of the reward that is worth a question
@@ -186,7 +188,7 @@ def shifted_reward(data: Logged, spec: EnvSpec, predicted: np.ndarray | None) ->
     own, before, after = (share * float(left.var()) / whole for share in shares)
     best, word, side = (before, "late", "before") if before < after else (after, "early", "after")
     if own < LAG_LEAST or best > LAG_BETTER * own:
-        return [] if predicted is None else _not_learned(beyond, own)
+        return [] if predicted is None else _not_learned(beyond, own, spearman(predicted[rows], reward[rows]))
     sentence = (
         f"the reward belongs to the transition one step {side} the one it is stored with: that leaves "
         f"{_percent(best)} of its variance unexplained, its own {_percent(own)}. It is stored one step too {word}"
@@ -195,9 +197,12 @@ def shifted_reward(data: Logged, spec: EnvSpec, predicted: np.ndarray | None) ->
     return [Finding("reward-shifted", "error", sentence, remedy, {"own": own, "shifted": best})]
 
 
-def _not_learned(left: float, regression: float) -> list[Finding]:
-    """A warning where a model leaves over most of the reward's variance, and twice what a plain regression does."""
-    if left < UNLEARNED or regression > 0.5 * left:
+def _not_learned(left: float, regression: float, rank: float) -> list[Finding]:
+    """A warning where a model leaves over most of the reward's variance, and twice what a plain regression does.
+
+    `rank` is the correlation of its ranks with the real ones: a few wild predictions alone are no reason.
+    """
+    if left < UNLEARNED or regression > 0.5 * left or rank > RANKED:
         return []
     sentence = (
         f"the predicted reward leaves {_percent(left)} of the reward's variance in the training data unexplained, a "

@@ -65,9 +65,10 @@ def _shifted_reward(evidence: Evidence, data: Logged, *, key: PRNGKeyArray) -> l
         rows = data.rows
         answer = jax.jit(jax.vmap(evidence.reward))(*map(jnp.asarray, (rows.obs, rows.action, rows.next_obs)))
         return model_checks.misplaced_given_reward(np.asarray(answer), data)
-    learned = evidence.model is not None and data is evidence.training
-    predicted = one_step(evidence.model, data.rows, evidence.spec, key=key).reward if learned else None
-    return data_checks.shifted_reward(data, evidence.spec, predicted)
+    if evidence.model is None or data is not evidence.training:
+        return data_checks.shifted_reward(data, evidence.spec, None)
+    said = one_step(evidence.model, data.rows, evidence.spec, key=key)
+    return data_checks.shifted_reward(data, evidence.spec, said.reward)
 
 
 def _of_model(
