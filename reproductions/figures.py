@@ -1,21 +1,24 @@
-"""Draws the pictures of the result cards from the committed raw curves.
+"""Draws the pictures of the result cards from the committed raw curves, and fills in their tables.
 
     python reproductions/figures.py
 
-writes docs/images/CARD.png of every card, and, where the runs themselves are still beside them (from
-`forethought reproduce pets/cartpole --out reproductions/pets-cartpole`), docs/images/pets-cartpole.gif.
+writes docs/images/CARD.png of every card, the tables of docs/cards.md, and, where the runs themselves are still beside
+the raw files (from `forethought reproduce pets/cartpole --out reproductions/pets-cartpole`),
+docs/images/pets-cartpole.gif.
 """
 
 import json
 import pathlib
+import statistics
 from typing import Any
 
 import imageio
 import numpy as np
 from PIL import Image
-from writing import HERE, IMAGES
+from writing import DOCS, HERE, IMAGES, put, table
 
-from forethought.cards import CARDS, ORACLES, oracle_return
+from forethought.cards import CARDS, ORACLES, Results, oracle_return
+from forethought.cards.marks import values
 from forethought.diagnostics.curves import plot_learning_curves
 from forethought.diagnostics.figures import INK, MUTED, PALETTE, save_figure
 from forethought.diagnostics.statistics import bootstrap_interval
@@ -26,6 +29,7 @@ TITLES = {
     "pets/pendulum": "PETS on Pendulum-v1, reward and termination learned",
 }
 LADDER = "mpc-ladder/cartpole"
+ERRORS = ("holdout_error", "visited_error", "visited_error_common")
 ARMS = {
     "0.5": "0.5: random data",
     "1.0": "1.0: own data too",
@@ -55,33 +59,77 @@ def ladder() -> None:
     def draw(figure: Any) -> None:
         returns, errors = figure.subplots(1, 2)
         for place, arm in enumerate(ARMS):
-            values = np.array([raw["final_return"] for raw in read(LADDER, arm)])
+            finals = np.array([raw["final_return"] for raw in read(LADDER, arm)])
             colour = MUTED if arm == "oracle" else PALETTE[place]
-            column(returns, place, values, colour)
+            column(returns, place, finals, colour)
             if arm != "oracle":
                 for shift, field in ((-0.12, "holdout_error"), (0.12, "visited_error")):
-                    column(errors, place + shift, np.array([raw[field] for raw in read(LADDER, arm)]), colour, field)
+                    numbers = np.array([raw[field] for raw in read(LADDER, arm)])
+                    column(errors, place + shift, numbers, colour, middle="median", hollow=field == "holdout_error")
         returns.set_xticks(range(len(ARMS)), [label.replace(": ", "\n") for label in ARMS.values()])
         returns.set_title("Return of the last policy")
-        errors.set_title("One-step error of the model")
+        errors.set_title("Squared one-step error of the model")
         errors.set_yscale("log")
-        errors.set_ylabel("standard deviations of random data")
+        errors.set_ylabel("variances of its training targets")
         errors.set_xticks(range(3), list(ARMS)[:3])
-        errors.set_xlabel("hollow: held-out random episodes; filled: where its own plans lead")
-        text = "Dots: seeds. Bars: means with 95 % bootstrap intervals over seeds."
+        errors.set_xlabel("hollow: rows of its data held out of the fit; filled: where its plans lead")
+        text = "Dots: seeds. Bars: mean returns and median errors, with 95 % bootstrap intervals over seeds."
         figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=MUTED)
 
     save_figure(IMAGES / "mpc-ladder-cartpole.png", draw, size=(9.6, 4.2))
 
 
-def column(axes: Any, place: float, values: np.ndarray, colour: str, field: str = "") -> None:
-    """Seeds as dots, their mean with its interval beside them."""
-    found = bootstrap_interval(values, np.mean)
-    fill = "none" if field == "holdout_error" else colour
-    axes.scatter(np.full(len(values), place), values, s=22, facecolors=fill, edgecolors=colour, linewidths=1, alpha=0.7)
+def column(
+    axes: Any, place: float, numbers: np.ndarray, colour: str, *, middle: str = "mean", hollow: bool = False
+) -> None:
+    """Seeds as dots, their mean or median with its interval beside them."""
+    found = bootstrap_interval(numbers, np.mean if middle == "mean" else np.median)
+    fill = "none" if hollow else colour
+    axes.scatter(np.full(len(numbers), place), numbers, s=22, facecolors=fill, edgecolors=colour, linewidths=1)
     beside = place + 0.07
     axes.plot([beside, beside], [found.low, found.high], color=INK, linewidth=1.4)
     axes.plot([beside], [found.estimate], marker="_", color=INK, markersize=9)
+
+
+def results_table() -> str:
+    """Final returns of the cards with one arm."""
+    rows = []
+    for name in TITLES:
+        card, finals = CARDS[name], values(results(name), "", "final_return")
+        oracle, median = ORACLES[card.env], statistics.median(finals)
+        floor = oracle.random_return or 0.0
+        share = 100 * (median - floor) / (oracle.mean_return - floor)
+        cells = [f"{x:.1f}" for x in (median, min(finals), max(finals), oracle.mean_return)]
+        mark = card.marks[0]
+        passed = "passed" if median >= mark.least else "missed"
+        rows.append([f"`{name}`", *cells, f"{share:.1f} %", f"{mark.least:.1f}", passed])
+    return table(["card", "median", "lowest seed", "highest seed", "oracle", "of the oracle", "mark", ""], rows)
+
+
+def ladder_table() -> str:
+    """Returns and errors of the versions."""
+    rows, found = [], results(LADDER)
+    for arm in ARMS:
+        spread = bootstrap_interval(values(found, arm, "final_return"), np.mean)
+        row = [arm, f"{spread.estimate:.1f} ({spread.low:.1f}, {spread.high:.1f})"]
+        medians = (
+            [f"{statistics.median(values(found, arm, f)):.3f}" for f in ERRORS] if arm != "oracle" else ["", "", ""]
+        )
+        rows.append(row + medians)
+    heads = ["its own held-out rows", "where its plans lead", "where its plans lead, common units"]
+    return table(["version", "return (95 % interval)", *heads], rows)
+
+
+def marks_table() -> str:
+    """What the ladder's marks ask for and what was measured."""
+    found = results(LADDER)
+    rows = [[mark.what, f"{mark.measure(found):.2f}", f"{mark.least:.0f}"] for mark in CARDS[LADDER].marks]
+    return table(["mark", "measured", "at least"], rows)
+
+
+def results(card: str) -> Results:
+    """The committed raw files of all arms."""
+    return {arm.name: {raw["seed"]: raw for raw in read(card, arm.name)} for arm in CARDS[card].arms}
 
 
 def film(video: pathlib.Path, path: pathlib.Path) -> None:
@@ -96,6 +144,8 @@ if __name__ == "__main__":
     for name, title in TITLES.items():
         curve(name, title)
     ladder()
+    for block, text in (("results", results_table), ("ladder", ladder_table), ("ladder marks", marks_table)):
+        put(DOCS / "cards.md", block, text())
     video = HERE / "pets-cartpole" / "runs" / "seed-0" / "videos" / "policy.mp4"
     if video.is_file():
         film(video, IMAGES / "pets-cartpole.gif")
