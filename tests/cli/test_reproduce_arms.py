@@ -5,15 +5,19 @@ import json
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
 import pytest
 from tiny import ONE_NETWORK, PLANNER
 
 import forethought
+from forethought.agents.uniform import Uniform
 from forethought.cards import CARDS, Arm, Card, Mark
 from forethought.cards.marks import ratio_of_medians
-from forethought.cli.model_errors import model_errors
+from forethought.cli.model_errors import RANDOM, model_errors
 from forethought.presets.mpc_ladder import PRESETS, MPCLadderConfig
 from forethought.presets.run import RunConfig
+from forethought.run.evaluate import JitEvaluator
 
 AGENT = MPCLadderConfig(
     version="0.5", random_steps=20, model=dataclasses.replace(ONE_NETWORK, holdout_ratio=0.2), planner=PLANNER
@@ -55,17 +59,25 @@ def test_every_arm_has_its_raw_file_and_every_mark_its_line(cli, monkeypatch, tm
     assert (tmp_path / "out" / "0.5" / "seed-0.json").read_bytes() == before
 
 
-def test_errors_are_the_networks_own_on_the_episodes_it_plays(tmp_path):
+def test_errors_are_of_the_episodes_it_plays_in_the_units_that_they_say(tmp_path):
     run = forethought.train("mpc-ladder", "point-mass", config=AGENT, run=RUN, out=tmp_path / "run", quiet=True)
     found = model_errors(run, episodes=2)
     assert found["holdout_error"] == run.metrics("update")[-1]["model/holdout_mse"]
-    model = run.agent_state().learner.model
-    played = jax.tree.map(lambda x: jnp.asarray(x).reshape(1, -1, *x.shape[2:]), run.evaluate(episodes=2).trajectories)
-    _, error = model.losses(model.examples(played))
-    assert found["visited_error"] == pytest.approx(float(error[0]), rel=1e-3)
-    ratio = found["visited_error_common"] / found["visited_error"]
-    assert 0.01 < ratio < 100 and ratio != pytest.approx(1.0)
+    model, played = run.agent_state().learner.model, run.evaluate(episodes=2).trajectories
+    belief = jax.vmap(jax.vmap(lambda obs: model.init(obs, key=jr.key(0))))(jnp.asarray(played.obs))
+    step = jax.vmap(jax.vmap(lambda belief, action: model.step(belief, action[None], key=jr.key(0))[0]))
+    error = np.asarray(step(belief, jnp.asarray(played.action)).mean[:, :, 0] - played.next_obs)
+    assert found["visited_error"] == pytest.approx(np.mean((error / np.asarray(model.targets.scale)) ** 2), rel=1e-3)
+    agent = Uniform(run.setup.env.spec)
+    chance = JitEvaluator(agent, run.setup.env, num_episodes=2)(None, key=jr.key(RANDOM)).trajectories
+    unit = (chance.next_obs - chance.obs).std((0, 1))
+    assert found["visited_error_common"] == pytest.approx(np.mean((error / unit) ** 2), rel=1e-3)
     assert found["random_error_common"] > 0
+
+
+def test_errors_of_a_task_with_angles(tmp_path):
+    run = forethought.train("mpc-ladder", "cartpole-swingup", config=AGENT, run=RUN, out=tmp_path / "run", quiet=True)
+    assert all(0 < error < 1e6 for error in model_errors(run, episodes=1).values())
 
 
 def test_a_model_without_a_holdout_has_no_holdout_error(tmp_path):

@@ -16,7 +16,7 @@ from forethought.presets.run import RunConfig
 from forethought.presets.values import from_dict
 
 ROOT = pathlib.Path(__file__).parents[2]
-EVERY_ARM = [pytest.param(card, arm, id=f"{card} {arm.name}") for card in CARDS.values() for arm in card.arms]
+EVERY_ARM = [pytest.param(card, arm, id=f"{card.name} {arm.name}") for card in CARDS.values() for arm in card.arms]
 ONE_ARM = [name for name, card in CARDS.items() if len(card.arms) == 1]
 LADDER = "mpc-ladder/cartpole"
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -11,6 +13,7 @@ from ..diagnostics.logged import Logged, Rows
 from ..diagnostics.one_step import one_step
 from ..errors import UserError
 from ..models.ensemble import Ensemble
+from ..types import Transition
 
 RANDOM = 1_000_000  # added to the run's seed: random episodes that are no part of its training data
 
@@ -33,16 +36,17 @@ def model_errors(run: Run, *, episodes: int) -> dict[str, float]:
         dataclasses.replace(setup, agent=Uniform(spec)).evaluator(episodes)(None, key=key).trajectories
     ).rows
     visited = Logged.of_trajectories(run.evaluate(episodes=episodes).trajectories).rows
-    common = np.std(spec.difference(chance.next_obs, chance.obs), 0)
-    own = np.asarray(model.targets.scale[: spec.obs_dim])
+    change = lambda new, old: np.asarray(spec.difference(jnp.asarray(new), jnp.asarray(old)))
+    common = change(chance.next_obs, chance.obs).std(0)
 
-    def error(rows: Rows, unit: np.ndarray) -> float:
-        said = one_step(model, rows, spec, key=key).mean
-        return float(np.mean((np.asarray(spec.difference(rows.next_obs, said)) / unit) ** 2))
+    def error(rows: Rows) -> float:
+        return float(np.mean((change(rows.next_obs, one_step(model, rows, spec, key=key).mean) / common) ** 2))
 
+    # As the fit does on its held-out rows.
+    played = jax.tree.map(lambda x: jnp.broadcast_to(x, (model.num_members, *x.shape)), Transition(*visited))
     return {
         "holdout_error": float(fits[-1]["model/holdout_mse"]),
-        "visited_error": error(visited, own),
-        "visited_error_common": error(visited, common),
-        "random_error_common": error(chance, common),
+        "visited_error": float(jnp.mean(model.losses(model.examples(played))[1])),
+        "visited_error_common": error(visited),
+        "random_error_common": error(chance),
     }
