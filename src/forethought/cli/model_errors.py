@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -43,7 +42,7 @@ def model_errors(run: Run, *, episodes: int) -> dict[str, float]:
         return float(np.mean((change(rows.next_obs, one_step(model, rows, spec, key=key).mean) / common) ** 2))
 
     # As the fit does on its held-out rows.
-    played = jax.tree.map(lambda x: jnp.broadcast_to(x, (model.num_members, *x.shape)), Transition(*visited))
+    played = Transition(*(jnp.broadcast_to(x, (model.num_members, *x.shape)) for x in visited))
     return {
         "holdout_error": float(fits[-1]["model/holdout_mse"]),
         "visited_error": float(jnp.mean(model.losses(model.examples(played))[1])),
