@@ -17,13 +17,14 @@ from .diagnostics.data_checks import without_faults
 from .diagnostics.examination import Examination, examine
 from .diagnostics.finding import Finding
 from .diagnostics.findings import Evidence, find, in_order
-from .diagnostics.logged import Logged
+from .diagnostics.logged import MOST_ROWS, Logged
 from .diagnostics.verdict import plain_verdict
 from .errors import UserError
 from .fitting import FittedModel, same_spaces
 from .models.recalibrated import Recalibrated
 from .replay.dataset import Dataset
 from .run.evaluate import Evaluation, finished
+from .run.progress import updates_due
 from .setup import Setup
 from .storage import provenance
 from .types import EnvSpec, Given, Transition
@@ -120,9 +121,9 @@ def of_evaluation(
     fresh = None if evaluation is None else Logged.of_trajectories(evaluation.trajectories)
     training = stored = None
     if replay is not None and int(replay.size):
-        training = Logged.of_rows(replay.latest(int(replay.size)), num_envs=setup.run.num_envs)
-        rows, in_use = replay.rows()
-        stored = (rows, np.asarray(in_use))
+        latest = replay.latest(min(int(replay.size), MOST_ROWS))
+        training = Logged.of_rows(latest, num_envs=setup.run.num_envs)
+        stored = _fitted_to(setup, replay)
     functions = setup.functions
     return diagnose(
         setup.agent.model(state),
@@ -138,6 +139,18 @@ def of_evaluation(
         recalibrated=recalibrated,
         key=key,
     )
+
+
+def _fitted_to(setup: Setup, replay: Any) -> tuple[Any, np.ndarray] | None:
+    """All rows of the replay, and which of them were there at the last fit; None where that cannot be known."""
+    rows, in_use = replay.rows()
+    agent, per_row = setup.agent, setup.env.spec.action_repeat
+    steps = int(replay.size) * per_row
+    updates = updates_due(agent, steps)
+    if not updates or setup.run.replay_capacity is not None:  # old rows may have given way to new ones
+        return None
+    last = agent.random_steps + (updates - bool(agent.random_steps)) * (agent.update_every or 0)
+    return rows, np.asarray(in_use) & (np.arange(replay.capacity) < last // per_row)
 
 
 def of_fitted(

@@ -68,7 +68,10 @@ def show(
     film_path = None
     if evaluation is not None:
         if setup.agent.model(state) is not None:
-            notes += look(setup, folder, state, replay, evaluation)
+            try:
+                notes += look(setup, folder, state, replay, evaluation)
+            except Exception as error:  # whatever the doctor meets, a finished run keeps its report
+                notes.append(f"the doctor could not look at the model: {_said(error)}")
         if video:
             try:
                 film_path = film(setup, folder, state, evaluation)
@@ -134,19 +137,19 @@ def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: st
     """
     with faults(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    paths, figures, video = {}, {}, None
-    if checkup.examination is not None:
-        figures = _examination_figures(checkup, checkup.examination, folder)
+    paths, figures, video = {"figures": folder, "summary": folder / "doctor.json"}, {}, None
+    write_json(paths["summary"], checkup.summary())
     if checkup.recalibration is not None:
         paths["recalibration"] = folder / "recalibration.npz"
         checkup.recalibration.save(paths["recalibration"])
     if checkup.examination is not None:
-        found = imagine(checkup)
-        figures["Imagined beside real"] = plot_traces(found, folder / "traces.png")
-        video = film_imagination(env, found, folder / "imagined.mp4")
-    paths["figures"] = folder
-    paths["summary"] = folder / "doctor.json"
-    write_json(paths["summary"], checkup.summary())
+        figures = _examination_figures(checkup, checkup.examination, folder)
+        try:
+            found = imagine(checkup)
+            figures["Imagined beside real"] = plot_traces(found, folder / "traces.png")
+            video = film_imagination(env, found, folder / "imagined.mp4")
+        except Exception as error:  # a picture that cannot be drawn costs no more than itself
+            checkup.notes.append(f"imagination could not be drawn beside reality: {_said(error)}")
     paths["page"] = folder / "doctor.html"
     page = doctor_page(
         source=checkup.source,
@@ -167,18 +170,30 @@ def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: st
 
 def _examination_figures(checkup: Checkup, e: Examination, folder: Path) -> dict[str, Path]:
     after = None if checkup.change is None else checkup.change.after
-    figures = {
-        "By horizon": plot_examination(e, folder / "horizon.png", recalibrated=after),
-        "By dimension": plot_dimensions(e, folder / "dimensions.png"),
-        "Imagined return": plot_drift(e, folder / "drift.png"),
+    wanted = {
+        "By horizon": lambda: plot_examination(e, folder / "horizon.png", recalibrated=after),
+        "By dimension": lambda: plot_dimensions(e, folder / "dimensions.png"),
+        "Imagined return": lambda: plot_drift(e, folder / "drift.png"),
     }
     if e.states_uncertainty:
-        figures["Coverage"] = plot_coverage(e, folder / "coverage.png", recalibrated=after)
-        figures["Likelihood"] = plot_likelihood(e, folder / "likelihood.png", recalibrated=after)
-        figures["Uncertainty"] = plot_uncertainty(e, folder / "uncertainty.png")
+        wanted["Coverage"] = lambda: plot_coverage(e, folder / "coverage.png", recalibrated=after)
+        wanted["Likelihood"] = lambda: plot_likelihood(e, folder / "likelihood.png", recalibrated=after)
+        wanted["Uncertainty"] = lambda: plot_uncertainty(e, folder / "uncertainty.png")
     if e.terminations:
-        figures["Termination"] = plot_termination(e, folder / "termination.png")
+        wanted["Termination"] = lambda: plot_termination(e, folder / "termination.png")
+    figures = {}
+    for title, plot in wanted.items():
+        try:
+            figures[title] = plot()
+        except Exception as error:
+            checkup.notes.append(f"no figure {title!r}: {_said(error)}")
     return figures
+
+
+def _said(error: Exception) -> str:
+    """What an error is and says, on one line."""
+    first_line = (str(error).splitlines() or [""])[0]
+    return first_line if isinstance(error, UserError) else f"{type(error).__name__}: {first_line}"
 
 
 def imagine(checkup: Checkup) -> list[Trace]:
