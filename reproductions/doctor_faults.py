@@ -1,6 +1,8 @@
 """What the doctor says of planted faults, and of healthy runs.
 
-    forethought reproduce pets/cartpole-learned-reward --out reproductions/pets-cartpole-learned-reward   # the runs
+    for seed in 0 1 2 3 4 5 6 7 8 9; do forethought train pets pets-cartpole --preset cartpole --steps 2000 \\
+        --termination learned --eval-every 0 --final-episodes 2 --no-video --seed $seed --quiet \\
+        --out reproductions/doctor/runs/seed-$seed; done
     python reproductions/doctor_faults.py measure     # writes reproductions/doctor/faults.json
     python reproductions/doctor_faults.py show        # the tables in docs/doctor.md, from this file
 
@@ -29,13 +31,15 @@ from writing import DOCS, HERE, put, table, write_raw
 from forethought.api import load_run
 from forethought.checkup import STREAM, Checkup, of_evaluation
 from forethought.replay.uniform import UniformReplay
+from forethought.run.progress import strongly_typed
 from forethought.setup import build
 from forethought.types import Transition
 
-RUNS = HERE / "pets-cartpole-learned-reward" / "runs"
+RUNS = HERE / "doctor" / "runs"
 RAW = HERE / "doctor" / "faults.json"
+HEALTHY_SEEDS = range(10)
 PLANTED_IN = (0, 1)  # seeds of the healthy runs that faults are planted in
-EPISODES, HORIZON = 8, 15
+EPISODES, HORIZON = 4, 15
 
 
 @dataclasses.dataclass
@@ -49,15 +53,33 @@ class Case:
     learned: bool = False  # the reward is learned, by networks without a likelihood, instead of given
 
 
-def measure(runs: pathlib.Path, faults: list[str]) -> dict[str, Any]:
-    """All cases, in the order of the table."""
-    found: dict[str, Any] = {"episodes": EPISODES, "horizon": HORIZON, "faults": {}, "healthy": {}}
-    for name in faults:
-        found["faults"][name] = {str(s): said(_case(runs / f"seed-{s}", name), name, s) for s in PLANTED_IN}
-    for path in sorted(runs.glob("seed-*"), key=lambda p: int(p.name.removeprefix("seed-"))):
-        seed = int(path.name.removeprefix("seed-"))
-        found["healthy"][str(seed)] = said(_healthy(path), "healthy", seed)
-    return found
+def measure(runs: pathlib.Path, parts: list[str]) -> None:
+    """All cases that are not in the raw file yet, each written as soon as it is known."""
+    if "faults" in parts:
+        for seed, name in ((seed, name) for seed in PLANTED_IN for name in FAULTS):
+            _once("faults", name, seed, lambda n=name, s=seed: _case(runs / f"seed-{s}", n))
+    if "healthy" in parts:
+        for seed in HEALTHY_SEEDS:
+            _once("healthy", None, seed, lambda s=seed: _healthy(runs / f"seed-{s}"))
+
+
+def _once(part: str, name: str | None, seed: int, look: Callable[[], Checkup]) -> None:
+    """Adds one case to the raw file, unless it is there."""
+    inside = lambda raw: raw[part].setdefault(name, {}) if name else raw[part]
+    if str(seed) in inside(_raw()):
+        return
+    found = said(look(), name or part, seed)
+    raw = _raw()
+    inside(raw)[str(seed)] = found
+    raw["faults"] = {name: raw["faults"][name] for name in FAULTS if name in raw["faults"]}
+    raw["healthy"] = dict(sorted(raw["healthy"].items(), key=lambda item: int(item[0])))
+    write_raw(RAW, raw)
+
+
+def _raw() -> dict[str, Any]:
+    if RAW.is_file():
+        return json.loads(RAW.read_text())
+    return {"episodes": EPISODES, "horizon": HORIZON, "faults": {}, "healthy": {}}
 
 
 def said(checkup: Checkup, what: str, seed: int) -> dict[str, Any]:
@@ -70,41 +92,62 @@ def said(checkup: Checkup, what: str, seed: int) -> dict[str, Any]:
 def _healthy(path: pathlib.Path) -> Checkup:
     run = load_run(path)
     state, replay = run.trained()
-    return _asked(run.setup, state, replay, run.setup.run.seed)
+    return _asked(_setup(path, HEALTHY, False), state, replay, run.setup.run.seed)
 
 
 def _case(path: pathlib.Path, fault: str) -> Checkup:
     run = load_run(path)
     state, replay = run.trained()
-    setup, seed = run.setup, run.setup.run.seed
-    case = FAULTS[fault](setup, state, jax.tree.map(np.asarray, replay.latest(int(replay.size))))
-    config, options = setup.config, setup.run
-    if case.learned:
-        config = dataclasses.replace(config, model=dataclasses.replace(config.model, probabilistic=False))
-        options = dataclasses.replace(options, reward="learned")
-    setup = build("pets", case.env, config=config, run=options)
+    rows = jax.tree.map(np.asarray, replay.latest(int(replay.size)))
+    case, seed, updates = FAULTS[fault](run.setup, state, rows), run.setup.run.seed, len(run.metrics("update"))
+    setup = _setup(path, case.env, case.learned)
     replay = UniformReplay.empty(case.env.spec, setup.capacity).add(jax.tree.map(jnp.asarray, case.rows))
     if case.refit:
-        state = _refitted(setup, replay, updates=len(run.metrics("update")), seed=seed)
+        what = (seed, "rows as they are" if case.rows is rows and not case.learned else fault)
+        if what not in FITTED:
+            FITTED[what] = _refitted(setup, replay, updates=updates, seed=seed)
+        state = FITTED[what]
     model = case.spoil(setup.agent.model(state), case.rows)
     state = eqx.tree_at(lambda s: s.learner.model, state, model)
     return _asked(setup, state, replay, seed)
 
 
+FITTED: dict[Any, Any] = {}  # several faults are planted in one and the same fit
+SETUPS: dict[Any, Any] = {}  # all runs have the same settings, so that what is compiled serves them all
+
+
+def _setup(path: pathlib.Path, env: Any, learned: bool) -> Any:
+    """The runs' settings in `env`; where the reward is to be learned, with networks without a likelihood."""
+    if (env, learned) not in SETUPS:
+        there = load_run(path).setup
+        config, options = there.config, there.run
+        if learned:
+            config = dataclasses.replace(config, model=dataclasses.replace(config.model, probabilistic=False))
+            options = dataclasses.replace(options, reward="learned")
+        setup = build("pets", env, config=config, run=options)
+        update = eqx.filter_jit(lambda state, replay, key: setup.agent.update(state, replay, key=key)[0])
+        SETUPS[env, learned] = setup, update, setup.evaluator(EPISODES)
+    return SETUPS[env, learned][0]
+
+
+def _parts(setup: Any) -> tuple[Any, Any]:
+    """The compiled update and evaluator of a setup."""
+    return next((update, evaluator) for known, update, evaluator in SETUPS.values() if known is setup)
+
+
 def _refitted(setup: Any, replay: Any, *, updates: int, seed: int) -> Any:
     """The agent's state after so many updates on all the data."""
-    state = setup.agent.init(key=jr.key(seed))
-    go = eqx.filter_jit(lambda state, replay, key: setup.agent.update(state, replay, key=key)[0])
+    state = strongly_typed(setup.agent.init(key=jr.key(seed)))
     for i in range(updates):
-        state = go(state, replay, jr.fold_in(jr.key(seed), i))
+        state = _parts(setup)[0](state, replay, jr.fold_in(jr.key(seed), i))
     return state
 
 
 def _asked(setup: Any, state: Any, replay: Any, seed: int) -> Checkup:
     key = jr.fold_in(jr.key(seed), STREAM)
-    evaluation = setup.evaluator(EPISODES)(state, key=key)
-    source = f"seed {seed}"
-    return of_evaluation(setup, state, replay, evaluation, source=source, key=key, horizon=HORIZON, recalibrated=False)
+    evaluation = _parts(setup)[1](state, key=key)
+    more = {"source": f"seed {seed}", "key": key, "horizon": HORIZON, "recalibrated": False}
+    return of_evaluation(setup, state, replay, evaluation, **more)
 
 
 # ---- the faults, each as a function of the setup, the agent's state and the rows of a healthy run
@@ -309,7 +352,6 @@ def show(raw: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "measure":
-        runs = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else RUNS
-        write_raw(RAW, measure(runs, list(FAULTS)))
+        measure(RUNS, sys.argv[2:] or ["faults", "healthy"])
     else:
         show(json.loads(RAW.read_text()))

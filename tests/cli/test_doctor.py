@@ -58,7 +58,7 @@ def test_a_group_is_looked_at_run_by_run(cli, trained, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ("doctor", "TARGET is missing"),
+        ("doctor", "RUN|MODEL is missing"),
         ("doctor nothing", "nothing does not exist; give the folder of a run, or a model"),
         ("doctor RUN --episodes 0", "episodes=0 must be at least 1"),
         ("doctor RUN --horizon 0", "horizon=0 must be at least 1"),

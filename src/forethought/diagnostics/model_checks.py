@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial import KDTree
 
 from ..core import AbstractModel
 from ..fit import AbstractFittable
@@ -19,7 +20,8 @@ ALIKE = 1e-3  # relative difference of members' errors below which they are copi
 FROZEN = 0.05  # standard deviation over inputs of the stated log-variance below which it is constant
 MISMATCH = 2.0  # factor between stated variance and squared error above which they disagree
 REWARD_BETTER = 0.7  # error of the reward at another lag, in errors at its own
-OTHER_WORLD = 3.0  # one-step error on fresh episodes, in errors on the latest training episodes
+OTHER_WORLD = 3.0  # one-step error on fresh steps, in errors on the training steps that they resemble
+FEWEST_NEAR = 50  # fresh steps that must resemble training steps
 LEAST_ERROR = 0.05  # one-step error, in standard deviations of the change, that is worth a question
 MOST_ERROR = 0.5  # the same on training episodes, beyond which the model has not even learned these
 
@@ -171,23 +173,42 @@ def imagined_ends(said: OneStep, fresh: Logged) -> list[Finding]:
 def other_world(
     before: OneStep, training: Logged, after: OneStep, fresh: Logged, spec: EnvSpec, scale: np.ndarray
 ) -> list[Finding]:
-    """One-step errors in fresh episodes far above those on the latest training episodes: the world has changed.
+    """One-step errors in fresh steps far above those on the training steps that they resemble: the world has changed.
 
-    `scale` `[obs]` is the standard deviation of the change in the training data.
+    A fresh step resembles the training if one of its steps is as near as they are to one another; the others may be
+    wrong only because the policy has left the data. `scale` `[obs]` is the standard deviation of the change.
     """
-    if before.mean is None or after.mean is None or min(len(training.rows.reward), len(fresh.rows.reward)) < 20:
+    if before.mean is None or after.mean is None or len(training.rows.reward) < FEWEST_ROWS:
         return []
-    then, now = (_typical(said, data, spec, scale) for said, data in ((before, training), (after, fresh)))
+    near = _near(training, fresh, spec)
+    if near.sum() < FEWEST_NEAR:
+        return []
+    then, now = _typical(before, training, spec, scale), _typical(after, fresh, spec, scale, near)
     ratio = float(now / max(then, 1e-12))
     if not np.isfinite(ratio) or ratio < OTHER_WORLD or now < LEAST_ERROR or then > MOST_ERROR:
         return []
     sentence = (
-        f"one-step errors in fresh episodes are {ratio:.2g} times those on the latest training episodes "
+        f"in fresh steps that resemble steps of the training, one-step errors are {ratio:.2g} times as large "
         f"({now:.2g} against {then:.2g} standard deviations of a step's change): the data come from another version of "
-        "the environment, or the policy has left what they cover"
+        "the environment"
     )
     remedy = "compare the versions recorded in run.json with those installed; train on in the environment as it is now"
-    return [Finding("another-environment", "error", sentence, remedy, {"ratio": ratio, "fresh": now, "training": then})]
+    numbers = {"ratio": ratio, "fresh": now, "training": then, "near": float(near.sum())}
+    return [Finding("another-environment", "error", sentence, remedy, numbers)]
+
+
+def _near(training: Logged, fresh: Logged, spec: EnvSpec) -> np.ndarray:
+    """Which fresh rows are as near to a training row as most training rows are to their nearest neighbour."""
+
+    def inputs(data: Logged) -> np.ndarray:
+        seen = np.asarray(spec.features(jnp.asarray(data.rows.obs)), np.float64)
+        return np.column_stack([seen, np.asarray(spec.action.features(jnp.asarray(data.rows.action)), np.float64)])
+
+    there, here = inputs(training), inputs(fresh)
+    unit = np.where(there.std(0) > 1e-9, there.std(0), 1.0)
+    tree = KDTree(there / unit)
+    usual = np.quantile(tree.query(there / unit, k=2)[0][:, 1], 0.9)
+    return np.asarray(tree.query(here / unit)[0] <= usual)
 
 
 def model_share(said: OneStep, data: Logged, spec: EnvSpec) -> np.ndarray | None:
@@ -202,7 +223,9 @@ def _predicted_change(said: OneStep, data: Logged, spec: EnvSpec) -> np.ndarray:
     return np.asarray(spec.difference(jnp.asarray(said.mean), jnp.asarray(data.rows.obs)))
 
 
-def _typical(said: OneStep, data: Logged, spec: EnvSpec, scale: np.ndarray) -> float:
+def _typical(
+    said: OneStep, data: Logged, spec: EnvSpec, scale: np.ndarray, rows: np.ndarray | slice = slice(None)
+) -> float:
     """Median absolute error of each dimension, in units of `scale`, as root mean square over dimensions."""
-    error = np.abs(change(data, spec) - _predicted_change(said, data, spec)) / scale
+    error = (np.abs(change(data, spec) - _predicted_change(said, data, spec)) / scale)[rows]
     return float(np.sqrt(np.mean(np.median(error, 0) ** 2)))
