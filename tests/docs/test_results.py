@@ -108,10 +108,11 @@ def test_the_tables_of_planners_are_what_the_raw_files_say(script):
     assert f"<!-- horizons -->\n{horizons.sweep_table(horizons.load())}\n<!-- end -->" in text
 
 
-def test_cem_is_above_random_shooting_on_every_task_in_the_table(script):
+def test_cem_is_above_random_shooting_wherever_reward_is_not_sparse(script):
     planners = script("planners")
-    for task, difference in planners.cem_above_shooting(planners.load()).items():
-        assert difference.low > 0, task
+    differences = planners.cem_above_shooting(planners.load())
+    dense = [difference for task, difference in differences.items() if task not in planners.SPARSE]
+    assert len(dense) == 5 and all(difference.low > 0 for difference in dense)
 
 
 def test_the_best_horizon_is_neither_the_longest_nor_the_shortest(script):

@@ -34,7 +34,9 @@ def model_errors(run: Run, *, episodes: int) -> dict[str, float]:
     chance = Logged.of_trajectories(
         dataclasses.replace(setup, agent=Uniform(spec)).evaluator(episodes)(None, key=key).trajectories
     ).rows
-    visited = Logged.of_trajectories(run.evaluate(episodes=episodes).trajectories).rows
+    evaluated = run.outcome.evaluations if run.outcome is not None else []
+    played = evaluated[0] if evaluated else run.evaluate(episodes=episodes)  # the same episodes
+    visited = Logged.of_trajectories(played.trajectories).rows
     change = lambda new, old: np.asarray(spec.difference(jnp.asarray(new), jnp.asarray(old)))
     common = change(chance.next_obs, chance.obs).std(0)
 
@@ -42,10 +44,10 @@ def model_errors(run: Run, *, episodes: int) -> dict[str, float]:
         return float(np.mean((change(rows.next_obs, one_step(model, rows, spec, key=key).mean) / common) ** 2))
 
     # As the fit does on its held-out rows.
-    played = Transition(*(jnp.broadcast_to(x, (model.num_members, *x.shape)) for x in visited))
+    batch = Transition(*(jnp.broadcast_to(x, (model.num_members, *x.shape)) for x in visited))
     return {
         "holdout_error": float(fits[-1]["model/holdout_mse"]),
-        "visited_error": float(jnp.mean(model.losses(model.examples(played))[1])),
+        "visited_error": float(jnp.mean(model.losses(model.examples(batch))[1])),
         "visited_error_common": error(visited),
         "random_error_common": error(chance),
     }
