@@ -81,6 +81,14 @@ def test_the_table_of_results_is_what_the_raw_curves_say(card):
     assert row in (ROOT / "docs/cards.md").read_text()
 
 
+def test_the_returns_with_the_other_preset_are_what_the_raw_curves_say():
+    folder = ROOT / CARDS["pets/cartpole-learned-reward"].raw / "with-preset-cartpole"
+    runs = [json.loads(file.read_text()) for file in folder.glob("seed-*.json")]
+    assert {(raw["preset"], raw["given"]["reward"]) for raw in runs} == {("cartpole", "learned")} and len(runs) == 4
+    finals = [raw["final_return"] for raw in runs]
+    assert f"returns of {min(finals):.1f} to {max(finals):.1f}" in " ".join((ROOT / "docs/cards.md").read_text().split())
+
+
 def test_the_table_of_the_ladder_is_what_the_raw_curves_say():
     text, found = (ROOT / "docs/cards.md").read_text(), results(LADDER)
     for arm in found:
