@@ -281,7 +281,7 @@ def _examined(
     recalibrated: bool,
     key: PRNGKeyArray,
 ) -> tuple[Examination | None, Recalibration | None, CoverageChange | None]:
-    """Examination on all episodes; recalibration from every other one, judged on the rest."""
+    """Examination; recalibration from all episodes, and what one from every other episode does to the rest."""
     look_key, fit_key, judge_key = jr.split(key, 3)
     try:
         examination = examine(model, _arrays(fresh), spec, horizon=horizon, key=look_key)
@@ -302,7 +302,9 @@ def _examined(
         return examination, None, None
     better = Recalibrated(model, recalibration, spec, given=given)
     change = coverage_change(model, better, _arrays(judged), spec, horizon=horizon, key=judge_key)
-    return examination, recalibration, change
+    # What is kept is made from all episodes: what was judged is a lower bound of how good it is.
+    kept = recalibrate(model, _arrays(fresh), spec, horizon=horizon, key=fit_key)
+    return examination, kept, change
 
 
 def _arrays(data: Logged) -> Any:

@@ -33,8 +33,9 @@ class Doctor:
     """Folder of a run or of a group of them, or a model.npz or folder that `forethought fit` wrote."""
     data: str | None = None
     """[MODEL] Logged episodes to judge it on, .npz or minari:NAME; default: those that its fit held out."""
-    episodes: int = 20
-    """[RUN] Fresh episodes; half of them make the recalibration, which the others judge."""
+    episodes: int | None = None
+    """[RUN] Fresh episodes; default: 20. All of them make the recalibration; how good it is is found by making one
+    from half of them and judging it on the others."""
     horizon: int = 25
     """Steps ahead up to which the model is examined."""
     best: Switch = False
@@ -55,13 +56,15 @@ def run(argv: list[str]) -> int:
     """Prints verdict, findings and paths, for each run of a group; 0 whatever was found."""
     options = parse(Doctor, argv, command="doctor", help=HELP)
     for name in ("episodes", "horizon"):
-        if getattr(options, name) < 1:
-            raise UserError(f"{name}={getattr(options, name)} must be at least 1")
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"{name}={value} must be at least 1")
     machine.prepare(options.machine.threads, options.machine.device)
-    from .. import api
+    from .. import api, checkup
 
     if not any((options.target / name).is_file() for name in ("run.json", "group.json")):
-        for name, given in (("best", options.best), ("seed", options.seed is not None)):
+        asked = {"best": options.best, "seed": options.seed is not None, "episodes": options.episodes is not None}
+        for name, given in asked.items():
             if given:
                 raise UserError(f"--{name} is for runs, and {options.target} is none; leave it out")
         _show(api.doctor(options.target, data=options.data, horizon=options.horizon, out=options.out))
@@ -75,7 +78,7 @@ def run(argv: list[str]) -> int:
         trained = api.load_run(folder.path)
         out = options.out if options.out is None or len(folders) == 1 else options.out / folder.path.name
         found = trained.doctor(
-            episodes=options.episodes,
+            episodes=checkup.EPISODES if options.episodes is None else options.episodes,
             horizon=options.horizon,
             which="best" if options.best else "last",
             seed=options.seed,
