@@ -40,6 +40,14 @@ def test_difference_of_angles_is_the_short_way_whatever_the_turns(turns):
     np.testing.assert_allclose(spec.difference(near, obs), [2 * np.pi - 6, -6.0], atol=1e-5)
 
 
+def test_angles_of_numpy_observations_are_those_of_jax_ones():
+    spec = EnvSpec("x", 2, Discrete(2), angle_dims=(1,))
+    obs, near = np.array([[3.0, 3.0]], np.float32), np.array([[-3.0, -3.0]], np.float32)
+    np.testing.assert_array_equal(spec.difference(near, obs), spec.difference(jnp.array(near), jnp.array(obs)))
+    np.testing.assert_allclose(spec.difference(near, obs), [[-6.0, 2 * np.pi - 6]], rtol=1e-5)
+    np.testing.assert_allclose(spec.features(obs), [[3.0, np.sin(3.0), np.cos(3.0)]], rtol=1e-5)
+
+
 @pytest.mark.parametrize("space", [Box((-1.0,), (1.0,)), Discrete(4)])
 def test_pointwise_function_equals_a_loop_and_broadcasts(space):
     function = lambda obs, action, next_obs: jnp.sum(obs) + 10 * jnp.sum(action) + 100 * jnp.max(next_obs)

@@ -108,12 +108,13 @@ class EnvSpec(eqx.Module):
         """The observation as a network's input: angles are replaced by their sine, and their cosines appended."""
         if not self.angle_dims:
             return obs
+        obs = jnp.asarray(obs)
         angles = obs[..., list(self.angle_dims)]
         return jnp.concatenate([obs.at[..., list(self.angle_dims)].set(jnp.sin(angles)), jnp.cos(angles)], -1)
 
     def difference(self, next_obs: Array, obs: Array) -> Array:
         """`next_obs - obs`, the short way round for angles."""
-        delta = next_obs - obs
+        delta = jnp.asarray(next_obs) - jnp.asarray(obs)
         if not self.angle_dims:
             return delta
         dims = list(self.angle_dims)
