@@ -173,3 +173,35 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     checkpoint.save(tmp_path / "other.npz", jnp.ones(3), {"fit": {}})
     with pytest.raises(UserError, match="holds no recalibration"):
         Recalibration.load(tmp_path / "other.npz")
+
+
+def test_what_it_is_of_is_kept_with_it(tmp_path):
+    one = made(Exact(), max_starts=50)
+    one.save(tmp_path / "a.npz", {"source": "runs/pets-1", "seed": "3"})
+    assert Recalibration.about(tmp_path / "a.npz") == {"source": "runs/pets-1", "seed": "3"}
+    assert Recalibration.load(tmp_path / "a.npz").horizon == HORIZON
+    one.save(tmp_path / "b.npz")
+    assert Recalibration.about(tmp_path / "b.npz") == {}
+    with pytest.raises(ValueError, match=r"about: seed is 3; give strings only"):
+        one.save(tmp_path / "c.npz", {"seed": 3})
+
+
+@pytest.mark.parametrize("name", ["horizon", "obs", "particles"])
+@pytest.mark.parametrize("wrong", [None, -1, 0, "8", 2.5, True, 10**12])
+def test_a_file_whose_sizes_cannot_be_is_refused(tmp_path, name, wrong):
+    meta = {"horizon": 1, "obs": 1, "knots": len(GRID), "particles": 1} | {name: wrong}
+    table = jnp.broadcast_to(jnp.asarray(GRID, jnp.float32), (1, 1, len(GRID)))
+    checkpoint.save(
+        tmp_path / "a.npz", Recalibration(table, jnp.ones((1, 1)), jnp.ones(1, jnp.int32), 1), {"recalibration": meta}
+    )
+    with pytest.raises(UserError, match=f"{name}=|does not fit"):
+        Recalibration.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("change", [{"particles": "gone"}, {"about": 3}, {"about": {"seed": 3}}])
+def test_a_file_with_damaged_meta_is_refused(tmp_path, change):
+    meta = {"horizon": 1, "obs": 1, "knots": len(GRID), "particles": 1, "about": {}} | change
+    meta = {k: v for k, v in meta.items() if v != "gone"}
+    checkpoint.save(tmp_path / "a.npz", jnp.ones(1), {"recalibration": meta})
+    with pytest.raises(UserError, match="damaged"):
+        Recalibration.about(tmp_path / "a.npz")

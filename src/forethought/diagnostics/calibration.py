@@ -10,7 +10,7 @@ observations all fall outside of what it thought possible.
 import dataclasses
 import statistics
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -37,6 +37,8 @@ MIN_RESIDUALS = 20  # per horizon; with fewer, the ends of 90 % intervals are be
 _LEAST_SLOPE = 1e-3  # keeps the map one to one where residuals are all alike
 _FLOOR = 0.05  # of the median stated deviation, so that a rare claim of near-certainty does not blow up its residual
 
+_MOST = 10**6  # horizon, observations or particles of a file; more is no size but damage
+
 
 class Recalibration(eqx.Module):
     """How to stretch predictions. Index h-1 is horizon h; the last horizon also stands for all beyond.
@@ -56,26 +58,50 @@ class Recalibration(eqx.Module):
         """Steps ahead up to which residuals were measured."""
         return self.table.shape[0]
 
-    def save(self, path: Path | str) -> None:
-        """Writes a file of arrays. Raises StorageFault if that fails."""
+    def save(self, path: Path | str, about: dict[str, str] | None = None) -> None:
+        """Writes a file of arrays, with what it is `about`: of which model, checkpoint, seed.
+
+        Raises StorageFault if that fails, ValueError for an `about` that holds anything but strings.
+        """
+        for name, value in (about or {}).items():
+            if not (isinstance(name, str) and isinstance(value, str)):
+                raise ValueError(f"about: {name} is {value!r}; give strings only")
         horizon, obs, knots = self.table.shape
-        meta = {"horizon": horizon, "obs": obs, "knots": knots, "particles": self.particles}
+        meta = {"horizon": horizon, "obs": obs, "knots": knots, "particles": self.particles, "about": about or {}}
         checkpoint.save(path, self, {"recalibration": meta})
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """What `save` wrote; runs no code from the file. Raises UserError if it is none or damaged."""
-        meta = checkpoint.read_meta(path).get("recalibration")
-        if not isinstance(meta, dict) or meta.get("knots") != KNOTS:
-            raise UserError(f"{path} holds no recalibration of this version; make one with `recalibrate`")
+        meta = _meta(path)
         shape = (meta["horizon"], meta["obs"])
         like = cls(
             jax.ShapeDtypeStruct((*shape, KNOTS), jnp.float32),  # type: ignore[arg-type]
             jax.ShapeDtypeStruct(shape, jnp.float32),  # type: ignore[arg-type]
             jax.ShapeDtypeStruct(shape[:1], jnp.int32),  # type: ignore[arg-type]
-            int(meta["particles"]),
+            meta["particles"],
         )
         return checkpoint.load(path, like)[0]
+
+    @staticmethod
+    def about(path: Path | str) -> dict[str, str]:
+        """What `save` was told of the recalibration in a file; empty if nothing. Raises as `load` does."""
+        return _meta(path)["about"]
+
+
+def _meta(path: Path | str) -> dict[str, Any]:
+    """What a file says of the recalibration in it. Raises UserError if it holds none, or says what cannot be."""
+    meta = checkpoint.read_meta(path).get("recalibration")
+    if not isinstance(meta, dict) or meta.get("knots") != KNOTS:
+        raise UserError(f"{path} holds no recalibration of this version; make one with `recalibrate`")
+    for name in ("horizon", "obs", "particles"):
+        size = meta.get(name)
+        if type(size) is not int or not 1 <= size <= _MOST:
+            raise UserError(f"{path} is damaged: {name}={size!r} must be a whole number in 1..{_MOST}; make it again")
+    about = meta.get("about", {})
+    if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
+        raise UserError(f"{path} is damaged: about={about!r} must name strings; make it again with `recalibrate`")
+    return {**meta, "about": about}
 
 
 def recalibrate(
