@@ -34,7 +34,10 @@ class Imagined(eqx.Module):
 
 
 def particles_of(model: AbstractModel, spec: EnvSpec) -> int:
-    """Particles of the model's beliefs. Raises UserError unless it takes and predicts what `spec` says."""
+    """Particles of the model's beliefs. Raises UserError unless it takes and predicts what `spec` says.
+
+    That includes whatever the model's own code raises, which is chained.
+    """
 
     def one_step(obs: Array, action: Array, key: PRNGKeyArray) -> tuple[Any, Array]:
         belief = model.init(obs, key=key)
@@ -45,11 +48,13 @@ def particles_of(model: AbstractModel, spec: EnvSpec) -> int:
     example = Transition.example(spec)
     try:
         (belief, *_), mean = jax.eval_shape(one_step, example.obs, example.action, jr.key(0))
-    except (TypeError, ValueError, IndexError) as error:
-        first_line = (str(error).splitlines() or [""])[0]
+    except UserError:
+        raise
+    except Exception as error:  # the model may be anybody's, and this is where it is called first
+        said = type(error).__name__ + "".join(f": {line}" for line in str(error).splitlines()[:1])
         raise UserError(
             f"{type(model).__name__} does not fit {spec.name} ({spec.obs_dim} observations, actions "
-            f"{_described(spec)}): {first_line}; give it data of the environment that it was made for"
+            f"{_described(spec)}): {said}; give it data of the environment that it was made for"
         ) from error
     particles = jax.tree.leaves(belief)[0].shape[0]
     if mean.shape != (particles, spec.obs_dim):
