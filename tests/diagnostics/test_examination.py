@@ -1,6 +1,7 @@
 """Examinations of models whose errors are known in closed form."""
 
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -25,7 +26,7 @@ from linear_world import (
 
 from forethought.core import AbstractModel
 from forethought.diagnostics.examination import LEVELS, examine
-from forethought.diagnostics.over_episodes import correlation, spearman
+from forethought.diagnostics.over_episodes import OverEpisodes, correlation, spearman
 from forethought.errors import UserError
 from forethought.types import Discrete, EnvSpec, Prediction, Transition
 
@@ -308,13 +309,54 @@ def test_a_reward_too_high_by_a_half_drifts_by_half_a_unit_a_step():
 
 def test_return_ends_with_the_episode_and_imagination_weighs_by_survival():
     """Two steps at reward 1, then the end. Imagined with probability 1/2 of going on: 1 + 1/2 + 1/4."""
-    found = look(Still(0.5, reward=1.0), episodes_of([0, 1, 2], terminated=(True,), reward=1.0), ONE, horizon=2)
+    spec = dataclasses.replace(ONE, max_episode_steps=3)
+    found = look(Still(0.5, reward=1.0), episodes_of([0, 1, 2], terminated=(True,), reward=1.0), spec, horizon=2)
     np.testing.assert_array_equal(found.return_count, [2, 2])
     np.testing.assert_allclose(found.real_return, [1.0, 1.5])
     np.testing.assert_allclose(found.imagined_return, [1.0, 1.5])
     truncated = look(Still(0.5, reward=1.0), episodes_of([0, 1, 2], reward=1.0), ONE, horizon=2)
     np.testing.assert_array_equal(truncated.return_count, [2, 1])
     np.testing.assert_allclose(truncated.real_return, [1.0, 2.0])
+
+
+LIMIT, GOES_ON = 12, 0.9
+
+
+@functools.cache
+def falls(num=1500):
+    """Episodes at reward 1 that end at any step with probability 0.1, and by truncation after LIMIT steps."""
+    lengths = np.random.default_rng(5).geometric(1 - GOES_ON, num)
+    rows = [list(range(min(n, LIMIT) + 1)) for n in lengths]
+    return episodes_of(*rows, terminated=tuple(lengths <= LIMIT), reward=1.0)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {},
+        {"max_episode_steps": LIMIT},
+        {"max_episode_steps": 2 * LIMIT - 1, "action_repeat": 2},
+        {"max_episode_steps": 500},
+    ],
+    ids=["unknown", "known", "in simulator steps", "longer than what was recorded"],
+)
+def test_a_right_model_of_falls_does_not_drift_where_time_runs_out(limit):
+    """To keep, of the starts close to the limit, only those that fell would make the real return too low."""
+    spec = dataclasses.replace(ONE, **limit)
+    found = look(Still(GOES_ON, reward=1.0), falls(), spec, max_starts=10**5)
+    expected = (1 - GOES_ON ** np.arange(1, HORIZON + 1)) / (1 - GOES_ON)
+    np.testing.assert_allclose(found.imagined_return, expected, rtol=1e-5)
+    assert np.all((found.drift_band[0] <= 0) & (found.drift_band[1] >= 0))
+    np.testing.assert_allclose(found.drift, 0, atol=0.12)
+    assert np.all(np.diff(found.return_count) < 0)
+
+
+def test_the_time_limit_is_what_episodes_could_last_not_what_they_did():
+    """All fell early: with a known limit, every return is known; without, only as far as the longest lasted."""
+    data = episodes_of([0, 1, 2, 3], [0, 1], terminated=(True, True), reward=1.0)
+    known = look(Still(), data, dataclasses.replace(ONE, max_episode_steps=20, action_repeat=3), horizon=3)
+    np.testing.assert_array_equal(known.return_count, [4, 4, 4])
+    np.testing.assert_array_equal(look(Still(), data, ONE, horizon=3).return_count, [4, 3, 2])
 
 
 def test_imagined_and_real_return_of_the_true_model_go_together(exact):
@@ -335,7 +377,7 @@ def test_bands_are_over_episodes_and_not_over_starts():
     jumps = [(np.tile([0, 1], 15) * s).tolist() for s in size]
     many = look(Still(), episodes_of(*jumps), ONE, horizon=1)
     square = lambda e: e.overall_band**2 * e.scale**2
-    half_width = 1.96 * (size**2).std() / np.sqrt(40)
+    half_width = scipy.stats.t.ppf(0.975, 39) * (size**2).std(ddof=1) / np.sqrt(40)
     expected = (size**2).mean() + half_width * np.array([-1, 1])
     np.testing.assert_allclose(square(few)[:, 0], expected, atol=0.1 * half_width)
     np.testing.assert_allclose(square(many)[:, 0], expected, atol=0.1 * half_width)
@@ -346,6 +388,36 @@ def test_a_ratio_of_errors_of_the_same_episodes_has_a_narrow_band():
     rng = np.random.default_rng(0)
     found = look(Still(), episodes_of(*[[0, s] for s in rng.uniform(1, 2, 40)]), ONE, horizon=1)
     np.testing.assert_allclose(found.ratio_band, 1.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("episodes", [3, 5, 10, 20])
+def test_bands_over_few_episodes_hold_the_truth_nine_times_in_ten(episodes):
+    """Means of Gaussian numbers, and root mean squares of them, each of episodes with an effect of their own."""
+    rng, starts = np.random.default_rng(episodes), 8
+    episode = np.repeat(np.arange(episodes), starts)
+    # 500 data sets side by side: every one is a column, as horizons are.
+    x = 0.5 * rng.normal(size=(episodes, 1, 500)) + rng.normal(size=(episodes, starts, 500))
+    x = x.reshape(-1, 500)
+    over = OverEpisodes(episode, np.ones(x.shape, bool))
+    low, high = over.band(1.0 + x)
+    assert np.mean((low <= 1) & (high >= 1)) >= 0.9
+    low, high = over.band(x**2, of=np.sqrt, least=0.0)
+    assert np.mean((low <= np.sqrt(1.25)) & (high >= np.sqrt(1.25))) >= 0.9
+    assert np.all((low >= 0) & (low <= high)) and np.all(np.isfinite(high))
+
+
+def test_bands_stay_within_what_can_be():
+    """Two episodes say next to nothing, but errors are not negative and shares are between 0 and 1."""
+    found = look(Linear(TRUE, NOISE), jax.tree.map(lambda x: x[:2], linear_episodes()), horizon=5)
+    for band in (found.error_band, found.overall_band, found.baseline_band, found.ratio_band, found.covered_90_band):
+        assert np.all(np.isfinite(band)) and np.all(band >= 0) and np.all(band[0] <= band[1])
+    assert np.all(found.covered_90_band <= 1)
+    assert np.all((found.overall_band[0] <= found.overall) & (found.overall <= found.overall_band[1]))
+
+
+def test_horizons_that_one_episode_reaches_have_no_band():
+    found = look(Still(), episodes_of([0, 1, 2, 3], [0, 1], [0, 2]), ONE, horizon=3)
+    assert np.all(np.isfinite(found.overall_band[:, 0])) and np.all(np.isnan(found.overall_band[:, 1:]))
 
 
 # ---- how far to trust
@@ -459,6 +531,22 @@ class Narrow(AbstractModel):
 def test_a_model_that_cannot_say_what_would_be_seen_is_refused():
     with pytest.raises(UserError, match="does not say what would be seen"):
         look(Linear(TRUE, NOISE, speaks=False))
+
+
+@pytest.mark.parametrize("error", [KeyError("speed"), AssertionError(), ZeroDivisionError("division by zero")])
+def test_whatever_a_model_raises_is_said_in_one_line(error):
+    with pytest.raises(UserError, match=f"Raises does not fit one .*: {type(error).__name__}") as found:
+        look(Raises(error), episodes_of([0, 1, 2]), ONE)
+    assert found.value.__cause__ is error and "\n" not in str(found.value)
+
+
+class Raises(Narrow):
+    """Fails on its first step."""
+
+    error: Exception = eqx.field(static=True)
+
+    def step(self, belief, action, *, key):
+        raise self.error
 
 
 def test_no_data_are_refused():

@@ -35,8 +35,9 @@ class Examination:
     """How far and how surely a model predicts. Index h-1 of an axis H is horizon h.
 
     Errors, biases and deviations of observations are in units of `scale`, those of rewards and returns in
-    the reward's own units unless said otherwise. Bands `[2, ...]` are the lower and upper end of 95 % percentile
-    bootstrap intervals over whole episodes (starts of one episode are not independent), NaN for one episode.
+    the reward's own units unless said otherwise. Bands `[2, ...]` are the lower and upper end of 95 % bootstrap
+    intervals over whole episodes (starts of one episode are not independent), widened as so many episodes call
+    for (see `over_episodes`), NaN for one episode.
     "Overall" is the root mean square over the dimensions that vary. NaN stands where there was nothing to
     measure.
     """
@@ -60,6 +61,9 @@ class Examination:
     covered_90: np.ndarray  # [H] coverage of the 90 % intervals, mean over the dimensions that vary
     covered_90_band: np.ndarray  # [2, H]
     rank: np.ndarray  # [H] Spearman correlation over starts of stated deviation and absolute error, mean over dims
+    stated_variation: (
+        np.ndarray
+    )  # [H] standard deviation over starts of the stated deviation / its mean, mean over dims
     binned: np.ndarray  # [bins, 2] stated deviation and root mean squared error, in bins of equal count
     reward_error: np.ndarray  # [H] root mean squared error of the mean predicted reward, in units of `reward_scale`
     reward_correlation: np.ndarray  # [H] Pearson correlation over starts of predicted and real reward
@@ -69,7 +73,7 @@ class Examination:
     false_alarm: np.ndarray  # [H] of episodes really going on after h steps: share imagined as more likely ended
     missed_share: float  # `missed` over the first TERMINATION_STEPS horizons together
     false_alarm_share: float
-    return_count: np.ndarray  # [H] starts whose return over h steps is known: h steps, or terminated before
+    return_count: np.ndarray  # [H] starts h steps or more before the time limit: h steps went on, or it terminated
     real_return: np.ndarray  # [H] mean real sum of rewards over h steps; nothing is added after termination
     imagined_return: np.ndarray  # [H] mean imagined one, weighted by the imagined continuation
     drift: np.ndarray  # [H] imagined minus real
@@ -216,13 +220,13 @@ def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndar
     stay_nll = np.log(persistence) + 0.5 * (1 + np.log(2 * np.pi))
     return {
         "error": np.sqrt(over.mean(square)),
-        "error_band": over.band(square, of=np.sqrt),
+        "error_band": over.band(square, of=np.sqrt, least=0.0),
         "persistence": persistence,
         "overall": np.sqrt(over.mean(all_dims)),
-        "overall_band": over.band(all_dims, of=np.sqrt),
+        "overall_band": over.band(all_dims, of=np.sqrt, least=0.0),
         "baseline": np.sqrt(over.mean(stay_all)),
-        "baseline_band": over.band(stay_all, of=np.sqrt),
-        "ratio_band": over.band(all_dims, stay_all, of=lambda x, y: np.sqrt(x / y)),
+        "baseline_band": over.band(stay_all, of=np.sqrt, least=0.0),
+        "ratio_band": over.band(all_dims, stay_all, of=lambda x, y: np.sqrt(x / y), least=0.0),
         "bias": -over.mean(error),
         "deviation": np.sqrt(over.mean(said.variance / real.scale**2)),
         "nll": over.mean(nll[..., kept]).mean(-1),
@@ -237,11 +241,13 @@ def _certainty(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
     within_90 = inside(0.9)[..., kept].mean(-1)
     error, stated = np.abs(said.error) / real.scale, np.sqrt(said.variance) / real.scale
     rank = [_mean_over([spearman(stated[v, h, d], error[v, h, d]) for d in kept]) for h, v in enumerate(over.valid.T)]
+    variation = [_mean_over(list(_variation(stated[v, h][:, kept]))) for h, v in enumerate(over.valid.T)]
     return {
         "coverage": np.stack([over.mean(inside(level)) for level in LEVELS], -1),
         "covered_90": over.mean(within_90),
-        "covered_90_band": over.band(within_90),
+        "covered_90_band": over.band(within_90, least=0.0, most=1.0),
         "rank": np.array(rank),
+        "stated_variation": np.array(variation),
         "binned": _binned(stated[over.valid][:, kept].ravel(), error[over.valid][:, kept].ravel()),
     }
 
@@ -279,7 +285,7 @@ def _terminations(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
 
 def _returns(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
     windows = real.windows
-    known = windows.valid | real.ended[:, None]
+    known = real.known
     over = OverEpisodes(real.episode, known)
     total = np.cumsum(np.where(windows.valid, windows.reward, 0.0).astype(np.float64), 1)
     gap = said.total - total
@@ -300,6 +306,12 @@ def _returns(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
 def _mean_over(values: list[float]) -> float:
     finite = [v for v in values if np.isfinite(v)]
     return float(np.mean(finite)) if finite else float("nan")
+
+
+def _variation(stated: np.ndarray) -> np.ndarray:
+    """Coefficients of variation `[D]` of `stated` `[starts, D]`; NaN where nothing is stated."""
+    mean = stated.mean(0)
+    return stated.std(0) / np.where(mean > 0, mean, np.nan)
 
 
 def _binned(stated: np.ndarray, error: np.ndarray) -> np.ndarray:

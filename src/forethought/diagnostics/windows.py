@@ -33,7 +33,7 @@ class Cut:
     windows: Windows  # of NumPy arrays
     even: int  # the first so many starts are spread evenly; those behind them only see terminations
     episode: np.ndarray  # [starts] which episode each window is from
-    ended: np.ndarray  # [starts] the window's episode ended in a real termination
+    known: np.ndarray  # [starts, horizon] the sum of rewards up to this step is known, whatever might have happened
     scale: np.ndarray  # [obs] standard deviation of the observations; 1 where nothing varies
     reward_scale: float  # standard deviation of the rewards; 1 where nothing varies
     constant: tuple[int, ...]  # dimensions of the observation that never vary
@@ -50,7 +50,7 @@ class Cut:
         """Without the starts that only see terminations."""
         first = lambda x: x[: self.even]
         windows = jax.tree.map(first, self.windows)
-        return dataclasses.replace(self, windows=windows, episode=first(self.episode), ended=first(self.ended))
+        return dataclasses.replace(self, windows=windows, episode=first(self.episode), known=first(self.known))
 
 
 def cut(
@@ -90,6 +90,7 @@ def cut(
         terminated=take(data.terminated),
         valid=ahead < length[episode, None],
     )
+    in_time = ahead < _possible_length(length, terminated, spec)
     scale, reward_scale, constant = scales(data, length, spec)
     if num == 1:
         notes.append("one episode only: there are no bands over episodes")
@@ -100,7 +101,7 @@ def cut(
         windows=windows,
         even=n,
         episode=episode,
-        ended=terminated[episode],
+        known=in_time & (windows.valid | terminated[episode, None]),
         scale=scale,
         reward_scale=reward_scale,
         constant=constant,
@@ -108,6 +109,18 @@ def cut(
         num_terminations=int(terminated.sum()),
         notes=tuple(notes),
     )
+
+
+def _possible_length(length: np.ndarray, terminated: np.ndarray, spec: EnvSpec) -> int:
+    """Actions after which time runs out, so that how an episode would have gone on is not known.
+
+    The task's time limit; but the longest episode, where there is no limit, or it was cut short or is longer. From
+    starts closer to it than the horizon only returns of episodes that terminated are known: too low ones.
+    """
+    longest = int(length.max())
+    if spec.max_episode_steps is None or not terminated[length == longest].all():
+        return longest
+    return max(longest, -(-spec.max_episode_steps // spec.action_repeat))
 
 
 def _before_endings(first: np.ndarray, terminated: np.ndarray, endings: int, taken: np.ndarray) -> np.ndarray:
