@@ -40,6 +40,7 @@ def good(right):
         covered_90=0.9 * ones,
         covered_90_band=np.stack([0.87 * ones, 0.92 * ones]),
         rank=0.62 * ones,
+        stated_variation=0.5 * ones,
         terminations=0,
         missed_share=float("nan"),
         false_alarm_share=0.0,
@@ -112,8 +113,42 @@ def test_drift_is_relative_to_the_return_or_to_its_spread(good):
     assert "imagined return is 8 % below the real one over 10 steps" in plain_verdict(below)
     near_zero = dataclasses.replace(good, real_return=0.01 * good.real_return)
     assert "is 16 % of its standard deviation above the real one" in plain_verdict(near_zero)
-    chance = dataclasses.replace(good, drift_band=np.stack([-good.drift, 3 * good.drift]))
-    assert "imagined return agrees with the real one over 10 steps (within 8 %)" in plain_verdict(chance)
+
+
+def test_a_drift_that_may_be_chance_is_agreement_only_where_the_band_is_narrow(good):
+    band = lambda low, high: {"drift_band": np.stack([np.full(HORIZON, low), np.full(HORIZON, high)])}
+    narrow = dataclasses.replace(good, **band(-0.01, 0.09))
+    assert "imagined return agrees with the real one over 10 steps (within 9 %)" in plain_verdict(narrow)
+    wide = dataclasses.replace(good, **band(-0.24, 0.4))
+    assert "imagined return cannot be told apart from the real one over 10 steps (within ±40 %)" in plain_verdict(wide)
+    no_return = dataclasses.replace(wide, real_return=0 * good.drift)
+    assert "(within ±80 % of its standard deviation)" in plain_verdict(no_return)
+    still = dataclasses.replace(no_return, return_spread=0 * good.drift)
+    assert "cannot be told apart from the real one over 10 steps (within ±0.4)" in plain_verdict(still)
+
+
+@pytest.mark.parametrize("real", [0.0, 1.0])
+def test_no_drift_at_all_is_agreement(good, real):
+    ones = np.ones(HORIZON)
+    for band in (np.full((2, HORIZON), np.nan), np.zeros((2, HORIZON))):
+        same = {"drift": 0 * ones, "drift_band": band, "real_return": real * ones, "return_spread": 0 * ones}
+        said = plain_verdict(dataclasses.replace(good, **same))
+        assert "imagined return agrees with the real one over 10 steps;" in said
+
+
+def test_a_model_that_states_the_same_everywhere_is_not_said_to_rank_badly(good):
+    even = dataclasses.replace(good, rank=np.full(HORIZON, 0.04), stated_variation=np.full(HORIZON, 0.05))
+    said = plain_verdict(even)
+    assert said.endswith("; it states about the same uncertainty everywhere.") and "ranks" not in said
+    unknown = dataclasses.replace(even, rank=np.full(HORIZON, np.nan))
+    assert plain_verdict(unknown).endswith("; it states about the same uncertainty everywhere.")
+    uneven = dataclasses.replace(even, stated_variation=np.full(HORIZON, 0.5))
+    assert plain_verdict(uneven).endswith("; its uncertainty hardly ranks its errors (0.04).")
+
+
+def test_the_true_model_of_even_noise_is_not_scolded(right):
+    assert right.stated_variation[0] < 1e-5 and np.all(right.stated_variation < 0.2)
+    assert plain_verdict(right).endswith("it states about the same uncertainty everywhere.")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,16 @@ import numpy as np
 
 from .examination import Examination
 
+AGREES = 0.1
+"""Share of the real return that the band of the drift must stay within for the imagined one to be said to agree."""
+
+EVEN = 0.2
+"""Variation of the stated deviation below which a model states about the same everywhere.
+
+Absolute errors of Gaussian noise alone have a logarithm of deviation 1.11; beside it a right deviation that varies by
+less than a fifth cannot rank them by 0.2 or more.
+"""
+
 
 def plain_verdict(examination: Examination) -> str:
     """One sentence that says how far the model can be trusted, and in what it errs, numbers included."""
@@ -73,27 +83,42 @@ def _drift(e: Examination) -> str:
     if not len(known):
         return ""
     h = known[-1]
-    low, high = e.drift_band[:, h]
-    by_chance = math.isfinite(low) and low <= 0 <= high
-    real, gap = e.real_return[h], e.drift[h]
-    if abs(real) > 0.5 * e.return_spread[h] and abs(real) > 0:
-        size = _percent(abs(gap / real))
-    elif e.return_spread[h] > 0:
-        size = f"{_percent(abs(gap) / e.return_spread[h])} of its standard deviation"
-    else:
-        size = f"{abs(gap):.2g}"
     span = f"over {h + 1} steps" if h else "over one step"
-    if by_chance or size == "0 %":
-        return f"imagined return agrees with the real one {span} (within {size})"
-    return f"imagined return is {size} {'above' if gap > 0 else 'below'} the real one {span}"
+    gap, (low, high) = e.drift[h], e.drift_band[:, h]
+    if low <= 0 <= high and low < high:
+        share, size = _relative(e, h, max(-low, high))
+        if share <= AGREES:
+            return f"imagined return agrees with the real one {span} (within {size})"
+        return f"imagined return cannot be told apart from the real one {span} (within ±{size})"
+    if gap == 0:
+        return f"imagined return agrees with the real one {span}"
+    return f"imagined return is {_relative(e, h, abs(gap))[1]} {'above' if gap > 0 else 'below'} the real one {span}"
+
+
+def _relative(e: Examination, h: int, gap: float) -> tuple[float, str]:
+    """A gap of returns as a share of the real one, or of its spread where it is about zero, and in words."""
+    real, spread = abs(e.real_return[h]), e.return_spread[h]
+    if real > 0.5 * spread:
+        return gap / real, _percent(gap / real)
+    if spread > 0:
+        return gap / spread, f"{_percent(gap / spread)} of its standard deviation"
+    return math.inf, f"{gap:.2g}"
 
 
 def _ranking(e: Examination) -> str:
-    if not np.isfinite(e.rank).any():
+    if not e.states_uncertainty:
         return ""
-    rank = float(np.nanmean(e.rank))
-    how = "ranks its errors well" if rank >= 0.5 else "ranks its errors somewhat" if rank >= 0.2 else ""
-    return f"its uncertainty {how or 'hardly ranks its errors'} ({rank:.2f})"
+    rank = _mean(e.rank)
+    if rank >= 0.2:
+        return f"its uncertainty ranks its errors {'well' if rank >= 0.5 else 'somewhat'} ({rank:.2f})"
+    if _mean(e.stated_variation) < EVEN:
+        return "it states about the same uncertainty everywhere"
+    return f"its uncertainty hardly ranks its errors ({rank:.2f})" if math.isfinite(rank) else ""
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of those that are finite; NaN if none is."""
+    return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
 
 
 def _percent(share: Any) -> str:
