@@ -103,9 +103,9 @@ def _recalibration(change: CoverageChange) -> list[str]:
     shown = [r for r in rows if r["horizon"] in SHOWN]
     lines = [(r["horizon"], _percent(r["before"]), _percent(r["after"]), r["starts"]) for r in shown]
     said = (
-        "Share of real observations inside the 90 % intervals, before and after recalibration, on episodes that the "
-        "recalibration was not made from. recalibration.npz holds it; `forethought evaluate RUN --recalibrated` plans "
-        "with it."
+        "Share of real observations inside the 90 % intervals before and after a recalibration from every other "
+        "episode, on the rest. recalibration.npz holds one from all of them; forethought evaluate RUN --recalibrated "
+        "plans with it."
     )
     return [page.sentence(said), page.table(lines, ["steps ahead", "before", "after", "starts"])]
 
