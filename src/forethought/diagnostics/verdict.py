@@ -84,7 +84,7 @@ def _drift(e: Examination) -> str:
         return ""
     h = known[-1]
     span = f"over {h + 1} steps" if h else "over one step"
-    gap, (low, high) = e.drift[h], e.drift_band[:, h]
+    gap, (low, high) = float(e.drift[h]), e.drift_band[:, h]
     if low <= 0 <= high and low < high:
         share, size = _relative(e, h, max(-low, high))
         if share <= AGREES:
