@@ -146,7 +146,7 @@ def _refitted(setup: Any, replay: Any, *, updates: int, seed: int) -> Any:
 def _asked(setup: Any, state: Any, replay: Any, seed: int) -> Checkup:
     key = jr.fold_in(jr.key(seed), STREAM)
     evaluation = _parts(setup)[1](state, key=key)
-    more = {"source": f"seed {seed}", "key": key, "horizon": HORIZON, "recalibrated": False}
+    more = {"source": f"seed {seed}", "key": key, "horizon": HORIZON}
     return of_evaluation(setup, state, replay, evaluation, **more)
 
 
