@@ -45,7 +45,7 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 
 lint: install-dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check src tests benchmarks reproductions
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 

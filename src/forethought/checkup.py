@@ -115,9 +115,12 @@ def of_evaluation(
     horizon: int = HORIZON,
     notes: list[str] | None = None,
     found: list[Finding] | None = None,
-    recalibrated: bool = True,
+    quick: bool = False,
 ) -> Checkup:
-    """A run's model on the episodes of an evaluation; `replay` is None where the training data are not at hand."""
+    """A run's model on the episodes of an evaluation; `replay` is None where the training data are not at hand.
+
+    `quick` leaves out the recalibration and the tests that take long.
+    """
     fresh = None if evaluation is None else Logged.of_trajectories(evaluation.trajectories)
     training = stored = None
     if replay is not None and int(replay.size):
@@ -136,7 +139,7 @@ def of_evaluation(
         horizon=horizon,
         notes=notes,
         found=found,
-        recalibrated=recalibrated,
+        quick=quick,
         key=key,
     )
 
@@ -208,7 +211,7 @@ def diagnose(
     horizon: int = HORIZON,
     notes: list[str] | None = None,
     found: list[Finding] | None = None,
-    recalibrated: bool = True,
+    quick: bool = False,
     key: PRNGKeyArray,
 ) -> Checkup:
     """Everything that can be said of `model` from `fresh` episodes and, where it is at hand, its training data."""
@@ -221,7 +224,7 @@ def diagnose(
     examination = recalibration = change = None
     if model is not None and fresh is not None:
         examination, recalibration, change = _examined(
-            model, fresh, spec, given, horizon=horizon, notes=notes, recalibrated=recalibrated, key=key
+            model, fresh, spec, given, horizon=horizon, notes=notes, recalibrated=not quick, key=key
         )
     evidence = Evidence(
         spec=spec,
@@ -233,7 +236,9 @@ def diagnose(
         learned_reward=given.reward is None,
         learned_termination=given.termination is None,
     )
-    found += find(evidence, key=jr.fold_in(key, 1))
+    found += find(evidence, key=jr.fold_in(key, 1), quick=quick)
+    if quick:
+        notes.append("the tests that take long, and the recalibration, were left to `forethought doctor`")
     if training is None:
         notes.append("the training data are not at hand: tests that need them were left out")
     verdict = "The model could not be examined." if examination is None else plain_verdict(examination)

@@ -120,7 +120,7 @@ def look(setup: Setup, folder: RunFolder, state: Any, replay: Any, evaluation: E
     """The doctor's look at the episodes of an evaluation: verdict and findings into the record, figures; its notes."""
     key = jr.fold_in(jr.key(setup.run.seed), STREAM)
     checkup = of_evaluation(
-        setup, state, replay, evaluation, source=str(folder.path), key=key, horizon=CHECK_HORIZON, recalibrated=False
+        setup, state, replay, evaluation, source=str(folder.path), key=key, horizon=CHECK_HORIZON, quick=True
     )
     folder.update_record(verdict=checkup.verdict, findings=[f.as_dict() for f in checkup.findings])
     if checkup.examination is not None:

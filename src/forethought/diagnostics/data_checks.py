@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..types import Box, EnvSpec
-from .examination import spearman
 from .finding import Finding
 from .logged import Logged
+from .over_episodes import spearman
 from .regression import FOLDS, folds, fourier, linear_error, thinned, unexplained
 
 FEWEST_ROWS = 100  # below this no regression is asked anything
@@ -19,6 +19,7 @@ LAG_LEAST = 0.002  # unexplained share of the reward that is worth a question
 HIDDEN_LEAST = 0.05  # unexplained share of a change that is worth a question
 HIDDEN_BETTER = 0.4  # part of it that may be left once the step before is known
 CLIP_BETTER = 0.8  # part of the error that may be left with the actions clipped
+GAINS = 20  # random features that an action's effect may depend on
 CLIP_LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of half the action range
 JUMP = 2.0  # change at an episode's end, in the 99.9 % quantile of changes elsewhere
 PERIODS = {2 * np.pi: "2 pi", 360.0: "360"}
@@ -143,7 +144,7 @@ def truncation_as_termination(data: Logged, fresh: Logged | None, spec: EnvSpec)
     if ended.sum() < 2:
         return []
     lengths = data.lengths[ended]
-    limit = spec.max_episode_steps // spec.action_repeat if spec.max_episode_steps else int(lengths.max())
+    limit = -(-spec.max_episode_steps // spec.action_repeat) if spec.max_episode_steps else int(lengths.max())
     at_limit = int(np.sum(lengths == limit))
     elsewhere = int(ended.sum()) - at_limit
     only_truncated = int(np.sum(data.rows.truncated[data.last] & ~ended & (data.lengths == limit)))
@@ -255,7 +256,9 @@ def clipped_action(data: Logged, spec: EnvSpec) -> list[Finding]:
     action = 2 * (data.rows.action[inside] - low) / (high - low) - 1
     seen = _seen(data.rows.obs[inside], spec)
     target, fold = change(data, spec)[inside], folds(data.episode[inside])
-    base, gain = fourier(seen, 100), np.column_stack([np.ones(len(seen)), fourier(seen, 20)])
+    # An effect that changes with each of many observations would be thousands of features: then waves have to do.
+    waves = fourier(seen, GAINS) if seen.shape[1] <= GAINS else fourier(seen, GAINS)[:, -GAINS:]
+    base, gain = fourier(seen, 100), np.column_stack([np.ones(len(seen)), waves])
 
     def error(action: np.ndarray) -> np.ndarray:
         effect = (action[:, :, None] * gain[:, None, :]).reshape(len(seen), -1)

@@ -10,7 +10,6 @@ from ..core import AbstractModel
 from ..types import EnvSpec, Transition
 from .measures import LEVELS, TERMINATION_STEPS, measured, varying
 from .open_loop import compare
-from .over_episodes import spearman as spearman
 from .windows import cut
 
 TRUSTED_ERROR = 0.5

@@ -53,10 +53,10 @@ class Recalibrated(AbstractModel[RecalibratedBelief]):
     The model inside imagines as ever; of what it says of step h, a particle z mixture deviations from the mixture's
     mean is moved to the residual that has the rank of a standard normal z at horizon h. This matches moments: moved
     particles are distributed as `observation` where the mixture is about Gaussian, and keep its shape where it is not;
-    the coverage that is measured is that of `observation` (see ADR 8). Reward and termination that are given are computed from where the
-    particles then are; learned ones are the model's own. `observation` is the whole recalibrated distribution for
-    every particle, so that the mixture over particles is it, too. A model with fewer particles than the
-    recalibration was made of runs several times side by side.
+    the coverage that is measured is that of `observation` (see ADR 8). Reward and termination that are given are
+    computed from where the particles then are; learned ones are the model's own. `observation` is the whole
+    recalibrated distribution for every particle, so that the mixture over particles is it, too. A model with fewer
+    particles than the recalibration was made of runs several times side by side.
     """
 
     model: AbstractModel
