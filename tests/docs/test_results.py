@@ -16,9 +16,12 @@ from forethought.presets.run import RunConfig
 from forethought.presets.values import from_dict
 
 ROOT = pathlib.Path(__file__).parents[2]
-EVERY_ARM = [pytest.param(card, arm, id=f"{card.name} {arm.name}") for card in CARDS.values() for arm in card.arms]
-ONE_ARM = [name for name, card in CARDS.items() if len(card.arms) == 1]
+MEASURED = [name for name, card in CARDS.items() if (ROOT / card.raw).is_dir()]
+EVERY_ARM = [pytest.param(CARDS[name], arm, id=f"{name} {arm.name}") for name in MEASURED for arm in CARDS[name].arms]
+ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1]
 LADDER = "mpc-ladder/cartpole"
+NOT_YET = "Not measured yet."
+PLANNER_BLOCKS = ("planner tasks", "cem and shooting", "planner dimensions")
 
 
 def results(card: str) -> Results:
@@ -46,7 +49,25 @@ def test_the_oracle_is_the_mean_of_its_committed_returns(env):
         assert ORACLES[env].random_return == pytest.approx(mean(raw["random_returns"]), abs=1e-3)
 
 
-@pytest.mark.parametrize("card", CARDS)
+def test_what_has_no_raw_files_is_said_not_to_be_measured():
+    cards, planners = ((ROOT / "docs" / page).read_text() for page in ("cards.md", "planners.md"))
+    ladder = (ROOT / "docs/algorithms/mpc-ladder.md").read_text()
+    assert {"pets/cartpole", "pets/cartpole-learned-reward"} <= set(MEASURED)
+    for card in set(CARDS) - set(MEASURED):
+        assert f"`{card}`: {NOT_YET[0].lower()}{NOT_YET[1:]}" in cards
+    blocks = [("ladder", cards, CARDS[LADDER].raw), ("ladder marks", cards, CARDS[LADDER].raw)]
+    blocks += [(name, planners, "reproductions/planners") for name in PLANNER_BLOCKS]
+    blocks += [("horizons", planners, "reproductions/horizons"), ("exploitation", ladder, "reproductions/exploitation")]
+    for name, page, raw in blocks:
+        assert (ROOT / raw).is_dir() != (f"<!-- {name} -->\n{NOT_YET}\n<!-- end -->" in page), name
+
+
+def needs(raw: str):
+    """Leaves a test out while there are no such raw files; the page must then say so."""
+    return pytest.mark.skipif(not (ROOT / raw).is_dir(), reason=f"{raw} is not measured yet, and its page says so")
+
+
+@pytest.mark.parametrize("card", MEASURED)
 def test_a_card_has_all_its_seeds_committed_and_they_pass(card):
     found = results(card)
     for arm, runs in found.items():
@@ -86,9 +107,13 @@ def test_the_returns_with_the_other_preset_are_what_the_raw_curves_say():
     runs = [json.loads(file.read_text()) for file in folder.glob("seed-*.json")]
     assert {(raw["preset"], raw["given"]["reward"]) for raw in runs} == {("cartpole", "learned")} and len(runs) == 4
     finals = [raw["final_return"] for raw in runs]
-    assert f"returns of {min(finals):.1f} to {max(finals):.1f}" in " ".join((ROOT / "docs/cards.md").read_text().split())
+    text = " ".join((ROOT / "docs/cards.md").read_text().split())
+    assert f"returns of {min(finals):.1f} to {max(finals):.1f}" in text
+    hanging = [x for x in values(results("pets/cartpole-learned-reward"), "", "final_return") if x < 10]
+    assert len(hanging) == 2 and "two of the ten seeds still never met the reward" in text
 
 
+@needs("reproductions/mpc-ladder-cartpole")
 def test_the_table_of_the_ladder_is_what_the_raw_curves_say():
     text, found = (ROOT / "docs/cards.md").read_text(), results(LADDER)
     for arm in found:
@@ -109,6 +134,8 @@ def test_the_readme_quotes_the_same_numbers():
     assert f"each seed's is at least {min(finals):.1f}" in text
 
 
+@needs("reproductions/planners")
+@needs("reproductions/horizons")
 def test_the_tables_of_planners_are_what_the_raw_files_say(script):
     text, planners, horizons = (ROOT / "docs/planners.md").read_text(), script("planners"), script("horizons")
     for name, table in planners.BLOCKS.items():
@@ -116,6 +143,7 @@ def test_the_tables_of_planners_are_what_the_raw_files_say(script):
     assert f"<!-- horizons -->\n{horizons.sweep_table(horizons.load())}\n<!-- end -->" in text
 
 
+@needs("reproductions/planners")
 def test_cem_is_above_random_shooting_wherever_reward_is_not_sparse(script):
     planners = script("planners")
     differences = planners.cem_above_shooting(planners.load())
@@ -123,12 +151,14 @@ def test_cem_is_above_random_shooting_wherever_reward_is_not_sparse(script):
     assert len(dense) == 5 and all(difference.low > 0 for difference in dense)
 
 
+@needs("reproductions/horizons")
 def test_the_best_horizon_is_neither_the_longest_nor_the_shortest(script):
     horizons = script("horizons")
     raw = horizons.load()
     assert horizons.best_horizon(raw) not in (horizons.HORIZONS[0], horizons.HORIZONS[-1])
 
 
+@needs("reproductions/exploitation")
 def test_the_table_of_exploitation_is_what_the_raw_file_says(script):
     exploitation = script("exploitation")
     table = exploitation.exploitation_table(exploitation.load())

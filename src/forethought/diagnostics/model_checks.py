@@ -17,7 +17,7 @@ from .one_step import OneStep
 SHIFTED = 0.5  # shift of a mean, in standard deviations of the data, that a refit explains no longer
 STRETCHED = 1.5  # the same for a standard deviation, as a factor
 ALIKE = 1e-3  # relative difference of members' errors below which they are copies
-FROZEN = 0.05  # standard deviation over inputs of the stated log-variance below which it is constant
+FROZEN = 0.001  # standard deviation over inputs of the stated log-variance below which it is constant
 MISMATCH = 2.0  # factor between stated variance and squared error above which they disagree
 REWARD_BETTER = 0.7  # error of the reward at another lag, in errors at its own
 OTHER_WORLD = 3.0  # one-step error on fresh steps, in errors on the training steps that they resemble
