@@ -24,6 +24,7 @@ class MPCLadderConfig:
 
 
 _CARTPOLE = MPCLadderConfig(
+    random_steps=100,  # from rest: half an episode, in which the cart has seldom met the rail's ends
     model=EnsembleConfig(
         num_members=1,
         particles=1,
