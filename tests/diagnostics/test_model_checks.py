@@ -97,8 +97,10 @@ def test_a_reward_learned_one_step_late_is_found():
 
 def test_a_given_reward_that_fits_its_neighbours_is_told_apart():
     (found,) = checks.misplaced_given_reward(np.roll(DATA.rows.reward, 1), DATA)
-    assert found.sentence.startswith("the given reward function is nearer")
-    assert "the model" not in found.sentence
+    assert found.sentence.endswith("rewards are stored one step too early")
+    late = DATA.rows._replace(reward=np.roll(DATA.rows.reward, 1))
+    (found,) = checks.misplaced_given_reward(DATA.rows.reward, DATA._replace(rows=late))
+    assert found.sentence.endswith("rewards are stored one step too late")
 
 
 def test_ends_expected_at_the_time_limit_are_truncation_learned_as_termination():

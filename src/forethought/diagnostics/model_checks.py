@@ -115,17 +115,13 @@ def frozen_variance(said: OneStep, fresh: Logged, spec: EnvSpec) -> list[Finding
 
 def misplaced_reward(said: OneStep, fresh: Logged) -> list[Finding]:
     """Predicted rewards that fit the reward of the step before or after better than that of their own step."""
-    rows = np.setdiff1d(np.arange(len(fresh.rows.reward)), np.concatenate([fresh.first, fresh.last]))
-    if len(rows) < FEWEST_ROWS:
+    found = _nearer_neighbour(said.reward, fresh)
+    if found is None:
         return []
-    real, guess = fresh.rows.reward, said.reward[rows]
-    own, before, after = (float(np.sqrt(np.mean((guess - real[rows + lag]) ** 2))) for lag in (0, -1, 1))
-    best, word = (before, "before") if before < after else (after, "after")
-    if not np.isfinite(own) or own < 1e-3 * real.std() or best > REWARD_BETTER * own:
-        return []
-    late = "late" if word == "before" else "early"
+    own, best, lag = found
+    side, late = ("before", "late") if lag < 0 else ("after", "early")  # a model of late rewards foretells the past
     sentence = (
-        f"the predicted reward is nearer to the reward of the step {word} (error {best:.3g}) than to that of its own "
+        f"the predicted reward is nearer to the reward of the step {side} (error {best:.3g}) than to that of its own "
         f"step ({own:.3g}) in fresh episodes: the model was trained on rewards stored one step too {late}"
     )
     remedy = "store with each action the reward that followed it, then train again"
@@ -133,20 +129,30 @@ def misplaced_reward(said: OneStep, fresh: Logged) -> list[Finding]:
 
 
 def misplaced_given_reward(answer: np.ndarray, data: Logged) -> list[Finding]:
-    """A given reward function, `answer` `[n]` on the data, that fits the rewards of neighbouring steps."""
-    said = OneStep(None, None, None, answer, answer)
-    return [
-        Finding(
-            f.name,
-            f.severity,
-            f.sentence.replace("the predicted reward", "the given reward function").replace(
-                "in fresh episodes: the model was trained on rewards", "in the data: rewards were"
-            ),
-            f.remedy,
-            f.numbers,
-        )
-        for f in misplaced_reward(said, data)
-    ]
+    """A given reward function, `answer` `[n]` on the data, that fits the rewards stored with neighbouring steps."""
+    found = _nearer_neighbour(answer, data)
+    if found is None:
+        return []
+    own, best, lag = found
+    side, late = ("before", "early") if lag < 0 else ("after", "late")
+    sentence = (
+        f"what the given reward function says of a step is nearer to the reward stored with the step {side} (error "
+        f"{best:.3g}) than to the one stored with it ({own:.3g}): rewards are stored one step too {late}"
+    )
+    remedy = "store with each action the reward that followed it, then train again"
+    return [Finding("reward-shifted", "error", sentence, remedy, {"own": own, "shifted": best})]
+
+
+def _nearer_neighbour(guess: np.ndarray, data: Logged) -> tuple[float, float, int] | None:
+    """Error of `guess` `[n]` against the reward of its own row and of the row -1 or 1 away, if that is much nearer."""
+    rows, real = np.setdiff1d(np.arange(len(guess)), np.concatenate([data.first, data.last])), data.rows.reward
+    if len(rows) < FEWEST_ROWS:
+        return None
+    own, before, after = (float(np.sqrt(np.mean((guess[rows] - real[rows + lag]) ** 2))) for lag in (0, -1, 1))
+    best, lag = min((before, -1), (after, 1))
+    if not np.isfinite(own) or own < 1e-3 * real.std() or best > REWARD_BETTER * own:
+        return None
+    return own, best, lag
 
 
 def imagined_ends(said: OneStep, fresh: Logged) -> list[Finding]:
