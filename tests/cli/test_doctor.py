@@ -4,6 +4,7 @@ import json
 
 import imageio
 import pytest
+from tiny import Averaging
 
 from forethought.api import load_run
 from forethought.storage.run_folder import RunFolder
@@ -74,10 +75,14 @@ def test_mistakes_are_told_in_one_line(cli, trained, argv, says):
     assert says in said.mistake
 
 
+def modelless(spec, given):
+    """An agent that plans in nothing."""
+    return Averaging(spec)
+
+
 def test_an_agent_without_a_model_has_none_to_look_at(cli, tmp_path):
-    argv = (
-        "train tiny:Averaging toy_world:Toy --steps 30 --quiet --no-video --final-episodes 1 --eval-every 0 --out run"
-    )
-    assert cli(*argv.split()).code == 0
+    argv = "train test_doctor:modelless point-mass --steps 30 --quiet --no-video --final-episodes 1 --eval-every 0"
+    said = cli(*argv.split(), "--out", "run")
+    assert said.code == 0, said.err
     said = cli("doctor", "run")
     assert said.code == 2 and "has no model to look at" in said.mistake
