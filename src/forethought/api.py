@@ -9,6 +9,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
@@ -294,7 +295,8 @@ def _of_seed(tree: Any, index: int, seeds: int) -> Any:
     """The part of one seed out of several side by side; all of it where there is one."""
     if seeds == 1:
         return tree
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) else x, tree)
+    # Scalars are counters that all seeds share.
+    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) and jnp.ndim(x) else x, tree)
 
 
 def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from forethought.storage.run_folder import RunFolder
         ("train pets pendulum --reward guess", "reward='guess' must be env, learned or pkg.mod:fn"),
         ("trian pets pendulum", "unknown command 'trian'; did you mean train?"),
         ("--verison", "unknown option '--verison'"),
-        ("reproduce pets/cartpol", "unknown card 'pets/cartpol'; did you mean pets/cartpole?"),
+        ("reproduce pets/cartpol", "unknown card 'pets/cartpol'; did you mean pets/cartpole"),
         ("reproduce pets/cartpole --num-seeds 0", "num-seeds=0 at least 1"),
         ("list agent", "did you mean agents?"),
         ("completion tcsh", "there is no completion for 'tcsh'"),

@@ -205,7 +205,7 @@ def test_the_bash_script_completes_names_and_options(tmp_path):
     assert complete("forethought", "train", "pe") == ["pets"]
     assert "pendulum" in complete("forethought", "train", "pets", "pend")
     assert complete("forethought", "train", "pets", "pendulum", "--preset", "paper-c") == ["paper-cartpole"]
-    assert complete("forethought", "reproduce", "pe") == ["pets/cartpole"]
+    assert complete("forethought", "reproduce", "pets/p") == ["pets/pendulum"]
     assert complete("forethought", "evaluate", "scr") == ["script"]
     assert complete("forethought", "evaluate", "x", "--plan") == ["--plan-ms"]
 

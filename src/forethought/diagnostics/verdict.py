@@ -7,6 +7,9 @@ import numpy as np
 
 from .examination import Examination
 
+NEGLIGIBLE = 1e-3
+"""A gap of returns below this share of them is not worth a word, however sure."""
+
 AGREES = 0.1
 """Share of the real return that the band of the drift must stay within for the imagined one to be said to agree."""
 
@@ -90,9 +93,10 @@ def _drift(e: Examination) -> str:
         if share <= AGREES:
             return f"imagined return agrees with the real one {span} (within {size})"
         return f"imagined return cannot be told apart from the real one {span} (within ±{size})"
-    if gap == 0:
-        return f"imagined return agrees with the real one {span}"
-    return f"imagined return is {_relative(e, h, abs(gap))[1]} {'above' if gap > 0 else 'below'} the real one {span}"
+    share, size = _relative(e, h, abs(gap))
+    if share <= NEGLIGIBLE:
+        return f"imagined return agrees with the real one {span}" + (f" (within {size})" if gap else "")
+    return f"imagined return is {size} {'above' if gap > 0 else 'below'} the real one {span}"
 
 
 def _relative(e: Examination, h: int, gap: float) -> tuple[float, str]:

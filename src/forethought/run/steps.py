@@ -206,7 +206,8 @@ class StepDriver:
             for k in range(played):
                 if not np.array_equal(obs, rows.obs[k : k + 1]):
                     break
-                _, step_key = self._keys(key, carry.tick - played + k)
+                tick = carry.tick - played + k
+                _, step_key = self._keys(key, tick, tick)
                 obs = self.env.step(rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
             else:
                 if np.array_equal(obs, np.asarray(carry.obs)):
