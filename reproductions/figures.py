@@ -72,7 +72,7 @@ def ladder() -> None:
         errors.set_yscale("log")
         errors.set_ylabel("variances of its training targets")
         errors.set_xticks(range(3), list(ARMS)[:3])
-        errors.set_xlabel("hollow: rows of its data held out of the fit; filled: where its plans lead")
+        errors.set_xlabel("hollow: held-out rows; filled: where its plans lead")
         text = "Dots: seeds. Bars: mean returns and median errors, with 95 % bootstrap intervals over seeds."
         figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=MUTED)
 
