@@ -94,7 +94,7 @@ def _drift(e: Examination) -> str:
             return f"imagined return agrees with the real one {span} (within {size})"
         return f"imagined return cannot be told apart from the real one {span} (within ±{size})"
     share, size = _relative(e, h, abs(gap))
-    if share <= NEGLIGIBLE:
+    if gap == 0 or share <= NEGLIGIBLE:
         return f"imagined return agrees with the real one {span}" + (f" (within {size})" if gap else "")
     return f"imagined return is {size} {'above' if gap > 0 else 'below'} the real one {span}"
 
