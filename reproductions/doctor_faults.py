@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from doctor_worlds import HEALTHY, Clipped, Late, Weaker, WithoutVelocity, Wrapped, replayed, wrapped
+from doctor_worlds import HEALTHY, Late, Motor, WithoutVelocity, Wrapped, replayed, wrapped
 from writing import DOCS, HERE, put, table, write_raw
 
 from forethought.api import load_run
@@ -204,7 +204,7 @@ def reset_stored(setup: Any, state: Any, rows: Transition) -> Case:
 
 def actions_clipped(setup: Any, state: Any, rows: Transition) -> Case:
     """The environment clips actions to half their bounds; the run's policy collects its data again in it."""
-    return Case(_collected(setup, state, rows, Clipped()), env=Clipped())
+    return Case(_collected(setup, state, rows, Motor(bound=1.5)), env=Motor(bound=1.5))
 
 
 def angle_wraps(setup: Any, state: Any, rows: Transition) -> Case:
@@ -258,7 +258,7 @@ def velocity_hidden(setup: Any, state: Any, rows: Transition) -> Case:
 
 def other_version(setup: Any, state: Any, rows: Transition) -> Case:
     """The environment's motor has become weaker since the data were collected; the model is the run's own."""
-    return Case(rows, env=Weaker(), refit=False)
+    return Case(rows, env=Motor(strength=0.7), refit=False)
 
 
 FAULTS: dict[str, Callable[[Any, Any, Transition], Case]] = {

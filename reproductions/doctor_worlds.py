@@ -15,30 +15,12 @@ from forethought.types import EnvSpec
 HEALTHY = PetsCartPole()
 
 
-class Weaker(AbstractEnv):
-    """Another version of the task: the motor gives only `strength` of its force. Reward as before."""
+class Motor(AbstractEnv):
+    """Another motor: actions are clipped to +-`bound` on their way to it, though the spec says +-3, and only `strength`
+    of the force arrives. Reward as before."""
 
-    strength: float = eqx.field(static=True, default=0.7)
-
-    @property
-    def spec(self) -> EnvSpec:
-        return HEALTHY.spec
-
-    @property
-    def reward_function(self):
-        return HEALTHY.reward_function
-
-    def reset(self, *, key: PRNGKeyArray, start=None, clock=0):
-        return HEALTHY.reset(key=key, start=start, clock=clock)
-
-    def step(self, state, action: Array, *, key: PRNGKeyArray):
-        return _moved(state, action, self.strength * jnp.clip(action, -3.0, 3.0), key)
-
-
-class Clipped(AbstractEnv):
-    """Actions are clipped to +-`bound` on their way to the motor, though the spec says +-3. Reward as before."""
-
-    bound: float = eqx.field(static=True, default=1.5)
+    strength: float = eqx.field(static=True, default=1.0)
+    bound: float = eqx.field(static=True, default=3.0)
 
     @property
     def spec(self) -> EnvSpec:
@@ -52,7 +34,7 @@ class Clipped(AbstractEnv):
         return HEALTHY.reset(key=key, start=start, clock=clock)
 
     def step(self, state, action: Array, *, key: PRNGKeyArray):
-        return _moved(state, action, jnp.clip(action, -self.bound, self.bound), key)
+        return _moved(state, action, self.strength * jnp.clip(action, -self.bound, self.bound), key)
 
 
 class Wrapped(AbstractEnv):

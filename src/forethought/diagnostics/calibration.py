@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -74,13 +73,11 @@ class Recalibration(eqx.Module):
     def load(cls, path: Path | str) -> Self:
         """What `save` wrote; runs no code from the file. Raises UserError if it is none or damaged."""
         meta = _meta(path)
-        shape = (meta["horizon"], meta["obs"])
-        like = cls(
-            jax.ShapeDtypeStruct((*shape, KNOTS), jnp.float32),  # type: ignore[arg-type]
-            jax.ShapeDtypeStruct(shape, jnp.float32),  # type: ignore[arg-type]
-            jax.ShapeDtypeStruct(shape[:1], jnp.int32),  # type: ignore[arg-type]
-            meta["particles"],
+        horizon, obs, particles = (meta[name] for name in ("horizon", "obs", "particles"))
+        blank = lambda: cls(
+            jnp.zeros((horizon, obs, KNOTS)), jnp.zeros((horizon, obs)), jnp.zeros(horizon, jnp.int32), particles
         )
+        like = eqx.filter_eval_shape(blank)
         return checkpoint.load(path, like)[0]
 
     @staticmethod
