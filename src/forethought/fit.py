@@ -251,7 +251,7 @@ def adam(learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 
     """Adam in the order of Kingma & Ba 2015, end of Sec. 2: bias is corrected in the step size, not per weight.
 
     As in TensorFlow, and so in the code of PETS, `eps` is added before the correction. Three divisions per weight
-    fewer than `optax.adam`: on a CPU these are most of its cost.
+    fewer than `optax.adam`.
     """
 
     def init(params: Any) -> AdamState:
