@@ -8,6 +8,7 @@ import pytest
 from planted_world import SPEC, STEPS, logged, rows
 
 from forethought.diagnostics import data_checks as checks
+from forethought.diagnostics.logged import Logged, Rows
 from forethought.types import Box, Discrete, EnvSpec
 
 HEALTHY = rows()
@@ -85,6 +86,20 @@ def test_a_reset_observation_stored_as_next_obs_is_found():
     assert found.severity == "error" and found.numbers["at_start"] >= 8
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_resets_are_found_among_very_many_short_episodes(steps):
+    count = 20_000
+    starts = np.random.default_rng(0).normal(0, 0.1, (count // steps, 3)).astype(np.float32)
+    obs = np.repeat(starts, steps, 0) + np.tile(np.arange(steps, dtype=np.float32), count // steps)[:, None]
+    over = np.arange(count) % steps == steps - 1
+    flags = {"terminated": over, "truncated": np.zeros(count, bool)}
+    data = Rows(obs, np.zeros((count, 1), np.float32), np.zeros(count, np.float32), np.roll(obs, -1, 0), **flags)
+    (found,) = checks.reset_as_next_obs(logged(data), SPEC)
+    assert found.numbers["ends"] == found.numbers["at_start"] == checks.MOST_ENDS
+    honest = data._replace(next_obs=obs + 1)
+    assert checks.reset_as_next_obs(logged(honest), SPEC) == []
+
+
 def test_a_task_whose_episodes_end_where_they_begin_is_not_blamed():
     data = HEALTHY._replace(obs=0.1 * HEALTHY.obs, next_obs=0.1 * HEALTHY.next_obs)
     data.next_obs[ENDS] = data.obs[ENDS]  # comes to rest
@@ -114,13 +129,58 @@ def test_an_angle_that_wraps_is_found_and_the_option_named(period, word):
     assert checks.wrapped_angle(data, dataclasses.replace(SPEC, angle_dims=(0,))) == []
 
 
+def without_1(data, *, keep=0):
+    """Dimension 1 as zero, but in rows from step `keep` on of every episode, where there are such."""
+    obs, next_obs = (getattr(data, name).copy() for name in ("obs", "next_obs"))
+    step = np.arange(len(obs)) % STEPS
+    zero, zero_next = (step < keep, step + 1 < keep) if keep else (slice(None), slice(None))
+    obs[zero, 1], next_obs[zero_next, 1] = 0, 0
+    return data._replace(obs=obs, next_obs=next_obs)
+
+
 def test_a_dimension_lost_in_the_data_is_an_error_and_one_that_never_moves_a_note():
-    lost = HEALTHY._replace(obs=HEALTHY.obs * np.float32([1, 0, 1]), next_obs=HEALTHY.next_obs * np.float32([1, 0, 1]))
-    (found,) = checks.constant_columns(logged(lost), logged(FRESH))
+    (found,) = checks.constant_columns(logged(without_1(HEALTHY)), logged(FRESH))
     assert (found.name, found.severity, found.numbers["dimension"]) == ("dimension-dropped", "error", 1)
-    still = FRESH._replace(obs=FRESH.obs * np.float32([1, 0, 1]))
-    (found,) = checks.constant_columns(logged(lost), logged(still))
+    assert "it was dropped" in found.sentence
+    (found,) = checks.constant_columns(logged(without_1(HEALTHY)), logged(without_1(FRESH)))
     assert (found.name, found.severity) == ("constant-column", "note")
+
+
+def test_a_sensor_that_only_the_new_policy_reaches_is_a_warning_that_names_both_possibilities():
+    (found,) = checks.constant_columns(logged(without_1(HEALTHY)), logged(without_1(FRESH, keep=10)))
+    assert (found.name, found.severity, found.numbers["dimension"]) == ("dimension-dropped", "warning", 1)
+    assert "either it was dropped on the way into the data, or the policy" in found.sentence
+
+
+def test_a_dimension_that_begins_at_its_constant_and_moves_at_once_in_every_fresh_episode_was_lost():
+    (found,) = checks.constant_columns(logged(without_1(HEALTHY)), logged(without_1(FRESH, keep=1)))
+    assert found.severity == "error"
+
+
+def test_one_odd_fresh_episode_among_many_does_not_make_it_an_error():
+    one = without_1(FRESH, keep=10)
+    one.obs[:STEPS], one.next_obs[:STEPS] = FRESH.obs[:STEPS], FRESH.next_obs[:STEPS]
+    (found,) = checks.constant_columns(logged(without_1(HEALTHY)), logged(one))
+    assert found.severity == "warning"
+
+
+def test_with_single_episodes_a_dimension_is_lost_where_its_constant_never_occurs():
+    single = lambda data, steps: logged(type(data)(*(x[:steps] for x in data)))
+    long = rows(1)._replace(**{n: np.tile(getattr(rows(1), n), (3, 1)) for n in ("obs", "next_obs", "action")})
+    flags = {n: np.zeros(3 * STEPS, bool) for n in ("terminated", "truncated")}
+    fresh = Logged(long._replace(reward=np.zeros(3 * STEPS, np.float32), **flags), ((0, 3 * STEPS),))
+    data = single(without_1(HEALTHY), STEPS)
+    (found,) = checks.constant_columns(data, fresh)
+    assert found.severity == "error"
+    (found,) = checks.constant_columns(data, fresh._replace(rows=without_1(fresh.rows, keep=10)))
+    assert found.severity == "warning"
+
+
+def test_a_dimension_that_may_have_been_lost_is_named_beside_one_that_was():
+    lost = HEALTHY._replace(obs=HEALTHY.obs * 0, next_obs=HEALTHY.next_obs * 0)
+    (found,) = checks.constant_columns(logged(lost), logged(without_1(FRESH, keep=10)))
+    assert found.severity == "error" and found.sentence.startswith("dimensions 0, 2 of")
+    assert found.sentence.endswith("Perhaps so was dimension 1")
 
 
 def test_a_velocity_left_out_of_the_observation_is_found():

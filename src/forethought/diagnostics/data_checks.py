@@ -1,5 +1,7 @@
 """What can be wrong with transitions, found in the transitions alone. Thresholds are explained in docs/doctor.md."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,6 +12,9 @@ from .over_episodes import spearman
 from .regression import FOLDS, folds, fourier, linear_error, thinned, unexplained
 
 FEWEST_ROWS = 100  # below this no regression is asked anything
+EARLY = 3  # first steps of an episode, which begin as the environment does and not as the policy likes
+EARLY_CHANCE = 0.05  # that training and fresh episodes of one kind differ in these as they do
+MOST_ENDS = 500  # episode ends, and first observations, that are compared with one another
 LAG_ROWS = 1200  # rows that the question about the reward is put to
 LEARNED = 0.05  # share of the reward that a model may leave unexplained to be asked what it leaves
 RANKED = 0.9  # rank correlation of predicted and real reward above which it has learned it
@@ -38,7 +43,7 @@ def without_faults(data: Logged, what: str) -> tuple[Logged, list[Finding]]:
     wrong = np.any(list(bad.values()), axis=0)
     if not wrong.any():
         return data, []
-    touched = np.unique(data.episode[wrong])
+    touched = set(np.unique(data.episode[wrong]).tolist())
     names = ", ".join(f"{name} ({int(rows.sum())})" for name, rows in bad.items() if rows.any())
     sentence = (
         f"{int(wrong.sum())} of {len(wrong)} transitions of the {what} hold NaN or infinity, the first in row "
@@ -48,31 +53,63 @@ def without_faults(data: Logged, what: str) -> tuple[Logged, list[Finding]]:
     finding = Finding(
         "not-finite", "error", sentence, remedy, {"rows": float(wrong.sum()), "episodes": float(len(touched))}
     )
-    return data.chosen([k for k in range(len(data.spans)) if k not in set(touched)]), [finding]
+    return data.chosen([k for k in range(len(data.spans)) if k not in touched]), [finding]
 
 
 def constant_columns(data: Logged, fresh: Logged | None) -> list[Finding]:
-    """Dimensions of the observation that never change in the data: lost where they vary in fresh episodes."""
+    """Dimensions of the observation that never change in the data: where they vary in fresh episodes, lost perhaps."""
     still = np.flatnonzero(_still(data.rows.obs))
     if not len(still):
         return []
-    lost = [] if fresh is None or fresh is data else [int(d) for d in still if not _still(fresh.rows.obs)[d]]
-    found = []
-    if lost and fresh is not None:
-        spread = fresh.rows.obs[:, lost].std(0)
-        sentence = (
-            f"{_dims(lost)} of the observation never changes in the training data (always "
-            f"{', '.join(f'{v:.4g}' for v in data.rows.obs[0, lost])}) but does in fresh episodes (standard deviation "
-            f"{', '.join(f'{v:.3g}' for v in spread)}): it was dropped on the way into the data"
-        )
-        remedy = "mend what stores the observation, then train again"
-        found.append(Finding("dimension-dropped", "error", sentence, remedy, {"dimension": float(lost[0])}))
-    others = [int(d) for d in still if d not in lost]
+    found, moved = [], []
+    if fresh is not None and fresh is not data:
+        moved = [int(d) for d in still if not _still(fresh.rows.obs)[d]]
+        found = _dropped(data, fresh, moved) if moved else []
+    others = [int(d) for d in still if d not in moved]
     if others:
         sentence = f"{_dims(others)} of the observation never changes: nothing can be learned about it"
         remedy = "leave it out of the observation, or look why it stands still"
         found.append(Finding("constant-column", "note", sentence, remedy, {"columns": float(len(others))}))
     return found
+
+
+def _dropped(data: Logged, fresh: Logged, dims: list[int]) -> list[Finding]:
+    """An error where `dims`, constant in the data only, cannot be the policy's doing; a warning where they can."""
+    sure = [d for d in dims if _lost(data, fresh, d)]
+    shown = sure or dims
+    sentence = (
+        f"{_dims(shown)} of the observation never changes in the training data (always "
+        f"{', '.join(f'{v:.4g}' for v in data.rows.obs[0, shown])}) but does in fresh episodes (standard deviation "
+        f"{', '.join(f'{v:.3g}' for v in fresh.rows.obs[:, shown].std(0))}): "
+    )
+    numbers = {"dimension": float(shown[0])}
+    if not sure:
+        sentence += "either it was dropped on the way into the data, or the policy has only now come to where it varies"
+        remedy = "see whether what stores the observation loses it; if not, train on: the model has never seen it vary"
+        return [Finding("dimension-dropped", "warning", sentence, remedy, numbers)]
+    sentence += "it was dropped on the way into the data"
+    if len(sure) < len(dims):
+        sentence += f". Perhaps so was {_dims([d for d in dims if d not in sure])}"
+    remedy = "mend what stores the observation, then train again"
+    return [Finding("dimension-dropped", "error", sentence, remedy, numbers)]
+
+
+def _lost(data: Logged, fresh: Logged, dim: int) -> bool:
+    """Whether `dim`, constant in the data, varies in fresh episodes where no policy can have made the difference.
+
+    That is in the first EARLY steps of so many of them that episodes of one kind would hardly ever fall apart so; or
+    where it moves within fresh episodes and is never what it always was in the data.
+    """
+    value = float(data.rows.obs[0, dim])
+    seen, tolerance = fresh.rows.obs[:, dim], 1e-6 * (1 + abs(value))
+    other = np.abs(seen - value) > tolerance
+    moves = np.abs(fresh.rows.next_obs[:, dim] - seen) > tolerance
+    if other.all() and moves.any() and len(seen) >= FEWEST_ROWS:
+        return True
+    early = np.minimum(fresh.first[:, None] + np.arange(EARLY), fresh.last[:, None])
+    new, count, episodes = int(other[early].any(1).sum()), len(fresh.spans), len(data.spans)
+    # The first training episode says what the constant is; all `new` ones are among the fresh of the rest by chance.
+    return math.comb(count, new) < EARLY_CHANCE * math.comb(count + episodes - 1, new)
 
 
 def wrapped_angle(data: Logged, spec: EnvSpec) -> list[Finding]:
@@ -105,7 +142,7 @@ def wrapped_angle(data: Logged, spec: EnvSpec) -> list[Finding]:
 
 def reset_as_next_obs(data: Logged, spec: EnvSpec) -> list[Finding]:
     """Ends of episodes whose successor is the first observation of the next episode."""
-    ended = np.flatnonzero(data.over)
+    ended = thinned(np.flatnonzero(data.over), MOST_ENDS)
     if len(ended) < 2 or len(data.spans) < 3:
         return []
     delta = np.abs(change(data, spec))
@@ -115,9 +152,9 @@ def reset_as_next_obs(data: Logged, spec: EnvSpec) -> list[Finding]:
     scale = np.maximum(data.rows.obs.std(0), 1e-9)
     jump = (delta[data.last[ended]] / np.maximum(usual, 1e-6 * scale)).max(1)
     starts, reached = data.rows.obs[data.first], data.rows.next_obs[data.last[ended]]
-    size = np.maximum(starts.std(0), 1e-3 * scale)
-    away = np.array([_distance(obs, starts, size, k) for obs, k in zip(reached, ended.tolist())])
-    between = np.array([_distance(obs, starts, size, k) for k, obs in enumerate(starts)])
+    size, some = np.maximum(starts.std(0), 1e-3 * scale), thinned(np.arange(len(starts)), MOST_ENDS)
+    away = _nearest(reached / size, ended, starts[some] / size, some)
+    between = _nearest(starts[some] / size, some, starts[some] / size, some)
     lands = (jump > JUMP) & (away <= 1.5 * np.quantile(between, 0.9))
     # Where episodes begin differently, the very same numbers are no coincidence, however small the jump.
     varied = np.ptp(starts, axis=0).max() > 1e-3 * scale.max()
@@ -125,10 +162,10 @@ def reset_as_next_obs(data: Logged, spec: EnvSpec) -> list[Finding]:
     both = lands | same
     if both.sum() < max(2, 0.5 * len(ended)):
         return []
+    times = f", a change of {np.median(jump[both]):.2g} times what steps elsewhere reach" if inside.any() else ""
     sentence = (
         f"at {int(both.sum())} of {len(ended)} episode ends the successor lies among the first observations of "
-        f"episodes, a change of {np.median(jump[both]):.2g} times what steps elsewhere reach: the observation of the "
-        "reset was stored as next_obs"
+        f"episodes{times}: the observation of the reset was stored as next_obs"
     )
     remedy = (
         "store the true last observation (Gymnasium's vector environments hand it over in info['final_obs']; "
@@ -315,10 +352,13 @@ def _still(obs: np.ndarray) -> np.ndarray:
     return obs.std(0) <= 1e-6 * (1 + np.abs(obs).max(0))
 
 
-def _distance(obs: np.ndarray, starts: np.ndarray, size: np.ndarray, but: int) -> float:
-    """Distance to the nearest of the other first observations; the one numbered `but` is left out."""
-    gap = np.sqrt(np.mean(((starts - obs) / size) ** 2, 1))
-    return float(np.delete(gap, but).min())
+def _nearest(obs: np.ndarray, episode: np.ndarray, starts: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Distance of each row of `obs` to the nearest first observation of another episode.
+
+    `episode` `[n]` numbers the episodes that `obs` are from, `other` those of `starts`.
+    """
+    distance = lambda x, k: np.sqrt(np.mean((starts - x) ** 2, 1))[other != k].min()
+    return np.array([distance(x, k) for x, k in zip(obs, episode)])
 
 
 def _dims(dims: list[int]) -> str:
