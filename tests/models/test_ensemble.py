@@ -325,6 +325,21 @@ def test_learned_reward_and_termination_are_learned():
     assert right.mean() > 0.97 and 0.1 < ended.mean() < 0.5
 
 
+def test_rare_reward_is_learned_beside_dynamics_that_are_precise():
+    x = jr.uniform(jr.key(0), (1000, 1), minval=-1.0)
+    batch = Transition(x, 0 * x, jnp.exp(-((x[:, 0] - 0.9) ** 2) / 0.05), 0.9 * x, *2 * [jnp.zeros(1000, bool)])
+    model = Ensemble(
+        SPEC, given=Given(None, never_terminates), num_members=1, hidden=(32, 32), particles=1, key=jr.key(1)
+    )
+    model = fitted(model, batch, epochs=60)
+    mean, raw, _ = model.network(model.encode(batch.obs, batch.action).T[None])
+    said = mean[0, 1] * model.targets.scale[1] + model.targets.loc[1]
+    error = jnp.sqrt(jnp.mean((said - batch.reward) ** 2)) / batch.reward.std()
+    assert float(error) < 0.3  # without the weight of the reward it is 1: nothing is learned
+    stated = jnp.sqrt(jnp.mean(model.variance(raw)[0, 1]))
+    assert 0.5 < float(stated / error) < 2.0
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [

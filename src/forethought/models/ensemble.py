@@ -255,7 +255,8 @@ class Ensemble(AbstractFittable):
         """Training loss and squared error per member; batch leaves are `[members, n, ...]`.
 
         Gaussian loss: mean over batch and outputs of `(mean - y)^2 exp(-logvar) + logvar`, in normalised units
-        (Chua et al. 2018, Sec. 4, without the constant). Termination adds its cross-entropy.
+        (Chua et al. 2018, Sec. 4, without the constant). A learned reward, which the paper has not, is weighted as
+        `_weight` says. Termination adds its cross-entropy.
         """
         x, y = (jnp.swapaxes(rows, 1, 2) for rows in (batch.inputs, batch.targets))
         mean, raw, logit = self.network(x)
@@ -264,11 +265,26 @@ class Ensemble(AbstractFittable):
         loss = error
         if raw is not None:
             logvar = self.bounded(raw)
-            loss = jnp.mean(square * jnp.exp(-logvar) + logvar, (1, 2))
+            loss = jnp.mean(self._weight(logvar) * (square * jnp.exp(-logvar) + logvar), (1, 2))
         if logit is not None:
             ended = batch.terminated.astype(jnp.float32)
             loss = loss + jnp.mean(jax.nn.softplus(logit) - ended * logit, 1)
         return loss, error
+
+    def _weight(self, logvar: Float[Array, "group targets batch"]) -> Float[Array, "#group targets #batch"]:
+        """Weights of the outputs in the Gaussian loss: all 1 where the reward is given.
+
+        Where dynamics are precise their gradients are 1 / sigma as large as those of a reward that is still unknown,
+        and its likelihood then lets it explain every error as noise: it is never learned. So its own variance is
+        taken out of its gradient (Seitzer et al. 2022, "On the pitfalls of heteroscedastic uncertainty estimation",
+        with beta = 1), and it pulls as hard as the observation's outputs do: by their mean 1 / sigma.
+        """
+        ones = jnp.ones_like(logvar)
+        if self.given.reward is not None:
+            return ones
+        size = self.spec.obs_dim
+        pull = jnp.mean(jnp.exp(-0.5 * logvar[:, :size]), (1, 2))[:, None]
+        return jax.lax.stop_gradient(ones.at[:, size].set(pull * jnp.exp(logvar[:, size])))
 
     def regulariser(self) -> Float[Array, ""]:
         """0.01 (sum max_logvar - sum min_logvar) and the weight decay, as in the paper's code."""

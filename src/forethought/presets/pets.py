@@ -29,12 +29,12 @@ PRESETS: dict[str, PETSConfig] = {
         update_every=100,
         planner=PlannerConfig(kind="icem", horizon=30, population=100, elites=10, iterations=3),
     ),
-    # Networks without a likelihood: a Gaussian one explains the few high rewards of early data as noise. Frequent fits
-    # and a planner that executes what it drew, not its mean, find more of them.
+    # Where the reward is learned it must be met first: frequent fits and a planner that executes what it drew, not its
+    # mean, come upon more of it.
     "cartpole-learned-reward": PETSConfig(
         random_steps=100,
         update_every=25,
-        model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=500, probabilistic=False),
+        model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=500),
         planner=PlannerConfig(kind="icem", horizon=25, population=100, elites=10, iterations=2),
     ),
     "paper-cartpole": PETSConfig(
