@@ -3,26 +3,35 @@
 import dataclasses
 import json
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 from planted_world import SPEC, STEPS, logged, rows
-from tiny import Walk
+from tiny import CONFIGS, Walk
 
 import forethought
-from forethought.checkup import diagnose, of_fitted
+from forethought.build import make_planner
+from forethought.checkup import diagnose, of_fitted, plan_recalibrated
 from forethought.core import AbstractModel
-from forethought.diagnostics.calibration import Recalibration
+from forethought.diagnostics import model_checks
+from forethought.diagnostics.calibration import GRID, Recalibration
+from forethought.diagnostics.findings import Evidence, find
 from forethought.diagnostics.logged import Logged
+from forethought.diagnostics.origin import origin
 from forethought.errors import UserError
 from forethought.fitting import fit, load_fitted
+from forethought.models.distributions import DiagonalNormal
+from forethought.models.recalibrated import Recalibrated
 from forethought.models.simulator import Simulator
 from forethought.presets.fit import FitConfig
-from forethought.presets.parts import EnsembleConfig
+from forethought.presets.parts import EnsembleConfig, PlannerConfig
+from forethought.presets.run import RunConfig
 from forethought.replay.dataset import load_dataset, save_dataset
 from forethought.reporting import write_checkup
+from forethought.setup import build
 from forethought.types import Prediction, Transition
 
 CONFIG = FitConfig(
@@ -199,3 +208,56 @@ def test_what_stands_behind_an_episodes_end_is_left_out():
     np.testing.assert_array_equal(logged(data).latest(41).lengths, [STEPS, STEPS])
     assert logged(data).latest(40).lengths.tolist() == [STEPS]
     assert SPEC.obs_dim == found.rows.obs.shape[1]
+
+
+class Broken(AbstractModel):
+    """Can be traced, and fails once it is run."""
+
+    def init(self, obs, *, key):
+        return obs[None]
+
+    def step(self, belief, action, *, key):
+        raised = eqx.error_if(belief, jnp.ones((), bool), "the simulator is gone")
+        return raised, Prediction(jnp.zeros(belief.shape[:-1]), jnp.ones(belief.shape[:-1]))
+
+    def observation(self, belief):
+        return DiagonalNormal(belief, jnp.zeros_like(belief))
+
+
+def test_a_model_that_fails_when_asked_is_named_and_the_data_are_still_looked_at():
+    data = walked(12)
+    wrapped = data._replace(rows=data.rows._replace(obs=data.rows.obs.copy()))
+    wrapped.rows.obs[:, 1] = 0
+    found = diagnose(Broken(), data, Walk().spec, training=wrapped, source="broken", horizon=3, key=jr.key(0))
+    names = [f.name for f in found.findings]
+    assert "one-step-not-tested" in names and "dimension-dropped" in names
+    assert found.verdict == "The model could not be examined."
+    assert any("the model was not examined" in note and "the simulator is gone" in note for note in found.notes)
+
+
+def test_a_measure_that_fails_costs_no_other_test(monkeypatch):
+    def model_share(*given):
+        raise RuntimeError("no share")
+
+    monkeypatch.setattr(model_checks, "model_share", model_share)
+    data = walked(12)
+    evidence = Evidence(spec=Walk().spec, fresh=data, training=data, model=Simulator(Walk()))
+    names = {f.name: f.sentence for f in find(evidence, key=jr.key(0))}
+    assert "RuntimeError: no share" in names["model-share-not-tested"]
+
+
+def test_a_recalibrated_run_keeps_the_planner_that_it_was_given(tmp_path):
+    planner = make_planner(Walk().spec.action, PlannerConfig(horizon=3, population=11, elites=2, iterations=1))
+    setup = build("pets", Walk(), config=CONFIGS["pets"], run=RunConfig(steps=20), planner=planner)
+    state = setup.agent.init(key=jr.key(0))
+    table = jnp.broadcast_to(jnp.asarray(GRID, jnp.float32), (1, 2, len(GRID)))
+    made = Recalibration(table, jnp.ones((1, 2)), jnp.ones(1, jnp.int32), 2)
+    made.save(tmp_path / "a.npz", origin(setup.agent.model(state), source="x", seed=0))
+    better, new = plan_recalibrated(setup, state, tmp_path / "a.npz")
+    assert better.agent.planner is planner and isinstance(better.agent.model(new), Recalibrated)
+    assert better.agent.model(new).model is setup.agent.model(state)
+    other = setup.agent.init(key=jr.key(1))  # another seed or checkpoint
+    with pytest.raises(
+        UserError, match=r"a.npz is of x, seed 0, model \w+, wanted this run, seed 3, model \w+; make it"
+    ):
+        plan_recalibrated(setup, other, tmp_path / "a.npz", seed=3)

@@ -11,13 +11,15 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from .catalogue import AGENTS
 from .core import AbstractModel
 from .diagnostics.calibration import CoverageChange, Recalibration, coverage_change, recalibrate
 from .diagnostics.data_checks import without_faults
 from .diagnostics.examination import Examination, examine
-from .diagnostics.finding import Finding
+from .diagnostics.finding import Finding, told
 from .diagnostics.findings import Evidence, find, in_order
 from .diagnostics.logged import MOST_ROWS, Logged
+from .diagnostics.origin import load_for, origin
 from .diagnostics.verdict import plain_verdict
 from .errors import UserError
 from .fitting import FittedModel, same_spaces
@@ -101,7 +103,8 @@ def of_run(
         evaluation = None
         notes.append(f"fresh episodes could not be played, so the model was not examined: {error}")
     more = {"horizon": horizon, "notes": notes, "found": found}
-    return of_evaluation(setup, state, replay, evaluation, source=source, key=key, **more)
+    checkup = of_evaluation(setup, state, replay, evaluation, source=source, key=key, **more)
+    return _with_origin(checkup, setup.run.seed if seed is None else seed)
 
 
 def of_evaluation(
@@ -184,7 +187,7 @@ def of_fitted(
         found.append(Finding("spaces-differ", "error", sentence, remedy, {}))
     past = None if training is None else Logged.of_rows(training)
     stored = None if training is None else (training, np.ones(len(training.reward), bool))
-    return diagnose(
+    checkup = diagnose(
         model,
         fresh,
         spec,
@@ -197,6 +200,7 @@ def of_fitted(
         found=found,
         key=jr.key(seed),
     )
+    return _with_origin(checkup, None)
 
 
 def diagnose(
@@ -257,6 +261,45 @@ def diagnose(
     )
 
 
+def _with_origin(found: Checkup, seed: int | None) -> Checkup:
+    """With a recalibration that says which model it is of."""
+    if found.recalibration is not None and found.model is not None:
+        known = tuple(origin(found.model, source=found.source, seed=seed).items())
+        found.recalibration = dataclasses.replace(found.recalibration, origin=known)
+    return found
+
+
+def plan_recalibrated(
+    setup: Setup,
+    state: Any,
+    file: str | Path,
+    *,
+    source: str = "this run",
+    seed: int | None = None,
+    again: str = "run.doctor()",
+) -> tuple[Setup, Any]:
+    """Setup and agent state that plan in the model of `state` as the doctor's `file` has recalibrated it.
+
+    Planner and settings stay as they are. `source` and `seed` say whose `state` it is, `again` how to make the file.
+    Raises UserError if the file is missing, damaged, or of another model, be it another run's, seed's or checkpoint's.
+    """
+    agent: Any = setup.agent  # one with a planner, which is asked below
+    model = agent.model(state)
+    if model is None:
+        raise UserError(f"agent {setup.agent_name} has no model to recalibrate")
+    wanted = origin(model, source=source, seed=setup.run.seed if seed is None else seed)
+    made = load_for(wanted, file, again=again)
+    if setup.agent_name not in AGENTS:
+        raise UserError(
+            f"planning in a recalibrated model needs one of Forethought's own agents; give {setup.agent_name} a "
+            "models.recalibrated.Recalibrated yourself"
+        )
+    better = Recalibrated(model, made, setup.env.spec, given=setup.functions)
+    given = Given(setup.functions.reward, setup.functions.termination, better)
+    agent = AGENTS[setup.agent_name].agent_type(agent.spec, setup.config, given=given, planner=agent.planner)
+    return dataclasses.replace(setup, agent=agent), agent.init(key=jr.key(0))
+
+
 def check_sizes(episodes: int, horizon: int) -> None:
     """Raises UserError naming the first that cannot be."""
     for name, value in (("episodes", episodes), ("horizon", horizon)):
@@ -290,8 +333,8 @@ def _examined(
     look_key, fit_key, judge_key = jr.split(key, 3)
     try:
         examination = examine(model, _arrays(fresh), spec, horizon=horizon, key=look_key)
-    except UserError as error:
-        notes.append(f"the model was not examined: {error}")
+    except Exception as error:  # the model may be anybody's, and the data can be looked at without it
+        notes.append(f"the model was not examined: {told(error)}")
         return None, None, None
     notes += examination.notes
     if not recalibrated:
@@ -302,13 +345,13 @@ def _examined(
     made, judged = (fresh.chosen(range(first, len(fresh.spans), 2)) for first in (0, 1))
     try:
         recalibration = recalibrate(model, _arrays(made), spec, horizon=horizon, key=fit_key)
-    except UserError as error:
-        notes.append(f"no recalibration: {error}")
+        better = Recalibrated(model, recalibration, spec, given=given)
+        change = coverage_change(model, better, _arrays(judged), spec, horizon=horizon, key=judge_key)
+        # What is kept is made from all episodes: what was judged is a lower bound of how good it is.
+        kept = recalibrate(model, _arrays(fresh), spec, horizon=horizon, key=fit_key)
+    except Exception as error:
+        notes.append(f"no recalibration: {told(error)}")
         return examination, None, None
-    better = Recalibrated(model, recalibration, spec, given=given)
-    change = coverage_change(model, better, _arrays(judged), spec, horizon=horizon, key=judge_key)
-    # What is kept is made from all episodes: what was judged is a lower bound of how good it is.
-    kept = recalibrate(model, _arrays(fresh), spec, horizon=horizon, key=fit_key)
     return examination, kept, change
 
 

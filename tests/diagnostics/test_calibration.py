@@ -182,6 +182,9 @@ def test_what_it_is_of_is_kept_with_it(tmp_path):
     assert Recalibration.load(tmp_path / "a.npz").horizon == HORIZON
     one.save(tmp_path / "b.npz")
     assert Recalibration.about(tmp_path / "b.npz") == {}
+    two = Recalibration.load(tmp_path / "a.npz")
+    two.save(tmp_path / "d.npz")
+    assert Recalibration.about(tmp_path / "d.npz") == {"source": "runs/pets-1", "seed": "3"}
     with pytest.raises(ValueError, match=r"about: seed is 3; give strings only"):
         one.save(tmp_path / "c.npz", {"seed": 3})
 

@@ -53,14 +53,17 @@ def option_list() -> list[str]:
 
 
 def run(argv: list[str]) -> int:
-    """Prints verdict, findings and paths, for each run of a group; 0 whatever was found."""
+    """Prints verdict, findings and paths, for each run of a group; 0 whatever was found.
+
+    A run of a group that cannot be looked at costs no other: it is named, and a UserError is raised at the end.
+    """
     options = parse(Doctor, argv, command="doctor", help=HELP)
     for name in ("episodes", "horizon"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"{name}={value} must be at least 1")
     machine.prepare(options.machine.threads, options.machine.device)
-    from .. import api, checkup
+    from .. import api
 
     if not any((options.target / name).is_file() for name in ("run.json", "group.json")):
         asked = {"best": options.best, "seed": options.seed is not None, "episodes": options.episodes is not None}
@@ -71,23 +74,48 @@ def run(argv: list[str]) -> int:
         return 0
     if options.data is not None:
         raise UserError("--data is for fitted models; a run is judged on fresh episodes of its policy")
-    from ..storage.run_folder import open_runs
-
-    folders = open_runs(options.target)
-    for folder in folders:
-        trained = api.load_run(folder.path)
-        out = options.out if options.out is None or len(folders) == 1 else options.out / folder.path.name
-        found = trained.doctor(
-            episodes=checkup.EPISODES if options.episodes is None else options.episodes,
-            horizon=options.horizon,
-            which="best" if options.best else "last",
-            seed=options.seed,
-            out=out,
-        )
-        for text in trained.notes:
-            tables.note(text)
-        _show(found)
+    runs, failed = _runs(options.target), []
+    for path in runs:
+        try:
+            _look(path, options, grouped=len(runs) > 1)
+        except Exception as error:
+            if len(runs) == 1:
+                raise
+            what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            tables.note(f"{path} could not be looked at: {' '.join(what.split())}")
+            failed.append((str(path), error))
+    if failed:
+        names = ", ".join(name for name, _ in failed)
+        first = failed[0][1]
+        raise UserError(f"{len(failed)} of {len(runs)} runs could not be looked at: {names}; see the notes") from first
     return 0
+
+
+def _runs(target: Path) -> list[Path]:
+    """The run itself, or those of a group that have begun; each is opened, and may fail, by itself."""
+    from ..storage.run_folder import group_names, open_runs
+
+    if not (target / "group.json").is_file():
+        return [target]
+    begun = [target / name for name in group_names(target) if (target / name / "run.json").is_file()]
+    return begun or [folder.path for folder in open_runs(target)]  # says that none has begun
+
+
+def _look(path: Path, options: Doctor, *, grouped: bool) -> None:
+    """Looks at one run, and prints what was found."""
+    from .. import api, checkup
+
+    trained = api.load_run(path)
+    found = trained.doctor(
+        episodes=checkup.EPISODES if options.episodes is None else options.episodes,
+        horizon=options.horizon,
+        which="best" if options.best else "last",
+        seed=options.seed,
+        out=options.out / path.name if grouped and options.out is not None else options.out,
+    )
+    for text in trained.notes:
+        tables.note(text)
+    _show(found)
 
 
 def _show(found) -> None:

@@ -71,6 +71,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     import numpy as np
 
     from .. import api
+    from ..checkup import plan_recalibrated
     from ..run.steps import HostEvaluator
 
     run = api.load_run(path)
@@ -81,7 +82,10 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     if options.plan_ms is not None:
         setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, plan_ms=options.plan_ms))
     if options.recalibrated:
-        setup, state = recalibrated(setup, state, path)
+        words = ["forethought doctor", str(path), *(["--best"] if options.best else [])]
+        words += ["--seed", str(seed)] if setup.run.num_seeds > 1 else []
+        file = path / "doctor" / "recalibration.npz"
+        setup, state = plan_recalibrated(setup, state, file, source=str(path), seed=seed, again=" ".join(words))
     evaluator = setup.evaluator(options.episodes)
     found = evaluator(state, key=jr.key(seed if options.start_seed is None else options.start_seed))
     if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
@@ -89,28 +93,3 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     returns = np.asarray(found.returns)
     values = (returns.mean(), returns.std(), returns.min(), returns.max(), np.mean(found.lengths))
     return [str(seed), str(len(returns)), *(tables.number(float(v)) for v in values)], float(returns.mean())
-
-
-def recalibrated(setup, state, path):
-    """The setup and agent state that plan in the recalibrated model instead of the learned one."""
-    import jax.random as jr
-
-    from ..diagnostics.calibration import Recalibration
-    from ..models.recalibrated import Recalibrated
-    from ..types import Given
-
-    file, model = path / "doctor" / "recalibration.npz", setup.agent.model(state)
-    if not file.is_file():
-        raise UserError(f"{file} is not there; make it with: forethought doctor {path}")
-    if model is None:
-        raise UserError(f"agent {setup.agent_name} has no model to recalibrate")
-    functions = setup.functions
-    better = Recalibrated(model, Recalibration.load(file), setup.env.spec, given=functions)
-    given = Given(functions.reward, functions.termination, better)
-    from ..catalogue import AGENTS
-
-    if setup.agent_name not in AGENTS:
-        raise UserError("--recalibrated needs one of Forethought's own agents; hand yours the model in Python")
-    entry = AGENTS[setup.agent_name]
-    agent = entry.agent_type(setup.env.spec, setup.config, given=given)
-    return dataclasses.replace(setup, agent=agent), agent.init(key=jr.key(0))

@@ -51,6 +51,7 @@ class Recalibration(eqx.Module):
     floor: Float[Array, "horizon obs"]
     count: Int[Array, " horizon"]  # residuals that the table is made of
     particles: int = eqx.field(static=True)  # of the predictive mixtures that the residuals are from
+    origin: tuple[tuple[str, str], ...] = eqx.field(static=True, default=())  # what it is of: names and what they are
 
     @property
     def horizon(self) -> int:
@@ -58,15 +59,16 @@ class Recalibration(eqx.Module):
         return self.table.shape[0]
 
     def save(self, path: Path | str, about: dict[str, str] | None = None) -> None:
-        """Writes a file of arrays, with what it is `about`: of which model, checkpoint, seed.
+        """Writes a file of arrays, with what it is `about`: of which model, checkpoint, seed. Default: its `origin`.
 
         Raises StorageFault if that fails, ValueError for an `about` that holds anything but strings.
         """
-        for name, value in (about or {}).items():
+        about = dict(self.origin) if about is None else about
+        for name, value in about.items():
             if not (isinstance(name, str) and isinstance(value, str)):
                 raise ValueError(f"about: {name} is {value!r}; give strings only")
         horizon, obs, knots = self.table.shape
-        meta = {"horizon": horizon, "obs": obs, "knots": knots, "particles": self.particles, "about": about or {}}
+        meta = {"horizon": horizon, "obs": obs, "knots": knots, "particles": self.particles, "about": about}
         checkpoint.save(path, self, {"recalibration": meta})
 
     @classmethod
@@ -74,8 +76,13 @@ class Recalibration(eqx.Module):
         """What `save` wrote; runs no code from the file. Raises UserError if it is none or damaged."""
         meta = _meta(path)
         horizon, obs, particles = (meta[name] for name in ("horizon", "obs", "particles"))
+        origin = tuple(meta["about"].items())
         blank = lambda: cls(
-            jnp.zeros((horizon, obs, KNOTS)), jnp.zeros((horizon, obs)), jnp.zeros(horizon, jnp.int32), particles
+            jnp.zeros((horizon, obs, KNOTS)),
+            jnp.zeros((horizon, obs)),
+            jnp.zeros(horizon, jnp.int32),
+            particles,
+            origin,
         )
         like = eqx.filter_eval_shape(blank)
         return checkpoint.load(path, like)[0]

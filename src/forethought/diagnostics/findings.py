@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,11 @@ from jaxtyping import PRNGKeyArray
 from ..core import AbstractModel
 from ..types import EnvSpec, RewardFunction, Transition
 from . import data_checks, model_checks
-from .finding import Finding
-from .logged import Logged
+from .finding import Finding, told
+from .logged import Logged, Rows
 from .one_step import OneStep, one_step
+
+Answer = TypeVar("Answer")
 
 LATEST_ROWS = 1000  # of the training data, that fresh episodes are held against
 
@@ -54,9 +56,12 @@ def find(evidence: Evidence, *, key: PRNGKeyArray, quick: bool = False) -> list[
         found += _tried(_shifted_reward, evidence, data, jr.fold_in(key, 2))
     share = None
     if model is not None and fresh is not None:
-        said = one_step(model, fresh.rows, spec, key=key)
+        said, failed = _measured(_one_step, model, fresh.rows, spec, key)
+        found += failed
         found += _of_model(evidence, model, training, fresh, said, key=jr.fold_in(key, 1))
-        share = model_checks.model_share(said, fresh, spec)
+        if said is not None:
+            share, failed = _measured(model_checks.model_share, said, fresh, spec)
+            found += failed
     if not quick:
         found += _tried(data_checks.hidden_state, data, spec, share)
     return in_order(found)
@@ -64,13 +69,18 @@ def find(evidence: Evidence, *, key: PRNGKeyArray, quick: bool = False) -> list[
 
 def _tried(test: Callable[..., list[Finding]], *given: Any) -> list[Finding]:
     """What a test finds; a note if it fails, on a user's own model perhaps."""
+    found, failed = _measured(test, *given)
+    return failed if found is None else found
+
+
+def _measured(measure: Callable[..., Answer], *given: Any) -> tuple[Answer | None, list[Finding]]:
+    """The answer; None, and a note, if that fails. Tests that need it are then left out."""
     try:
-        return test(*given)
+        return measure(*given), []
     except Exception as error:
-        name = test.__name__.strip("_").replace("_", "-")
-        first_line = (str(error).splitlines() or [""])[0]
-        sentence = f"the test {name!r} could not be made: {type(error).__name__}: {first_line}"
-        return [Finding(f"{name}-not-tested", "note", sentence, "mend what it names and look again", {})]
+        name = measure.__name__.strip("_").replace("_", "-")
+        sentence = f"the test {name!r} could not be made: {told(error)}"
+        return None, [Finding(f"{name}-not-tested", "note", sentence, "mend what it names and look again", {})]
 
 
 def in_order(found: list[Finding]) -> list[Finding]:
@@ -78,6 +88,10 @@ def in_order(found: list[Finding]) -> list[Finding]:
     once = {f.name: f for f in reversed(found)}
     kept = [f for f in found if once[f.name] is f]
     return sorted(kept, key=lambda f: ("error", "warning", "note").index(f.severity))
+
+
+def _one_step(model: AbstractModel, rows: Rows, spec: EnvSpec, key: PRNGKeyArray) -> OneStep:
+    return one_step(model, rows, spec, key=key)
 
 
 def _shifted_reward(evidence: Evidence, data: Logged, key: PRNGKeyArray) -> list[Finding]:
@@ -96,22 +110,31 @@ def _of_model(
     model: AbstractModel,
     training: Logged | None,
     fresh: Logged,
-    said: OneStep,
+    said: OneStep | None,
     *,
     key: PRNGKeyArray,
 ) -> list[Finding]:
+    """`said` is what the model predicts for each fresh row; None if it could not be asked."""
     spec = evidence.spec
     found = _tried(model_checks.copied_members, model, fresh.rows)
     if evidence.stored is not None:
         found += _tried(model_checks.other_statistics, model, *evidence.stored)
+    if said is None:
+        return found
     found += _tried(model_checks.frozen_variance, said, fresh, spec)
     if evidence.learned_reward:
         found += _tried(model_checks.misplaced_reward, said, fresh)
     if evidence.learned_termination:
         found += _tried(model_checks.imagined_ends, said, fresh)
     if training is not None:
-        latest = training.latest(LATEST_ROWS)
-        scale = np.maximum(data_checks.change(training, spec).std(0), 1e-9)
-        before = one_step(model, latest.rows, spec, key=key)
-        found += _tried(model_checks.other_world, before, latest, said, fresh, spec, scale)
+        found += _tried(_other_world, model, training, fresh, said, spec, key)
     return found
+
+
+def _other_world(
+    model: AbstractModel, training: Logged, fresh: Logged, said: OneStep, spec: EnvSpec, key: PRNGKeyArray
+) -> list[Finding]:
+    latest = training.latest(LATEST_ROWS)
+    scale = np.maximum(data_checks.change(training, spec).std(0), 1e-9)
+    before = one_step(model, latest.rows, spec, key=key)
+    return model_checks.other_world(before, latest, said, fresh, spec, scale)
