@@ -1,7 +1,7 @@
 """Compares the planners on true dynamics, at equal model calls per action.
 
-    python reproductions/planners.py measure   # runs them; writes reproductions/planners/{tasks,dimensions}.json
-    python reproductions/planners.py show      # tables and picture in docs/planners.md, from these files
+    python reproductions/planners.py measure [tasks] [dimensions]   # writes reproductions/planners/{tasks,dimensions}.json
+    python reproductions/planners.py show                           # tables and picture in docs/planners.md, from these files
 
 Every planner may imagine 500 sequences per action. A gradient step of one sequence counts as three: the backward
 pass costs about two forward ones. Episodes start alike for all planners, so that they can be compared in pairs.
@@ -218,13 +218,14 @@ def load() -> dict[str, Any]:
     return {name: read(name) for name in ("tasks", "dimensions")}
 
 
+PARTS = {"tasks": measure_tasks, "dimensions": measure_dimensions}
 BLOCKS = {"planner tasks": tasks_table, "cem and shooting": pairs_table, "planner dimensions": dimensions_table}
 
 if __name__ == "__main__":
     machine.prepare()
-    if sys.argv[1:] == ["measure"]:
-        write_raw(RAW / "tasks.json", {"tasks": measure_tasks()})
-        write_raw(RAW / "dimensions.json", {"dimensions": measure_dimensions()})
+    if sys.argv[1:2] == ["measure"] and set(sys.argv[2:]) <= set(PARTS):
+        for part in sys.argv[2:] or PARTS:
+            write_raw(RAW / f"{part}.json", {part: PARTS[part]()})
     elif sys.argv[1:] == ["show"]:
         for block, text in BLOCKS.items():
             put(DOCS / "planners.md", block, text(load()))

@@ -4,6 +4,7 @@ Deviations from the authors' code:
 - changes of the observation are normalised before they are learned (`normalise_targets=False` restores the paper);
 - the last minibatch of a pass wraps round to keep its shape, where theirs is shorter;
 - candidates share each particle's noise (`common_noise=False` restores the paper);
+- a learned reward, which the paper has not, is weighted in the loss (`Ensemble.losses`);
 - angles named by the environment are seen as sine and cosine by the networks, on every task;
 - presets other than `paper-*` use smaller networks and populations, and `min_steps` more passes while data are few.
 """
