@@ -3,13 +3,17 @@
     for seed in 0 1 2 3 4 5 6 7 8 9; do forethought train pets pets-cartpole --preset cartpole --steps 2000 \\
         --termination learned --eval-every 0 --final-episodes 2 --no-video --seed $seed --quiet \\
         --out reproductions/doctor/runs/seed-$seed; done
+    for task in Pendulum-v1 CartPole-v1 point-mass; do for seed in 0 1 2; do forethought train pets $task \\
+        --steps 1150 --eval-every 0 --final-episodes 2 --no-video --seed $seed --quiet \\
+        --out reproductions/doctor/runs/$task-$seed; done; done
     python reproductions/doctor_faults.py measure     # writes reproductions/doctor/faults.json
     python reproductions/doctor_faults.py show        # the tables in docs/doctor.md, from this file
 
 Every fault is planted in copies of two healthy runs: the stored data, the environment or the model are altered as the
 bug would, a model is fitted from scratch to the altered data by the run's own learner, with as many updates as the run
 made, and the doctor is asked. The same is done without a fault (`none`), to see what refitting alone does. The healthy
-runs are looked at as they are.
+runs are looked at as they are; those of the other tasks end between two fits, so that their models have not seen the
+last steps.
 """
 
 import dataclasses
@@ -38,6 +42,7 @@ from forethought.types import Transition
 RUNS = HERE / "doctor" / "runs"
 RAW = HERE / "doctor" / "faults.json"
 HEALTHY_SEEDS = range(10)
+ELSEWHERE = [f"{task}-{seed}" for task in ("Pendulum-v1", "CartPole-v1", "point-mass") for seed in range(3)]
 PLANTED_IN = (0, 1)  # seeds of the healthy runs that faults are planted in
 EPISODES, HORIZON = 4, 15
 
@@ -50,7 +55,7 @@ class Case:
     env: Any = HEALTHY
     spoil: Callable[[Any, Transition], Any] = lambda model, rows: model  # the model after it is fitted
     refit: bool = True
-    learned: bool = False  # the reward is learned, by networks without a likelihood, instead of given
+    learned: bool = False  # the reward is learned instead of given
 
 
 def measure(runs: pathlib.Path, parts: list[str]) -> None:
@@ -61,9 +66,11 @@ def measure(runs: pathlib.Path, parts: list[str]) -> None:
     if "healthy" in parts:
         for seed in HEALTHY_SEEDS:
             _once("healthy", None, seed, lambda s=seed: _healthy(runs / f"seed-{s}"))
+        for name in ELSEWHERE:
+            _once("elsewhere", None, name, lambda n=name: load_run(runs / n).doctor(episodes=EPISODES, horizon=HORIZON))
 
 
-def _once(part: str, name: str | None, seed: int, look: Callable[[], Checkup]) -> None:
+def _once(part: str, name: str | None, seed: int | str, look: Callable[[], Checkup]) -> None:
     """Adds one case to the raw file, unless it is there."""
     inside = lambda raw: raw[part].setdefault(name, {}) if name else raw[part]
     if str(seed) in inside(_raw()):
@@ -79,10 +86,10 @@ def _once(part: str, name: str | None, seed: int, look: Callable[[], Checkup]) -
 def _raw() -> dict[str, Any]:
     if RAW.is_file():
         return json.loads(RAW.read_text())
-    return {"episodes": EPISODES, "horizon": HORIZON, "faults": {}, "healthy": {}}
+    return {"episodes": EPISODES, "horizon": HORIZON, "faults": {}, "healthy": {}, "elsewhere": {}}
 
 
-def said(checkup: Checkup, what: str, seed: int) -> dict[str, Any]:
+def said(checkup: Checkup, what: str, seed: int | str) -> dict[str, Any]:
     """What is kept of a checkup."""
     kept = {f.name: {"severity": f.severity, "says": f.sentence, **f.as_dict()["numbers"]} for f in checkup.findings}
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what} {seed}: {', '.join(kept) or 'nothing'}\n")
@@ -117,12 +124,11 @@ SETUPS: dict[Any, Any] = {}  # all runs have the same settings, so that what is 
 
 
 def _setup(path: pathlib.Path, env: Any, learned: bool) -> Any:
-    """The runs' settings in `env`; where the reward is to be learned, with networks without a likelihood."""
+    """The runs' settings in `env`, the reward given or learned."""
     if (env, learned) not in SETUPS:
         there = load_run(path).setup
         config, options = there.config, there.run
         if learned:
-            config = dataclasses.replace(config, model=dataclasses.replace(config.model, probabilistic=False))
             options = dataclasses.replace(options, reward="learned")
         setup = build("pets", env, config=config, run=options)
         update = eqx.filter_jit(lambda state, replay, key: setup.agent.update(state, replay, key=key)[0])
@@ -335,11 +341,11 @@ def fault_rows(raw: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def healthy_rows(raw: dict[str, Any]) -> list[list[str]]:
-    """Seed, findings and verdict of each healthy run."""
+def healthy_rows(runs: dict[str, Any]) -> list[list[str]]:
+    """Seed (or task and seed), findings and verdict of each healthy run."""
     return [
-        [seed, ", ".join(f"`{name}`" for name in alarms(s["findings"])) or "none", s["verdict"]]
-        for seed, s in raw["healthy"].items()
+        [name, ", ".join(f"`{name}`" for name in alarms(s["findings"])) or "none", s["verdict"]]
+        for name, s in runs.items()
     ]
 
 
@@ -347,7 +353,8 @@ def show(raw: dict[str, Any]) -> None:
     """Both tables, into the page."""
     head = ["planted fault", "finding", "found", "also found", "the doctor says"]
     put(DOCS / "doctor.md", "faults", table(head, fault_rows(raw)))
-    put(DOCS / "doctor.md", "healthy", table(["seed", "findings", "verdict"], healthy_rows(raw)))
+    put(DOCS / "doctor.md", "healthy", table(["seed", "findings", "verdict"], healthy_rows(raw["healthy"])))
+    put(DOCS / "doctor.md", "elsewhere", table(["run", "findings", "verdict"], healthy_rows(raw["elsewhere"])))
 
 
 if __name__ == "__main__":

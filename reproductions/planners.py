@@ -1,7 +1,7 @@
 """Compares the planners on true dynamics, at equal model calls per action.
 
-    python reproductions/planners.py measure [tasks] [dimensions]   # writes reproductions/planners/{tasks,dimensions}.json
-    python reproductions/planners.py show                           # tables and picture in docs/planners.md, from these files
+    python reproductions/planners.py measure   # writes reproductions/planners/{tasks,dimensions}.json; or name a part
+    python reproductions/planners.py show      # tables and picture in docs/planners.md, from these files
 
 Every planner may imagine 500 sequences per action. A gradient step of one sequence counts as three: the backward
 pass costs about two forward ones. Episodes start alike for all planners, so that they can be compared in pairs.
