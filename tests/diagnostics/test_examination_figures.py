@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.random as jr
 import numpy as np
-import pytest
+from examined import HORIZON
 from linear_world import NOISE, SPEC, TRUE, Linear, linear_episodes
 
 from forethought.diagnostics.examination import examine
@@ -18,22 +18,6 @@ from forethought.diagnostics.examination_figures import (
     plot_termination,
     plot_uncertainty,
 )
-
-HORIZON = 10
-
-
-def look(model, **more):
-    return examine(model, linear_episodes(), SPEC, **{"horizon": HORIZON, "key": jr.key(1), "max_starts": 500, **more})
-
-
-@pytest.fixture(scope="module")
-def right():
-    return look(Linear(TRUE, NOISE))
-
-
-@pytest.fixture(scope="module")
-def certain():
-    return look(Linear(TRUE, 0.0, particles=1), min_particles=1)
 
 
 def test_figures_name_their_lines(right, certain, tmp_path):

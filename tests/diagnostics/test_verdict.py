@@ -2,29 +2,12 @@
 
 import dataclasses
 
-import jax.random as jr
 import numpy as np
 import pytest
-from linear_world import NOISE, SPEC, TRUE, Linear, linear_episodes
+from examined import HORIZON, look
+from linear_world import NOISE, TRUE, Linear
 
-from forethought.diagnostics.examination import examine
 from forethought.diagnostics.verdict import plain_verdict
-
-HORIZON = 10
-
-
-def look(model, **more):
-    return examine(model, linear_episodes(), SPEC, **{"horizon": HORIZON, "key": jr.key(1), "max_starts": 500, **more})
-
-
-@pytest.fixture(scope="module")
-def right():
-    return look(Linear(TRUE, NOISE))
-
-
-@pytest.fixture(scope="module")
-def certain():
-    return look(Linear(TRUE, 0.0, particles=1), min_particles=1)
 
 
 @pytest.fixture(scope="module")

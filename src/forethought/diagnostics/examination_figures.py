@@ -79,7 +79,7 @@ def plot_coverage(
     def draw(figure: Any) -> None:
         by_horizon, curve = figure.subplots(1, 2, width_ratios=(1.5, 1))
         _draw_coverage(by_horizon, examination, recalibrated, levels=(0.5, 0.9))
-        curve.plot((0, 100), (0, 100), color=INK, linewidth=1, dashes=(4, 3), alpha=0.7)
+        curve.plot((0, 100), (0, 100), **_AIM)
         for e, colour in ((examination, MODEL), (recalibrated, AFTER)):
             if e is not None and e.states_uncertainty:
                 curve.plot(100 * e.levels, 100 * e.calibration, color=colour, linewidth=2, marker="o", markersize=3)
@@ -130,7 +130,7 @@ def plot_drift(examination: Examination, path: str | PathLike[str]) -> Path:
         totals.set_title("Return over the steps ahead")
         totals.set_ylabel("sum of rewards")
         lines = [_Line("mean", e.drift, LIMIT, band=e.drift_band)]
-        gap.axhline(0, color=INK, linewidth=1, dashes=(4, 3), alpha=0.7)
+        gap.axhline(0, **_AIM)
         _draw(gap, e.horizon, lines, span=_span(lines, zero=True), labels=False)
         gap.set_title("Drift: imagined minus real")
         _note(figure, f"The same starts and actions in both. {_BANDS}")
@@ -147,17 +147,17 @@ def plot_uncertainty(examination: Examination, path: str | PathLike[str]) -> Pat
         stated, error = e.binned.T
         top = 1.08 * max(float(np.nanmax(e.binned, initial=0.0)), 1e-9)
         if e.states_uncertainty:
-            axes.plot((0, top), (0, top), color=INK, linewidth=1, dashes=(4, 3), alpha=0.7)
+            axes.plot((0, top), (0, top), **_AIM)
             axes.plot(stated, error, "o-", color=MODEL, linewidth=1.4, markersize=5)
         else:
-            axes.text(0.5, 0.5, "The model states no uncertainty.", transform=axes.transAxes, ha="center")
+            _certain(axes, 0.5)
         axes.set(xlim=(0, top), ylim=(0, top))
         axes.set_title("Stated and real error")
         axes.set_xlabel("stated deviation")
         axes.set_ylabel("root mean squared error")
         axes.tick_params(length=3)
         lines = [_Line("rank correlation", e.rank, MODEL)]
-        ranks.axhline(0, color=INK, linewidth=1, dashes=(4, 3), alpha=0.7)
+        ranks.axhline(0, **_AIM)
         low = min(0.0, float(np.nanmin(e.rank, initial=0.0)))
         _draw(ranks, e.horizon, lines, span=(low - 0.05, 1.0), labels=False)
         ranks.set_title("Does its uncertainty rank its errors?")
@@ -208,14 +208,14 @@ def _draw_coverage(
 ) -> None:
     lines = []
     for level in levels:
-        axes.axhline(100 * level, color=INK, linewidth=1, dashes=(4, 3), alpha=0.7, zorder=1.5)
+        axes.axhline(100 * level, **_AIM, zorder=1.5)
         for one, colour, name in ((e, MODEL, ""), (recalibrated, AFTER, " recalibrated")):
             if one is not None and one.states_uncertainty:
                 band = 100 * one.covered_90_band if level == 0.9 else None
                 lines.append(_Line(f"{100 * level:.0f} %{name}", 100 * one.covered(level), colour, band=band))
     _draw(axes, e.horizon, lines, span=(0, 102))
     if not e.states_uncertainty:
-        axes.text(0.5, 0.25, "The model states no uncertainty.", transform=axes.transAxes, ha="center")
+        _certain(axes, 0.25)
     axes.set_title("Coverage of its intervals")
     axes.set_ylabel("observations inside, %")
 
@@ -287,7 +287,13 @@ def _sample(e: Examination) -> str:
     return f"{int(e.count[0]):,} starts in {e.episodes} episode{plural}, {e.particles} particles each."
 
 
+def _certain(axes: Any, height: float) -> None:
+    """Says, at `height` of the panel, why nothing is drawn in it."""
+    axes.text(0.5, height, "The model states no uncertainty.", transform=axes.transAxes, ha="center")
+
+
 _BANDS = "Bands: 95 %, over episodes."
+_AIM: Any = {"color": INK, "linewidth": 1, "dashes": (4, 3), "alpha": 0.7}  # the line of what was aimed at
 
 
 def _note(figure: Any, text: str) -> None:
