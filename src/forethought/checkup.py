@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -127,7 +127,7 @@ def of_evaluation(
     fresh = None if evaluation is None else Logged.of_trajectories(evaluation.trajectories)
     training = stored = None
     if replay is not None and int(replay.size):
-        latest = replay.latest(min(int(replay.size), MOST_ROWS))
+        latest = _latest(replay, min(int(replay.size), MOST_ROWS))
         training = Logged.of_rows(latest, num_envs=setup.run.num_envs)
         stored = _fitted_to(setup, replay)
     functions = setup.functions
@@ -145,6 +145,11 @@ def of_evaluation(
         quick=quick,
         key=key,
     )
+
+
+@eqx.filter_jit
+def _latest(replay: Any, count: int) -> Transition:
+    return replay.latest(count)
 
 
 def _fitted_to(setup: Setup, replay: Any) -> tuple[Any, np.ndarray] | None:
@@ -332,7 +337,7 @@ def _examined(
     """Examination; recalibration from all episodes, and what one from every other episode does to the rest."""
     look_key, fit_key, judge_key = jr.split(key, 3)
     try:
-        examination = examine(model, _arrays(fresh), spec, horizon=horizon, key=look_key)
+        examination = examine(model, fresh.padded(), spec, horizon=horizon, key=look_key)
     except Exception as error:  # the model may be anybody's, and the data can be looked at without it
         notes.append(f"the model was not examined: {told(error)}")
         return None, None, None
@@ -344,19 +349,15 @@ def _examined(
         return examination, None, None
     made, judged = (fresh.chosen(range(first, len(fresh.spans), 2)) for first in (0, 1))
     try:
-        recalibration = recalibrate(model, _arrays(made), spec, horizon=horizon, key=fit_key)
+        recalibration = recalibrate(model, made.padded(), spec, horizon=horizon, key=fit_key)
         better = Recalibrated(model, recalibration, spec, given=given)
-        change = coverage_change(model, better, _arrays(judged), spec, horizon=horizon, key=judge_key)
+        change = coverage_change(model, better, judged.padded(), spec, horizon=horizon, key=judge_key)
         # What is kept is made from all episodes: what was judged is a lower bound of how good it is.
-        kept = recalibrate(model, _arrays(fresh), spec, horizon=horizon, key=fit_key)
+        kept = recalibrate(model, fresh.padded(), spec, horizon=horizon, key=fit_key)
     except Exception as error:
         notes.append(f"no recalibration: {told(error)}")
         return examination, None, None
     return examination, kept, change
-
-
-def _arrays(data: Logged) -> Any:
-    return jax.tree.map(jnp.asarray, data.padded())
 
 
 def _versions_changed(record: dict[str, Any]) -> list[Finding]:

@@ -2,12 +2,12 @@
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..types import Box, EnvSpec
 from .finding import Finding
 from .logged import Logged
+from .on_host import difference, features
 from .over_episodes import spearman
 from .regression import FOLDS, folds, fourier, linear_error, thinned, unexplained
 
@@ -32,7 +32,7 @@ PERIODS = {2 * np.pi: "2 pi", 360.0: "360"}
 
 def change(data: Logged, spec: EnvSpec) -> np.ndarray:
     """Change of the observation in every row `[n, obs]`, the short way round for angles."""
-    return np.asarray(spec.difference(jnp.asarray(data.rows.next_obs), jnp.asarray(data.rows.obs)))
+    return difference(spec, data.rows.next_obs, data.rows.obs)
 
 
 def without_faults(data: Logged, what: str) -> tuple[Logged, list[Finding]]:
@@ -336,11 +336,11 @@ def _with_neighbours(data: Logged, *, before: int = 0, after: int = 0) -> np.nda
 
 
 def _seen(obs: np.ndarray, spec: EnvSpec) -> np.ndarray:
-    return np.asarray(spec.features(jnp.asarray(obs)))
+    return features(spec, obs)
 
 
 def _actions(data: Logged, spec: EnvSpec, rows: np.ndarray) -> np.ndarray:
-    return np.asarray(spec.action.features(jnp.asarray(data.rows.action[rows])))
+    return features(spec.action, data.rows.action[rows])
 
 
 def _inputs(data: Logged, spec: EnvSpec, rows: np.ndarray) -> list[np.ndarray]:

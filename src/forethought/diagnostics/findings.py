@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -97,7 +96,7 @@ def _one_step(model: AbstractModel, rows: Rows, spec: EnvSpec, key: PRNGKeyArray
 def _shifted_reward(evidence: Evidence, data: Logged, key: PRNGKeyArray) -> list[Finding]:
     if evidence.reward is not None:
         rows = data.rows
-        answer = jax.jit(jax.vmap(evidence.reward))(*map(jnp.asarray, (rows.obs, rows.action, rows.next_obs)))
+        answer = jax.jit(jax.vmap(evidence.reward))(rows.obs, rows.action, rows.next_obs)
         return model_checks.misplaced_given_reward(np.asarray(answer), data)
     if evidence.model is None or data is not evidence.training:
         return data_checks.shifted_reward(data, evidence.spec, None)

@@ -6,10 +6,10 @@ Shapes and units are stated at the fields of `Examination`.
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..types import EnvSpec
+from .on_host import difference
 from .open_loop import Imagined
 from .over_episodes import OverEpisodes, correlation, spearman
 from .windows import Cut
@@ -46,7 +46,7 @@ def measured(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, Any]:
 def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndarray]:
     windows, over = real.windows, OverEpisodes(real.episode, real.windows.valid)
     kept = varying(len(real.scale), real.constant)
-    stay = np.asarray(spec.difference(jnp.asarray(windows.next_obs), windows.obs[:, None]), np.float64) / real.scale
+    stay = difference(spec, windows.next_obs, windows.obs[:, None]).astype(np.float64) / real.scale
     error = said.error / real.scale
     square, stay_square = error**2, stay**2
     all_dims, stay_all = square[..., kept].mean(-1), stay_square[..., kept].mean(-1)

@@ -1,8 +1,9 @@
 """What can be wrong with a model, found by asking it. Thresholds are explained in docs/doctor.md."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -12,6 +13,7 @@ from ..types import EnvSpec, Transition
 from .data_checks import FEWEST_ROWS, change
 from .finding import Finding
 from .logged import Logged, Rows
+from .on_host import difference, features
 from .one_step import OneStep
 
 SHIFTED = 0.5  # shift of a mean, in standard deviations of the data, that a refit explains no longer
@@ -31,8 +33,8 @@ def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
     if not isinstance(model, AbstractFittable) or model.num_members < 2 or len(rows.reward) < 2:
         return []
     index = np.unique(np.linspace(0, len(rows.reward) - 1, 32).astype(int))
-    one = Transition(*jax.tree.map(lambda x: jnp.asarray(x[index])[:, None, None], rows))
-    spread = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(index), model.num_members, 1, *x.shape[3:])), one)
+    one = Transition(*jax.tree.map(lambda x: x[index][:, None, None], rows))
+    spread = jax.tree.map(lambda x: np.broadcast_to(x, (len(index), model.num_members, 1, *x.shape[3:])), one)
     errors = np.asarray(
         jax.jit(jax.vmap(lambda batch: model.losses(model.examples(batch))[1]))(spread)
     )  # [rows, members]
@@ -59,7 +61,7 @@ def other_statistics(model: AbstractModel, rows: Transition, in_use: np.ndarray)
     """
     if not isinstance(model, AbstractFittable) or not in_use.any():
         return []
-    refitted = model.normalised(jax.tree.map(jnp.asarray, rows), jnp.asarray(in_use))
+    refitted = _normalised(model, rows, in_use)
     arrays = lambda m: dict(jax.tree_util.tree_leaves_with_path(eqx.filter(m, eqx.is_inexact_array)))
     old, new = arrays(model), arrays(refitted)
     shift, stretch, worst, where = 0.0, 1.0, 0.0, ""
@@ -86,6 +88,11 @@ def other_statistics(model: AbstractModel, rows: Transition, in_use: np.ndarray)
     )
     remedy = "fit the normaliser to the data that the networks are trained on, at every fit, and save it with them"
     return [Finding("normaliser-off", "error", sentence, remedy, {"shift": float(shift), "stretch": float(stretch)})]
+
+
+@eqx.filter_jit
+def _normalised(model: AbstractFittable, rows: Transition, in_use: Any) -> AbstractFittable:
+    return model.normalised(rows, in_use)
 
 
 def frozen_variance(said: OneStep, fresh: Logged, spec: EnvSpec) -> list[Finding]:
@@ -207,8 +214,8 @@ def _near(training: Logged, fresh: Logged, spec: EnvSpec) -> np.ndarray:
     """Which fresh rows are as near to a training row as most training rows are to their nearest neighbour."""
 
     def inputs(data: Logged) -> np.ndarray:
-        seen = np.asarray(spec.features(jnp.asarray(data.rows.obs)), np.float64)
-        return np.column_stack([seen, np.asarray(spec.action.features(jnp.asarray(data.rows.action)), np.float64)])
+        seen = features(spec, data.rows.obs).astype(np.float64)
+        return np.column_stack([seen, features(spec.action, data.rows.action)])
 
     there, here = inputs(training), inputs(fresh)
     unit = np.where(there.std(0) > 1e-9, there.std(0), 1.0)
@@ -226,7 +233,7 @@ def model_share(said: OneStep, data: Logged, spec: EnvSpec) -> np.ndarray | None
 
 
 def _predicted_change(said: OneStep, data: Logged, spec: EnvSpec) -> np.ndarray:
-    return np.asarray(spec.difference(jnp.asarray(said.mean), jnp.asarray(data.rows.obs)))
+    return difference(spec, np.asarray(said.mean), data.rows.obs)
 
 
 def _typical(

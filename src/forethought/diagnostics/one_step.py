@@ -32,13 +32,13 @@ def one_step(model: AbstractModel, rows: Rows, spec: EnvSpec, *, key: PRNGKeyArr
     parts = []
     for start in range(0, n, _CHUNK):
         index = np.minimum(np.arange(start, start + _CHUNK), n - 1)  # the last chunk is filled up with its last row
-        obs, action = jnp.asarray(rows.obs[index]), jnp.asarray(rows.action[index])
-        parts.append(jax.tree.map(np.asarray, _chunk(model, obs, action, spec, jr.fold_in(key, start))))
+        said = _chunk(model, rows.obs[index], rows.action[index], spec, jr.fold_in(key, start))
+        parts.append(jax.tree.map(np.asarray, said))
     return OneStep(*jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts))
 
 
 @eqx.filter_jit
-def _chunk(model: AbstractModel, obs: Array, action: Array, spec: EnvSpec, key: PRNGKeyArray) -> Any:
+def _chunk(model: AbstractModel, obs: Any, action: Any, spec: EnvSpec, key: PRNGKeyArray) -> Any:
     """The fields of a OneStep, still on the device."""
 
     def one(obs: Array, action: Array, key: PRNGKeyArray) -> Any:

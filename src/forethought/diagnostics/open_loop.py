@@ -100,7 +100,7 @@ def compare(
     starts = len(real.episode)
     padded = -(-starts // CHUNK) * CHUNK  # whole chunks: a remainder would be compiled a second time
     fill = np.minimum(np.arange(padded), starts - 1)
-    windows = jax.tree.map(lambda x: jnp.asarray(x[fill]), real.windows)
+    windows = jax.tree.map(lambda x: x[fill], real.windows)
     said = imagine(model, windows, spec, repeats, key=key)
     return jax.tree.map(lambda x: np.asarray(x, np.float64)[:starts], said), particles * repeats
 
