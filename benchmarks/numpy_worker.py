@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .workers import serve, timed
+from .workers import serve, timed, warm
 
 JOBS = {}
 
@@ -22,4 +22,4 @@ def prepare(name: str, kind: str, task: dict, options: dict) -> dict:
 
 
 if __name__ == "__main__":
-    serve({"prepare": prepare, "time": lambda name: timed(JOBS[name])})
+    serve({"prepare": prepare, "time": lambda name: warm(JOBS[name])})

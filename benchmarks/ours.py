@@ -26,7 +26,7 @@ from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, EnvSpec, Given, Transition, never_terminates
 
 from . import work
-from .workers import serve, timed
+from .workers import serve, timed, warm
 
 RAIL, TILT = 2.4, 12 * 2 * jnp.pi / 360
 
@@ -136,7 +136,7 @@ class Jobs:
 
     def time(self, name: str) -> dict:
         """One timing."""
-        return timed(self.jobs[name])
+        return warm(self.jobs[name])
 
 
 if __name__ == "__main__":

@@ -81,14 +81,19 @@ def against_peer(arm: dict[str, Any], found: dict[str, Any]) -> str:
     return f"{peers[0]['wall_s']['median'] / arm['wall_s']['median']:.2f}" if peers else ""
 
 
+PLANNED = 600  # of the first 800 steps on the cart-pole; the others are random
+
+
 def time_per_action(raw: dict[str, Any]) -> str:
     """Seconds per action, and the work in them."""
     rows = []
     for name, arm in raw["arms"].items():
         speed = f"{arm['gflops']['median']:.0f}"
         ratio = against_peer(arm, raw["arms"])
-        rows.append([name, f"{arm['flop'] / 1e9:,.1f}", spread(arm["wall_s"], 3), speed, ratio])
+        minutes = f"{PLANNED * arm['wall_s']['median'] / 60:.1f}"
+        rows.append([name, f"{arm['flop'] / 1e9:,.1f}", spread(arm["wall_s"], 3), speed, ratio, minutes])
     head = ["arm", "GFLOP per action", "seconds, median (min to max)", "GFLOP/s", "speed-up"]
+    head.append(f"minutes for {PLANNED} actions")
     return where(raw, raw["machine"]) + "\n" + table(head, rows)
 
 
@@ -97,7 +102,9 @@ def time_to_oracle(raw: dict[str, Any]) -> str:
     by_arm: dict[str, list[dict]] = {}
     for run in raw["runs"].values():
         by_arm.setdefault(run["arm"], []).append(run)
-    common = min(max(t["env_steps"] for run in runs for t in run["trials"]) for runs in by_arm.values())
+    longest = lambda runs: max(t["env_steps"] for run in runs for t in run["trials"])
+    every = list(raw["runs"].values())
+    common = min(longest([run]) for run in [run for run in every if run["reached"]] or every)
     rows = []
     for arm, runs in by_arm.items():
         done = [run["reached"] for run in runs if run["reached"]]
@@ -107,12 +114,9 @@ def time_to_oracle(raw: dict[str, Any]) -> str:
             pick = lambda name, done=done: [r[name] for r in done]
             cells += [f"{statistics.median(pick('env_steps')):,.0f}", _span(pick("wall_s")), _span(pick("cpu_s"))]
         else:
-            steps = max(t["env_steps"] for run in runs for t in run["trials"])
-            wall = max(t["wall_s"] for run in runs for t in run["trials"])
-            cpu = max(t["cpu_s"] for run in runs for t in run["trials"])
-            cells += [f"more than {steps:,}", f"more than {wall:,.0f}", f"more than {cpu:,.0f}"]
+            cells += [f"more than {longest(runs):,}", _beyond(runs, "wall_s"), _beyond(runs, "cpu_s")]
         best = max(t["return"] for run in runs for t in run["trials"])
-        cells += [f"{best:.1f}", _span(at_common)]
+        cells += [f"{best:.1f}", _span(at_common) if at_common else _beyond(runs, "wall_s")]
         rows.append(cells)
     head = ["arm", "seeds that reached it", "environment steps", "seconds", "CPU seconds", "best return"]
     head.append(f"seconds for {common:,} steps")
@@ -126,6 +130,11 @@ def time_to_oracle(raw: dict[str, Any]) -> str:
     threads = max(run["threads"] for run in raw["runs"].values())
     named = {**raw, "date": newest, "settings": {"threads": threads}}
     return where(named, busiest) + mark + "\n" + table(head, rows)
+
+
+def _beyond(runs: list[dict], name: str) -> str:
+    """What was spent without getting there, at least: until a run was stopped, or else its last trial."""
+    return f"more than {max(run.get(name, run['trials'][-1][name]) for run in runs):,.0f}"
 
 
 def _span(values: list[float]) -> str:
@@ -150,11 +159,11 @@ def latency(raw: dict[str, Any]) -> str:
 def returns(raw: dict[str, Any]) -> str:
     """What a deadline buys."""
     rows = []
-    for name, part in raw["parts"].items():
-        if name.startswith("returns"):
-            found = part["latency"]
-            taken = [f"{found['p50_ms']:.1f}", f"{found['p99_ms']:.1f}"]
-            rows.append([f"{part['plan_ms']:g}", *taken, str(part["return"]["n"]), spread(part["return"], 1)])
+    parts = [part for name, part in raw["parts"].items() if name.startswith("returns")]
+    for part in sorted(parts, key=lambda part: part["plan_ms"]):
+        found = part["latency"]
+        taken = [f"{found['p50_ms']:.1f}", f"{found['p99_ms']:.1f}"]
+        rows.append([f"{part['plan_ms']:g}", *taken, str(part["return"]["n"]), spread(part["return"], 1)])
     head = ["deadline, ms", "p50, ms", "p99, ms", "episodes", "return, median (min to max)"]
     return _where_parts(raw, ("returns",)) + "\n" + table(head, rows)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .. import work
-from ..workers import serve, timed
+from ..workers import serve, timed, warm
 from . import mbrl_lib
 
 
@@ -113,7 +113,7 @@ class Jobs:
     def time(self, name: str) -> dict:
         """One timing."""
         gc.collect()
-        return timed(self.jobs[name])
+        return warm(self.jobs[name])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from .diagnostics.examination_figures import (
     plot_termination,
     plot_uncertainty,
 )
-from .diagnostics.finding import Finding
+from .diagnostics.finding import Finding, told
 from .diagnostics.report import write_report
 from .diagnostics.trace_figure import plot_traces
 from .diagnostics.video import overlay, write_video
@@ -71,7 +71,7 @@ def show(
             try:
                 notes += look(setup, folder, state, replay, evaluation)
             except Exception as error:  # whatever the doctor meets, a finished run keeps its report
-                notes.append(f"the doctor could not look at the model: {_said(error)}")
+                notes.append(f"the doctor could not look at the model: {told(error)}")
         if video:
             try:
                 film_path = film(setup, folder, state, evaluation)
@@ -149,7 +149,7 @@ def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: st
             figures["Imagined beside real"] = plot_traces(found, folder / "traces.png")
             video = film_imagination(env, found, folder / "imagined.mp4")
         except Exception as error:  # a picture that cannot be drawn costs no more than itself
-            checkup.notes.append(f"imagination could not be drawn beside reality: {_said(error)}")
+            checkup.notes.append(f"imagination could not be drawn beside reality: {told(error)}")
     paths["page"] = folder / "doctor.html"
     page = doctor_page(
         source=checkup.source,
@@ -186,14 +186,8 @@ def _examination_figures(checkup: Checkup, e: Examination, folder: Path) -> dict
         try:
             figures[title] = plot()
         except Exception as error:
-            checkup.notes.append(f"no figure {title!r}: {_said(error)}")
+            checkup.notes.append(f"no figure {title!r}: {told(error)}")
     return figures
-
-
-def _said(error: Exception) -> str:
-    """What an error is and says, on one line."""
-    first_line = (str(error).splitlines() or [""])[0]
-    return first_line if isinstance(error, UserError) else f"{type(error).__name__}: {first_line}"
 
 
 def imagine(checkup: Checkup) -> list[Trace]:
