@@ -109,8 +109,9 @@ def test_the_returns_with_the_other_preset_are_what_the_raw_curves_say():
     finals = [raw["final_return"] for raw in runs]
     text = " ".join((ROOT / "docs/cards.md").read_text().split())
     assert f"returns of {min(finals):.1f} to {max(finals):.1f}" in text
-    hanging = [x for x in values(results("pets/cartpole-learned-reward"), "", "final_return") if x < 10]
-    assert len(hanging) == 2 and "two of the ten seeds still never met the reward" in text
+    finals = sorted(values(results("pets/cartpole-learned-reward"), "", "final_return"))
+    assert finals[0] < 10 < finals[1] and "one of the ten seeds still never met the reward" in text
+    assert finals[1] < 100 < 161.6 < finals[2] and "another swings up in some of its last episodes only" in text
 
 
 @needs("reproductions/mpc-ladder-cartpole")
