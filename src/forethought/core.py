@@ -11,7 +11,16 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .types import ActionSpace, EnvSpec, Metrics, Prediction, RewardFunction, TerminationFunction, Transition
+from .types import (
+    ActionSpace,
+    EnvSpec,
+    Metrics,
+    Prediction,
+    RewardFunction,
+    Sequence,
+    TerminationFunction,
+    Transition,
+)
 
 Belief = TypeVar("Belief")
 State = TypeVar("State")
@@ -225,13 +234,21 @@ class AbstractReplay(eqx.Module):
     """Stored experience."""
 
     @property
+    def traceable(self) -> bool:
+        """Whether `add` is pure JAX. Where it does work on the host, only the step driver can fill it."""
+        return True
+
+    @property
     @abc.abstractmethod
     def capacity(self) -> int:
         """Rows that fit."""
 
     @abc.abstractmethod
-    def add(self, batch: Transition) -> Self:
-        """Append rows `[n, ...]`; the oldest give way."""
+    def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
+        """Append rows `[n, ...]`, or those of them that are `valid`; the oldest give way.
+
+        Drivers hand over one row of each environment, in the environments' order.
+        """
 
     @abc.abstractmethod
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
@@ -244,6 +261,17 @@ class AbstractReplay(eqx.Module):
     @abc.abstractmethod
     def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
         """All rows, `[capacity, ...]`, and which of them are in use."""
+
+
+class AbstractSequenceReplay(AbstractReplay):
+    """Stored experience that remembers what followed what."""
+
+    @abc.abstractmethod
+    def sequences(self, batch_size: int, length: int, *, key: PRNGKeyArray) -> Sequence:
+        """`batch_size` stretches of `length` consecutive steps `[batch_size, length, ...]`, starts drawn uniformly.
+
+        Episodes may begin and end inside. Raises ValueError if `length` is more than can be stored.
+        """
 
 
 class AbstractAgent(eqx.Module, Generic[State, Memory]):

@@ -139,7 +139,7 @@ class StepDriver:
     def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
         self.agent, self.env = agent, env
         self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
-        self._add = eqx.filter_jit(lambda replay, batch: replay.add(batch), donate="all")
+        self._add = eqx.filter_jit(lambda replay, batch, valid: replay.add(batch, valid), donate="all")
         update = lambda s, r, k, n: agent.update(s, r, key=stream(k, UPDATE, n))
         self._update = eqx.filter_jit(update) if agent.traceable else update
         self._sample = jax.jit(jax.vmap(lambda k: agent.spec.action.sample(key=k)))
@@ -252,8 +252,8 @@ class StepDriver:
         carry, spec = progress.env, self.env.spec
         valid, over = step.valid, step.valid & (step.terminated | step.truncated)
         seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
-        batch = Transition(*(jnp.asarray(x[valid]) for x in seen))
-        replay = self._add(progress.replay, batch) if valid.any() else progress.replay
+        batch = Transition(*map(jnp.asarray, seen))
+        replay = self._add(progress.replay, batch, jnp.asarray(valid)) if valid.any() else progress.replay
         env_steps = progress.env_steps + int(valid.sum()) * spec.action_repeat
         returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
         lengths = np.asarray(carry.lengths) + valid * spec.action_repeat
