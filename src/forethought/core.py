@@ -250,6 +250,10 @@ class AbstractReplay(eqx.Module):
         Drivers hand over one row of each environment, in the environments' order.
         """
 
+    def cut(self) -> Self:
+        """The same, told that all episodes were abandoned: what is added next follows nothing that is stored."""
+        return self
+
     @abc.abstractmethod
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
         """`batch_size` rows drawn uniformly with replacement."""
@@ -290,6 +294,11 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     def traceable(self) -> bool:
         """Whether `update` is pure JAX. Where it does work on the host, only the step driver can run it."""
         return True
+
+    @property
+    def needs_sequences(self) -> bool:
+        """Whether `update` draws stretches of consecutive steps: it is then fed an `AbstractSequenceReplay`."""
+        return False
 
     @abc.abstractmethod
     def init(self, *, key: PRNGKeyArray) -> State:

@@ -176,8 +176,8 @@ class StepDriver:
         was; if the environment does not repeat itself, a new one begins (`notes` says so). Raises EnvironmentFault or
         TrainingFault; what was yielded last is whole and can be saved.
         """
-        carry = self._begin(progress, [] if notes is None else notes)
-        yield (progress := dataclasses.replace(progress, env=carry))
+        progress = self._begin(progress, [] if notes is None else notes)
+        yield progress
         while True:
             while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
                 progress = self._updated(progress)
@@ -193,14 +193,15 @@ class StepDriver:
         check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
         return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
 
-    def _begin(self, progress: Progress, notes: list[str]) -> HostCarry:
+    def _begin(self, progress: Progress, notes: list[str]) -> Progress:
         """Resets the environments, or brings them back to where a saved run left them."""
         carry, key = progress.env, progress.key
         obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         played = int(carry.lengths[0]) // self.env.spec.action_repeat
         if not np.any(np.asarray(carry.lengths)):
             # Where a vector environment resets itself a call late, the saved memory is of the episode that has ended.
-            return dataclasses.replace(carry, obs=jnp.asarray(obs), memory=self._new_memory(progress.agent_state))
+            memory = self._new_memory(progress.agent_state)
+            return dataclasses.replace(progress, env=dataclasses.replace(carry, obs=jnp.asarray(obs), memory=memory))
         if self.env.num_envs == 1 and played <= progress.replay.capacity:
             rows = jax.tree.map(np.asarray, progress.replay.latest(played))
             for k in range(played):
@@ -211,12 +212,13 @@ class StepDriver:
                 obs = self.env.step(rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
             else:
                 if np.array_equal(obs, np.asarray(carry.obs)):
-                    return carry
+                    return progress
             obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
         n = self.env.num_envs
         memory = self._new_memory(progress.agent_state)
-        return HostCarry(jnp.asarray(obs), memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), carry.episode, carry.tick)
+        carry = HostCarry(jnp.asarray(obs), memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), carry.episode, carry.tick)
+        return dataclasses.replace(progress, env=carry, replay=progress.replay.cut())
 
     def _new_memory(self, state: Any) -> Any:
         return strongly_typed(broadcast(self.agent.init_memory(state), self.env.num_envs))
