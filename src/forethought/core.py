@@ -296,9 +296,10 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
         return True
 
     @property
-    def needs_sequences(self) -> bool:
-        """Whether `update` draws stretches of consecutive steps: it is then fed an `AbstractSequenceReplay`."""
-        return False
+    def sequence_length(self) -> int | None:
+        """How many consecutive steps `update` draws at a time from the `AbstractSequenceReplay` that it is then fed;
+        None where it draws transitions."""
+        return None
 
     @abc.abstractmethod
     def init(self, *, key: PRNGKeyArray) -> State:
@@ -340,9 +341,10 @@ class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory,
     def best(self, state: State, memory: Memory, search: Search) -> tuple[Array, Memory]:
         """The best action so far and the memory to carry."""
 
-    def perturb(self, action: Array, *, key: PRNGKeyArray) -> Array:
-        """The action with exploration noise; the planned action itself unless an agent says otherwise."""
-        return action
+    def perturb(self, action: Array, memory: Memory, *, key: PRNGKeyArray) -> tuple[Array, Memory]:
+        """The action with exploration noise, and the memory that knows of it; both as they are unless an agent says
+        otherwise."""
+        return action, memory
 
     def act(self, state, memory, obs, *, key, explore):
         begin_key, refine_key, noise_key = jr.split(key, 3)
@@ -350,4 +352,6 @@ class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory,
         body = lambda i, search: self.refine(state, search, key=jr.fold_in(refine_key, i))
         search = jax.lax.fori_loop(0, self.planner.iterations, body, search)
         action, memory = self.best(state, memory, search)
-        return self.perturb(action, key=noise_key) if explore else action, memory, None
+        if explore:
+            action, memory = self.perturb(action, memory, key=noise_key)
+        return action, memory, None

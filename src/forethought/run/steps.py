@@ -99,7 +99,7 @@ class Actor:
 
         def best(state: Any, memory: Any, search: Any, key: PRNGKeyArray) -> tuple[Array, Any]:
             action, memory = agent.best(state, memory, search)
-            return agent.perturb(action, key=key) if explore else action, memory
+            return agent.perturb(action, memory, key=key) if explore else (action, memory)
 
         self._best = eqx.filter_jit(lambda s, m, x, k: jax.vmap(lambda m, x, k: best(s, m, x, k))(m, x, k))
         self._refine_ms = self._best_ms = 0.0  # the longest of late, forgotten slowly
@@ -255,7 +255,10 @@ class StepDriver:
         valid, over = step.valid, step.valid & (step.terminated | step.truncated)
         seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
         batch = Transition(*map(jnp.asarray, seen))
-        replay = self._add(progress.replay, batch, jnp.asarray(valid)) if valid.any() else progress.replay
+        replay = progress.replay
+        if valid.any():
+            add = self._add if replay.traceable else lambda replay, *rows: replay.add(*rows)
+            replay = add(replay, batch, jnp.asarray(valid))
         env_steps = progress.env_steps + int(valid.sum()) * spec.action_repeat
         returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
         lengths = np.asarray(carry.lengths) + valid * spec.action_repeat
