@@ -182,6 +182,11 @@ class JitDriver:
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step; seeds are `seed`, `seed + 1`, ... `replay` is for one seed."""
+        if not replay.traceable:
+            raise ValueError(
+                f"{type(replay).__name__} works on the host (traceable=False), which the jit driver cannot run; "
+                "use the step driver (forethought.run.steps), or a replay on the device"
+            )
         begin = lambda s: start(self.agent, self.env, replay, seed=s, num_envs=self.num_envs)
         if self.num_seeds is None:
             return eqx.filter_jit(begin)(seed)
