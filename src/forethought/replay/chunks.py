@@ -62,7 +62,7 @@ class ChunkStore:
         self.chunk_steps = min(max(CHUNK_BYTES // size, 16), room // 4)
         self._lock = threading.RLock()
         self._files: list[Any] = [None] * num_envs  # open for appending: of the newest chunk
-        self._mapped: dict[tuple[int, int], np.ndarray] = {}  # whole chunks
+        self._mapped: dict[tuple[int, int], np.ndarray] = {}
         self._open_folder(spec)
         self.begin, self.end = self._found()
 
@@ -105,7 +105,7 @@ class ChunkStore:
             while at < last:
                 chunk, inside = divmod(at, self.chunk_steps)
                 count = min(self.chunk_steps - inside, last - at)
-                parts.append(self._map(env, chunk)[inside : inside + count])
+                parts.append(self._map(env, chunk, inside + count)[inside : inside + count])
                 at += count
             return np.concatenate(parts)
 
@@ -220,20 +220,20 @@ class ChunkStore:
             self._path(env, chunk).unlink(missing_ok=True)
         self.begin[env] = (chunk + 1) * self.chunk_steps
 
-    def _map(self, env: int, chunk: int) -> np.ndarray:
-        """The records of a chunk; of the newest, those that are there now."""
-        if (env, chunk) in self._mapped:
-            return self._mapped[env, chunk]
-        count = min(self.chunk_steps, int(self.end[env]) - chunk * self.chunk_steps)
-        try:
-            mapped = np.memmap(self._path(env, chunk), self.dtype, "r", shape=(count,))
-        except (OSError, ValueError) as error:
-            raise StorageFault(f"cannot read {self._path(env, chunk)}: {error}; the run needs it") from error
-        if count == self.chunk_steps:
+    def _map(self, env: int, chunk: int, count: int) -> np.ndarray:
+        """The records of a chunk, `count` at least."""
+        found = self._mapped.get((env, chunk))
+        if found is None or len(found) < count:
+            there = min(self.chunk_steps, int(self.end[env]) - chunk * self.chunk_steps)
+            path = self._path(env, chunk)
+            try:
+                found = np.memmap(path, self.dtype, "r", shape=(there,))
+            except (OSError, ValueError) as error:
+                raise StorageFault(f"cannot read {path}: {error}; the run needs it") from error
             if len(self._mapped) >= MOST_MAPPED:
                 self._mapped.clear()
-            self._mapped[env, chunk] = mapped
-        return mapped
+            self._mapped[env, chunk] = found
+        return found
 
     def _shut(self, env: int) -> None:
         if self._files[env] is not None:
