@@ -48,6 +48,37 @@ def test_angles_of_numpy_observations_are_those_of_jax_ones():
     np.testing.assert_allclose(spec.features(obs), [[3.0, np.sin(3.0), np.cos(3.0)]], rtol=1e-5)
 
 
+def test_image_and_vector_parts_of_an_observation_are_told_apart():
+    spec = EnvSpec("x", 26, Discrete(2), image=(2, 4, 3))
+    obs = np.arange(5 * 26, dtype=np.float32).reshape(5, 26)
+    assert (spec.num_pixels, spec.vector_dim) == (24, 2)
+    assert spec.pixels(obs).shape == (5, 2, 4, 3)
+    np.testing.assert_array_equal(spec.pixels(obs)[2, 1, 3], 2 * 26 + np.arange(21, 24))
+    np.testing.assert_array_equal(spec.vector(obs)[2], 2 * 26 + np.arange(24, 26))
+
+
+def test_vector_task_has_no_pixels_and_is_a_vector_throughout():
+    spec = EnvSpec("x", 3, Discrete(2))
+    np.testing.assert_array_equal(spec.vector(np.arange(3.0)), np.arange(3.0))
+    assert (spec.num_pixels, spec.vector_dim) == (0, 3)
+    with pytest.raises(ValueError, match="x has no image"):
+        spec.pixels(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [((2, 2), "must be"), ((2, 0, 1), "must be"), ((2.0, 2, 1), "must be"), ((2, 3, 3), "18 values, more than")],
+)
+def test_image_that_an_observation_cannot_hold_is_refused(image, said):
+    with pytest.raises(ValueError, match=said):
+        EnvSpec("x", 14, Discrete(2), image=image)
+
+
+def test_angles_are_not_looked_for_among_the_pixels():
+    with pytest.raises(ValueError, match="must lie behind the 12 pixels"):
+        EnvSpec("x", 14, Discrete(2), image=(2, 2, 3), angle_dims=(11,))
+
+
 @pytest.mark.parametrize("space", [Box((-1.0,), (1.0,)), Discrete(4)])
 def test_pointwise_function_equals_a_loop_and_broadcasts(space):
     function = lambda obs, action, next_obs: jnp.sum(obs) + 10 * jnp.sum(action) + 100 * jnp.max(next_obs)

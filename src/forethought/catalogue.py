@@ -16,6 +16,8 @@ class Entry:
     config_name: str
     agent_module: str
     agent_name: str
+    takes: tuple[str, ...] = ("given", "learner", "planner")
+    """What else it is built from; without `given` it learns reward and termination itself."""
 
     @property
     def config_type(self) -> type:
@@ -31,6 +33,10 @@ class Entry:
     def agent_type(self) -> type:
         """The agent's class (imports JAX)."""
         return getattr(importlib.import_module(self.agent_module), self.agent_name)
+
+    def build(self, spec: Any, config: Any, **parts: Any) -> Any:
+        """The agent, made from those of `parts` that it takes (imports JAX)."""
+        return self.agent_type(spec, config, **{name: part for name, part in parts.items() if name in self.takes})
 
     def preset(self, name: str) -> Any:
         """The config of a preset. Raises UserError if there is none of that name."""
@@ -60,6 +66,38 @@ AGENTS: dict[str, Entry] = {
         "MPCLadderConfig",
         "forethought.agents.mpc_ladder",
         "MPCLadder",
+    ),
+    "planet": Entry(
+        "CEM in the latent space of a recurrent state-space model, replanning every step (Hafner et al. 2019)",
+        "forethought.presets.planet",
+        "PlaNetConfig",
+        "forethought.agents.planet",
+        "PlaNet",
+        takes=("planner",),
+    ),
+    "dreamer-v1": Entry(
+        "latent world model: Gaussian latents, an actor that climbs values through the model (Hafner et al. 2020)",
+        "forethought.presets.dreamer_v1",
+        "DreamerV1Config",
+        "forethought.agents.dreamer_v1",
+        "DreamerV1",
+        takes=(),
+    ),
+    "dreamer-v2": Entry(
+        "latent world model: categorical latents, actor and critic with a target in its dreams (Hafner et al. 2021)",
+        "forethought.presets.dreamer_v2",
+        "DreamerV2Config",
+        "forethought.agents.dreamer_v2",
+        "DreamerV2",
+        takes=(),
+    ),
+    "dreamer-v3": Entry(
+        "latent world model with categorical latents; actor and critic learn in its dreams (Hafner et al. 2023)",
+        "forethought.presets.dreamer_v3",
+        "DreamerV3Config",
+        "forethought.agents.dreamer_v3",
+        "DreamerV3",
+        takes=(),
     ),
 }
 

@@ -299,9 +299,11 @@ def plan_recalibrated(
             f"planning in a recalibrated model needs one of Forethought's own agents; give {setup.agent_name} a "
             "models.recalibrated.Recalibrated yourself"
         )
+    if "given" not in AGENTS[setup.agent_name].takes:
+        raise UserError(f"{setup.agent_name} decides in a model of its own making; it cannot take a recalibrated one")
     better = Recalibrated(model, made, setup.env.spec, given=setup.functions)
     given = Given(setup.functions.reward, setup.functions.termination, better)
-    agent = AGENTS[setup.agent_name].agent_type(agent.spec, setup.config, given=given, planner=agent.planner)
+    agent = AGENTS[setup.agent_name].build(agent.spec, setup.config, given=given, planner=agent.planner)
     return dataclasses.replace(setup, agent=agent), agent.init(key=jr.key(0))
 
 

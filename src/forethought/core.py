@@ -11,7 +11,16 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .types import ActionSpace, EnvSpec, Metrics, Prediction, RewardFunction, TerminationFunction, Transition
+from .types import (
+    ActionSpace,
+    EnvSpec,
+    Metrics,
+    Prediction,
+    RewardFunction,
+    Sequence,
+    TerminationFunction,
+    Transition,
+)
 
 Belief = TypeVar("Belief")
 State = TypeVar("State")
@@ -225,13 +234,25 @@ class AbstractReplay(eqx.Module):
     """Stored experience."""
 
     @property
+    def traceable(self) -> bool:
+        """Whether `add` is pure JAX. Where it does work on the host, only the step driver can fill it."""
+        return True
+
+    @property
     @abc.abstractmethod
     def capacity(self) -> int:
         """Rows that fit."""
 
     @abc.abstractmethod
-    def add(self, batch: Transition) -> Self:
-        """Append rows `[n, ...]`; the oldest give way."""
+    def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
+        """Append rows `[n, ...]`, or those of them that are `valid`; the oldest give way.
+
+        Drivers hand over one row of each environment, in the environments' order.
+        """
+
+    def cut(self) -> Self:
+        """The same, told that all episodes were abandoned: what is added next follows nothing that is stored."""
+        return self
 
     @abc.abstractmethod
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
@@ -244,6 +265,17 @@ class AbstractReplay(eqx.Module):
     @abc.abstractmethod
     def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
         """All rows, `[capacity, ...]`, and which of them are in use."""
+
+
+class AbstractSequenceReplay(AbstractReplay):
+    """Stored experience that remembers what followed what."""
+
+    @abc.abstractmethod
+    def sequences(self, batch_size: int, length: int, *, key: PRNGKeyArray) -> Sequence:
+        """`batch_size` stretches of `length` consecutive steps `[batch_size, length, ...]`, starts drawn uniformly.
+
+        Episodes may begin and end inside. Raises ValueError if `length` is more than can be stored.
+        """
 
 
 class AbstractAgent(eqx.Module, Generic[State, Memory]):
@@ -262,6 +294,12 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     def traceable(self) -> bool:
         """Whether `update` is pure JAX. Where it does work on the host, only the step driver can run it."""
         return True
+
+    @property
+    def sequence_length(self) -> int | None:
+        """How many consecutive steps `update` draws at a time from the `AbstractSequenceReplay` that it is then fed;
+        None where it draws transitions."""
+        return None
 
     @abc.abstractmethod
     def init(self, *, key: PRNGKeyArray) -> State:
@@ -303,9 +341,10 @@ class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory,
     def best(self, state: State, memory: Memory, search: Search) -> tuple[Array, Memory]:
         """The best action so far and the memory to carry."""
 
-    def perturb(self, action: Array, *, key: PRNGKeyArray) -> Array:
-        """The action with exploration noise; the planned action itself unless an agent says otherwise."""
-        return action
+    def perturb(self, action: Array, memory: Memory, *, key: PRNGKeyArray) -> tuple[Array, Memory]:
+        """The action with exploration noise, and the memory that knows of it; both as they are unless an agent says
+        otherwise."""
+        return action, memory
 
     def act(self, state, memory, obs, *, key, explore):
         begin_key, refine_key, noise_key = jr.split(key, 3)
@@ -313,4 +352,6 @@ class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory,
         body = lambda i, search: self.refine(state, search, key=jr.fold_in(refine_key, i))
         search = jax.lax.fori_loop(0, self.planner.iterations, body, search)
         action, memory = self.best(state, memory, search)
-        return self.perturb(action, key=noise_key) if explore else action, memory, None
+        if explore:
+            action, memory = self.perturb(action, memory, key=noise_key)
+        return action, memory, None

@@ -117,7 +117,7 @@ class Policy:
             given = _given_again(path, meta, env, {"reward": reward, "termination": termination})
             config = from_dict(entry.config_type, meta["config"])
             with clear_errors(f"{path}"):
-                chosen = entry.agent_type(_spec_from(meta["spec"]), config, given=given)
+                chosen = entry.build(_spec_from(meta["spec"]), config, given=given)
         like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
         state, _ = checkpoint.load(path, like)
         return cls(chosen, state, seed=seed, meta=meta)
@@ -133,7 +133,9 @@ def describe_spec(spec: EnvSpec) -> dict[str, Any]:
 def _spec_from(values: dict[str, Any]) -> EnvSpec:
     action = values["action"]
     space = Discrete(action["n"]) if "n" in action else Box(tuple(action["low"]), tuple(action["high"]))
-    return EnvSpec(**{**values, "action": space, "angle_dims": tuple(values["angle_dims"])})
+    image = values.get("image")
+    tuples = {"angle_dims": tuple(values["angle_dims"]), "image": None if image is None else tuple(image)}
+    return EnvSpec(**{**values, "action": space, **tuples})
 
 
 def _given_again(path: str | Path, meta: dict[str, Any], env: Any, functions: dict[str, Any]) -> Given:

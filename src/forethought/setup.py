@@ -13,12 +13,13 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from .catalogue import find
-from .core import AbstractAgent, AbstractEnv, AbstractHostEnv, AbstractLearner, AbstractPlanner
+from .catalogue import Entry, find
+from .core import AbstractAgent, AbstractEnv, AbstractHostEnv, AbstractLearner, AbstractPlanner, AbstractReplay
 from .envs.make import make
 from .errors import UserError
 from .models.simulator import Simulator
 from .presets.run import RunConfig
+from .replay.sequence import SequenceReplay
 from .replay.uniform import UniformReplay
 from .run.evaluate import JitEvaluator
 from .run.jit import JitDriver
@@ -47,8 +48,10 @@ class Setup:
         return isinstance(self.env, AbstractEnv) and self.run.plan_ms is None and self.agent.traceable
 
     @property
-    def replay(self) -> UniformReplay:
-        """An empty replay of the size that the run needs."""
+    def replay(self) -> AbstractReplay:
+        """An empty replay of the size and kind that the run needs."""
+        if self.agent.sequence_length is not None:
+            return SequenceReplay.empty(self.env.spec, max(self.capacity, 2 * self.run.num_envs), self.run.num_envs)
         return UniformReplay.empty(self.env.spec, self.capacity)
 
     @property
@@ -118,27 +121,32 @@ def build(
     handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
     own = [kind for kind, part in handed.items() if part is not None and not _findable(part)]
     own += [kind for kind, part in {"learner": learner, "planner": planner}.items() if part is not None]
-    reward_name, reward_fn = _given("reward", run.reward, reward, world.reward_function)
-    termination_name, termination_fn = _given("termination", run.termination, termination, world.termination_function)
+    entry = find(agent) if isinstance(agent, str) and ":" not in agent else None
+    own_functions = (world.reward_function, world.termination_function)
+    if entry is not None:
+        _check_taken(agent, entry, run, reward=reward, termination=termination, learner=learner, planner=planner)
+        own_functions = own_functions if "given" in entry.takes else (None, None)
+    reward_name, reward_fn = _given("reward", run.reward, reward, own_functions[0])
+    termination_name, termination_fn = _given("termination", run.termination, termination, own_functions[1])
     given = {"reward": reward_name, "termination": termination_name}
     for kind, function in {"reward": reward_fn, "termination": termination_fn}.items():
         check_traceable(kind, given[kind], function, world.spec)
     functions = Given(reward_fn, termination_fn, _oracle_model(world) if run.oracle else None)
-    if isinstance(agent, str) and ":" not in agent:
-        entry = find(agent)
+    if entry is not None:
         config = entry.preset(preset) if config is None else config
         with clear_errors(agent):
             if learner is not None and not isinstance(learner, AbstractLearner):
                 learner = learner(world.spec, functions)
             if planner is not None and not isinstance(planner, AbstractPlanner):
                 planner = planner(world.spec.action)
-            built = entry.agent_type(world.spec, config, given=functions, learner=learner, planner=planner)
-        name = agent
+            built = entry.build(world.spec, config, given=functions, learner=learner, planner=planner)
+        name = str(agent)
     else:
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""
     with clear_errors(name):
         check_agent(built)
+        _check_sequences(built, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
     if run.oracle:
@@ -150,6 +158,20 @@ def build(
             "one after another, each with num_seeds=1"
         )
     return setup
+
+
+def _check_taken(agent: Any, entry: Entry, run: RunConfig, **handed: Any) -> None:
+    """Raises UserError for a function or part that the agent has no use for."""
+    for part in ("learner", "planner"):
+        if handed[part] is not None and part not in entry.takes:
+            raise UserError(f"{agent} has no {part} to replace; leave {part} out, or take another agent")
+    if "given" in entry.takes:
+        return
+    if run.oracle:
+        raise UserError(f"oracle: {agent} decides by what it has made of its observations; it needs its own model")
+    for kind in ("reward", "termination"):
+        if handed[kind] is not None or getattr(run, kind) not in ("auto", "learned"):
+            raise UserError(f"{agent} learns the {kind} from what it sees; leave {kind} out, or take another agent")
 
 
 def check_run(run: RunConfig) -> None:
@@ -179,6 +201,22 @@ def check_agent(agent: AbstractAgent) -> None:
         raise UserError(f"update_every={agent.update_every} must be at least 1")
     if agent.traceable:
         eqx.filter_eval_shape(lambda: agent.init(key=jax.random.key(0)))
+
+
+def _check_sequences(agent: AbstractAgent, run: RunConfig) -> None:
+    """Raises UserError if the first update would find no stretch as long as it draws."""
+    length = agent.sequence_length
+    if length is None or agent.update_every is None:
+        return
+    first = agent.random_steps or agent.update_every
+    steps = first // (run.num_envs * agent.spec.action_repeat)  # of each environment
+    if steps < length:
+        raise UserError(
+            f"{first} environment steps before the first update are {steps} of each of num_envs={run.num_envs}, fewer "
+            f"than the {length} of a sequence; raise random_steps or lower batch_length"
+        )
+    if run.replay_capacity is not None and run.replay_capacity < length * run.num_envs:
+        raise UserError(f"replay_capacity={run.replay_capacity} must be at least {length * run.num_envs} steps")
 
 
 def check_traceable(kind: str, name: str, function: Callable[..., Any] | None, spec: EnvSpec) -> None:

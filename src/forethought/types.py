@@ -1,5 +1,6 @@
 """Data that crosses module boundaries. Every array leaf may carry leading batch axes."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -92,12 +93,47 @@ class EnvSpec(eqx.Module):
     max_episode_steps: int | None = eqx.field(static=True, default=None)  # simulator steps before truncation
     angle_dims: tuple[int, ...] = eqx.field(static=True, default=())  # observations in radians: seen as sin and cos
     action_repeat: int = eqx.field(static=True, default=1)  # simulator steps per action
+    # (height, width, channels) of the picture that an observation begins with: row-major, 0..255. None: no picture.
+    image: tuple[int, int, int] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         if self.obs_dim < 1:
             raise ValueError(f"EnvSpec: obs_dim={self.obs_dim} must be at least 1")
+        if self.image is not None:
+            self._check_image(self.image)
         if any(not 0 <= d < self.obs_dim for d in self.angle_dims):
             raise ValueError(f"EnvSpec: angle_dims={self.angle_dims} must lie in 0..{self.obs_dim - 1}")
+
+    def _check_image(self, image: tuple[int, int, int]) -> None:
+        if len(image) != 3 or any(not isinstance(n, int) or n < 1 for n in image):
+            raise ValueError(f"EnvSpec: image={image} must be (height, width, channels), whole numbers of at least 1")
+        if self.num_pixels > self.obs_dim:
+            raise ValueError(f"EnvSpec: image={image} has {self.num_pixels} values, more than obs_dim={self.obs_dim}")
+        if any(d < self.num_pixels for d in self.angle_dims):
+            raise ValueError(f"EnvSpec: angle_dims={self.angle_dims} must lie behind the {self.num_pixels} pixels")
+
+    @property
+    def num_pixels(self) -> int:
+        """How many entries of an observation are pixel values, at its beginning: height x width x channels, or 0."""
+        return 0 if self.image is None else math.prod(self.image)
+
+    @property
+    def vector_dim(self) -> int:
+        """How many entries of an observation are no pixels, at its end."""
+        return self.obs_dim - self.num_pixels
+
+    def pixels(self, obs: Array) -> Array:
+        """The picture in an observation `[*batch, obs]`: `[*batch, height, width, channels]`, float, 0..255.
+
+        Raises ValueError if the task has no picture.
+        """
+        if self.image is None:
+            raise ValueError(f"{self.name} has no image: its observation is a vector of {self.obs_dim}")
+        return obs[..., : self.num_pixels].reshape(*obs.shape[:-1], *self.image)
+
+    def vector(self, obs: Array) -> Array:
+        """What an observation `[*batch, obs]` holds besides the picture: `[*batch, vector_dim]`."""
+        return obs[..., self.num_pixels :]
 
     @property
     def feature_dim(self) -> int:
@@ -143,6 +179,24 @@ class Transition(eqx.Module):
         obs, no = jnp.zeros(spec.obs_dim), jnp.array(False)
         action = jnp.zeros(spec.action.shape, jnp.float32 if isinstance(spec.action, Box) else jnp.int32)
         return cls(obs, action, jnp.zeros(()), obs, no, no)
+
+
+class Sequence(eqx.Module):
+    """Consecutive steps of one environment, as a filter takes them in: what was done, then what was seen.
+
+    Time runs along `length`. An episode of T transitions is T + 1 steps: the first has no action and no reward, the
+    last holds the true last observation. Resets may lie inside: where `first`, recurrent state and previous action
+    are zero. A sequence cut out of an episode does not begin with `first`; a model then still starts from nothing,
+    unless `extras` hold the state it had.
+    """
+
+    obs: Float[Array, "*batch length obs"]
+    action: Array  # [*batch, length, *action]: the action a_{t-1} that led to obs_t; zeros where `first`
+    reward: Float[Array, "*batch length"]  # came with obs_t; 0 where `first`
+    first: Bool[Array, "*batch length"]  # obs_t opens an episode
+    terminated: Bool[Array, "*batch length"]  # the task ended in obs_t
+    truncated: Bool[Array, "*batch length"]  # time ran out in obs_t
+    extras: PyTree[Any] = None
 
 
 class Prediction(eqx.Module):

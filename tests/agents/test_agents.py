@@ -73,9 +73,9 @@ def test_unknown_version_is_refused():
 
 def test_exploration_noise_has_its_size_and_keeps_the_bounds():
     agent = RandomShootingMPC(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=0.2))
-    noisy = jax.vmap(lambda k: agent.perturb(jnp.zeros(1), key=k))(jr.split(jr.key(0), 4000))
+    noisy = jax.vmap(lambda k: agent.perturb(jnp.zeros(1), None, key=k)[0])(jr.split(jr.key(0), 4000))
     assert float(noisy.std()) == pytest.approx(0.2, rel=0.05) and abs(float(noisy.mean())) < 0.02
-    edge = jax.vmap(lambda k: agent.perturb(jnp.ones(1), key=k))(jr.split(jr.key(0), 100))
+    edge = jax.vmap(lambda k: agent.perturb(jnp.ones(1), None, key=k)[0])(jr.split(jr.key(0), 100))
     assert float(edge.max()) == 1.0
     with pytest.raises(ValueError, match="action_noise=-1 must be at least 0"):
         RandomShootingMPC(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=-1))

@@ -88,7 +88,7 @@ def test_a_module_in_the_working_directory_is_found_as_with_python_m(tmp_path, m
         ("cheetah-run-v0", "did you mean dm_control/cheetah-run-v0"),
         ("xyzzy", "known: pets-cartpole"),
         ("no_such_module:Env", "no module 'no_such_module'"),
-        ("gymnax/Catch-bsuite", r"shape \(10, 5\)"),
+        ("gymnax/Pong-misc", "are not supported"),
         ("toy_envs:np", "gives module"),
         (42, "gives int"),
         (lambda: 1 / 0, "ZeroDivisionError"),
@@ -128,7 +128,7 @@ def test_heavy_packages_are_not_imported_before_they_are_needed():
 
 def test_list_envs_names_families_and_every_own_id_can_be_made():
     families = list_envs()
-    assert families["forethought"] == list(OWN)
+    assert families["forethought"][: len(OWN)] == list(OWN)
     assert "Pendulum-v1" in families["gymnasium"]
     assert "dm_control/cartpole-swingup-v0" in families["dm_control"]
     assert "gymnax/Pendulum-v1" in families["gymnax"]

@@ -107,12 +107,12 @@ class RandomShootingMPC(AbstractPlanningAgent):
     def best(self, state: RandomShootingState, memory: PyTree, search: RandomShootingSearch) -> tuple[Array, PyTree]:
         return self.planner.best(search.inner)
 
-    def perturb(self, action: Array, *, key: PRNGKeyArray) -> Array:
+    def perturb(self, action: Array, memory: PyTree, *, key: PRNGKeyArray) -> tuple[Array, PyTree]:
         if not self.config.action_noise or not isinstance(self.spec.action, Box):
-            return action
+            return action, memory
         low, high = jnp.array(self.spec.action.low), jnp.array(self.spec.action.high)
         noise = self.config.action_noise * (high - low) / 2 * jr.normal(key, action.shape)
-        return jnp.clip(action + noise, low, high)
+        return jnp.clip(action + noise, low, high), memory
 
     def update(
         self, state: RandomShootingState, replay: AbstractReplay, *, key: PRNGKeyArray

@@ -8,5 +8,6 @@ OWN_ENVS = (
     "mountain-car",
     "mountain-car-continuous",
     "point-mass",
+    "catch",
 )
 """Our own tasks; `forethought.envs.make` knows them too, and a test holds the two together."""

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..types import Box, EnvSpec
-from .draw import draw_cartpole
+from .draw import cartpole_scene, draw_cartpole
 from .integrate import rk4
+from .raster import Scene
 from .task import AbstractTask
 
 GRAVITY = 9.82
@@ -69,6 +70,11 @@ class CartPoleSwingUp(AbstractTask):
 
     def physics_from(self, obs: Float[Array, "4"]) -> Float[Array, "4"]:
         return obs
+
+    def scene(self, physics: Float[Array, "4"]) -> Scene:
+        x, theta = physics[:2]
+        tip = jnp.stack([x + POLE * jnp.sin(theta), -POLE * jnp.cos(theta)])
+        return cartpole_scene(x, tip, target=(0.0, POLE), view=1.2)
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
         x, theta = physics[:2]

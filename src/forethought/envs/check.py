@@ -13,6 +13,7 @@ from ..types import Box, RewardFunction, TerminationFunction, Transition
 from .given import check_given
 from .host import GymnasiumEnv
 from .make import make
+from .pixels import Frame
 from .vector import seed_from
 
 __all__ = ["Finding", "check_env", "check_given"]
@@ -94,13 +95,15 @@ def _raw_observations(host: AbstractHostEnv, seed: int) -> Finding:
     obs, _ = env.reset(seed=seed_from(jr.key(seed)))
     rng = np.random.default_rng(seed)
     for step in range(50):
+        obs = np.asarray(obs) if isinstance(obs, Frame) else obs
         if not isinstance(obs, np.ndarray) or obs.dtype != space.dtype:
             got = obs.dtype if isinstance(obs, np.ndarray) else type(obs).__name__
             return Finding("warning", name, f"observations are {got}, the space says {space.dtype}; cast them")
         outside = np.flatnonzero((obs < space.low) | (obs > space.high))
         if obs.shape == space.shape and outside.size:
             d = int(outside[0])
-            where = f"{obs[d]:g} in dimension {d} outside [{space.low[d]:g}, {space.high[d]:g}] at step {step}"
+            seen, low, high = (x.flat[d] for x in (obs, space.low, space.high))
+            where = f"{seen:g} in dimension {d} outside [{low:g}, {high:g}] at step {step}"
             return Finding("error", name, f"observation {where}; widen the space or clip the observation")
         try:
             obs, _, terminated, truncated, _ = env.step(host.to_env(_random_action(host, rng)))
@@ -108,7 +111,7 @@ def _raw_observations(host: AbstractHostEnv, seed: int) -> Finding:
             break
         if terminated or truncated:
             obs, _ = env.reset()
-    return Finding("ok", name, f"{space.shape[0]} dimensions, {space.dtype}, inside their bounds")
+    return Finding("ok", name, f"{host.spec.obs_dim} dimensions, {space.dtype}, inside their bounds")
 
 
 def _random_action(host: AbstractHostEnv, rng: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,10 @@
 """Frames of the package's own tasks, drawn with Pillow at twice the size and scaled down."""
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+
+from .raster import Capsule, Scene, disc
 
 WIDTH, HEIGHT = 480, 320
 _SCALE = 2
@@ -84,3 +88,16 @@ def draw_cartpole(x: float, tip: Point, *, target: Point, rail: float | None, vi
     canvas.disc((x, 0.0), 0.04 * size, PAPER)
     canvas.disc(tip, 0.075 * size, BLUE)
     return canvas.frame()
+
+
+def cartpole_scene(x: Array, tip: Float[Array, "2"], *, target: Point, view: float) -> Scene:
+    """The same in JAX. A cart that leaves the picture stands at its edge."""
+    size, edge = view / 2.4, jnp.clip(x, -view, view)
+    tip = tip + jnp.stack([edge - x, jnp.zeros(())])
+    at = lambda away: jnp.stack([edge + away * size, jnp.zeros(())])
+    rail = Capsule(jnp.array([-2 * view, 0.0]), jnp.array([2 * view, 0.0]), 0.03 * size, GREY)
+    cart = Capsule(at(-0.12), at(0.12), 0.15 * size, INK)
+    goal = disc(jnp.array(target), 0.14 * size, GREEN)
+    return Scene(
+        [rail, goal, cart, Capsule(at(0.0), tip, 0.08 * size, ORANGE), disc(tip, 0.13 * size, BLUE)], view, PAPER
+    )

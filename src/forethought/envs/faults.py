@@ -28,15 +28,17 @@ class Place:
         return EnvironmentFault(f"{where}: {what} {taken}; mend the environment, then resume")
 
 
-def checked_obs(obs: object, obs_dim: int, place: Place, action: object = None) -> np.ndarray:
-    """`obs` as float32 `[obs_dim]`. Raises EnvironmentFault if it has another shape or is not finite."""
+def checked_obs(obs: object, shape: int | tuple[int, ...], place: Place, action: object = None) -> np.ndarray:
+    """`obs` of that length or shape as float32 `[obs]`. Raises EnvironmentFault for another shape, or if not finite."""
+    shape = (shape,) if isinstance(shape, int) else shape
     try:
         with np.errstate(over="ignore"):
             array = np.array(obs, np.float32)
     except (TypeError, ValueError) as error:
         raise place.fault(f"the observation is no array of numbers: {obs!r}", action) from error
-    if array.shape != (obs_dim,):
-        raise place.fault(f"observation shape {array.shape}, expected {(obs_dim,)},", action)
+    if array.shape != shape:
+        raise place.fault(f"observation shape {array.shape}, expected {shape},", action)
+    array = array.reshape(-1)
     if not np.isfinite(array).all():
         dims = np.flatnonzero(~np.isfinite(array)).tolist()
         raise place.fault(f"the observation is not finite (float32) in dimensions {dims}", action)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -44,11 +45,12 @@ def _spec(id: str) -> EnvSpec:
 
     env, params = _load(id)
     seen, acts = env.observation_space(params), env.action_space(params)
-    if not isinstance(seen, spaces.Box) or len(seen.shape) != 1:
+    picture = isinstance(seen, spaces.Box) and len(seen.shape) in (2, 3) and _unit(seen)
+    if not picture and (not isinstance(seen, spaces.Box) or len(seen.shape) != 1):
         shape = f" of shape {seen.shape}" if isinstance(seen, spaces.Box) else ""
         raise UserError(
-            f"{id}: {type(seen).__name__} observations{shape} are not supported, wanted a Box with one axis; "
-            "flatten them in an environment of your own"
+            f"{id}: {type(seen).__name__} observations{shape} are not supported, wanted a Box with one axis, or one "
+            "of 0 to 1 with two or three; flatten them in an environment of your own"
         )
     if isinstance(acts, spaces.Discrete):
         action = Discrete(int(acts.n))
@@ -57,13 +59,21 @@ def _spec(id: str) -> EnvSpec:
         action = Box(tuple(map(float, low)), tuple(map(float, high)))
     else:
         raise UserError(f"{id}: {type(acts).__name__} actions are not supported, wanted Box or Discrete")
-    return EnvSpec(id, seen.shape[0], action, int(params.max_steps_in_episode))
+    image = (*seen.shape, 1)[:3] if picture else None
+    limit = int(params.max_steps_in_episode)
+    return EnvSpec(id, math.prod(seen.shape), action, limit, image=image)
+
+
+def _unit(space) -> bool:
+    """Whether all entries lie in 0..1."""
+    return bool(np.all(np.asarray(space.low) == 0) and np.all(np.asarray(space.high) == 1))
 
 
 class GymnaxEnv(AbstractEnv[PyTree]):
     """A gymnax environment by its id, with its default parameters.
 
-    Uses `step_env`, because gymnax's own `step` resets at an episode's end and hands out the reset observation.
+    Boards with two or three axes (MinAtar) are pictures, 255 where gymnax has 1. Uses `step_env`, because gymnax's
+    own `step` resets at an episode's end and hands out the reset observation.
     Raises UserError for an unknown id, a missing package, or spaces that are not supported.
     """
 
@@ -86,7 +96,7 @@ class GymnaxEnv(AbstractEnv[PyTree]):
         if start is not None:
             state = dataclasses.replace(start, time=jnp.zeros_like(start.time))
             obs = env.observe(key, state, None, params)
-        return state, jnp.asarray(obs, jnp.float32)
+        return state, self._flat(obs)
 
     def step(
         self, state: PyTree, action: Array, *, key: PRNGKeyArray
@@ -102,8 +112,24 @@ class GymnaxEnv(AbstractEnv[PyTree]):
         reward = jnp.asarray(reward, jnp.float32).reshape(())
         return (
             following,
-            jnp.asarray(obs, jnp.float32),
+            self._flat(obs),
             reward,
             jnp.asarray(terminated, bool),
             jnp.asarray(truncated, bool),
         )
+
+    def render(self, state: PyTree) -> np.ndarray | None:
+        """Boards only: each channel in a colour of its own, on black."""
+        image = self.spec.image
+        if image is None:
+            return None
+        env, params = _load(self.id)
+        board = np.asarray(env.observe(jax.random.key(0), state, None, params), np.float32).reshape(image)
+        turn = 2 * np.pi * (np.arange(image[2])[:, None] / image[2] + np.arange(3) / 3)
+        colours = 127.5 * (1 + np.cos(turn)) if image[2] > 1 else np.full((1, 3), 255.0)
+        shade = np.max(board[..., None] * colours, axis=2).astype(np.uint8)
+        return np.kron(shade, np.ones((320 // image[0], 320 // image[0], 1), np.uint8))
+
+    def _flat(self, obs: Array) -> Float[Array, " obs"]:
+        obs = jnp.asarray(obs, jnp.float32).reshape(-1)
+        return obs if self.spec.image is None else 255.0 * obs

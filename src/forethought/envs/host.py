@@ -44,6 +44,7 @@ class GymnasiumEnv(AbstractHostEnv):
         self.spec, self.to_env = translate(
             self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
         )
+        self._shape = first.observation_space.shape
         self._again = again
         self._closed = False
         self._places = [Place(self.name, f"number {i}") for i in range(self.num_envs)]
@@ -104,11 +105,11 @@ class GymnasiumEnv(AbstractHostEnv):
             obs, _ = self.envs[i].reset(seed=seed_from(key))
         except Exception as error:
             raise place.fault(f"reset raised {type(error).__name__}: {error}") from error
-        return checked_obs(obs, self.spec.obs_dim, place)
+        return checked_obs(obs, self._shape, place)
 
     def _step(self, i: int, action: object) -> tuple[np.ndarray, float, bool, bool]:
-        place, total = self._places[i], 0.0
-        obs, terminated, truncated = np.zeros(0), False, False
+        place, total, obs = self._places[i], 0.0, None
+        terminated = truncated = False
         for _ in range(self.spec.action_repeat):
             place.step += 1
             try:
@@ -118,10 +119,10 @@ class GymnasiumEnv(AbstractHostEnv):
             if not isinstance(answer, tuple) or len(answer) != 5:
                 raise place.fault("step must return (obs, reward, terminated, truncated, info)", action)
             obs, reward, terminated, truncated, _ = answer
-            obs = checked_obs(obs, self.spec.obs_dim, place, action)
             total += checked_reward(reward, place, action)
             if terminated or truncated:
                 break
+        obs = checked_obs(obs, self._shape, place, action)
         return obs, total, bool(terminated), bool(truncated)
 
 

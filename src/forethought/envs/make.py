@@ -18,11 +18,13 @@ from ..errors import UserError, nearest
 from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .cartpole_swingup import CartPoleSwingUp
+from .catch import Catch
 from .headless import choose_renderers
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
 from .pendulum import Pendulum
 from .pets_cartpole import PetsCartPole
+from .pixels import Request, as_pixels, check_size, has_picture, requested
 from .point_mass import PointMass
 from .repeat import ActionRepeat
 
@@ -34,6 +36,14 @@ OWN: dict[str, Callable[[], AbstractEnv]] = {
     "mountain-car": MountainCar,
     "mountain-car-continuous": MountainCarContinuous,
     "point-mass": PointMass,
+    "catch": Catch,
+}
+
+ALIASES: dict[str, str] = {
+    "minatar-asterix": "gymnax/Asterix-MinAtar",
+    "minatar-breakout": "gymnax/Breakout-MinAtar",
+    "minatar-freeway": "gymnax/Freeway-MinAtar",
+    "minatar-space-invaders": "gymnax/SpaceInvaders-MinAtar",
 }
 
 
@@ -46,8 +56,9 @@ def make(
 def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False) -> AbstractEnv | AbstractHostEnv:
     """The environment that `env` names or is.
 
-    `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, a Gymnasium id,
-    `package.module:EnvClass`, an instance, or a class or function that makes one. JAX-native ones come as they
+    `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, a Gymnasium id,
+    `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels` behind it
+    (then `-32` for a size, `-grey`) is that task seen as pictures, 64x64 in colour. JAX-native ones come as they
     are unless `host`; all others come with `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
@@ -76,7 +87,10 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
 
 def list_envs() -> dict[str, list[str]]:
     """All known ids by family; families whose package is not installed are left out."""
-    families = {"forethought": list(OWN), "gymnasium": sorted(gymnasium.registry)}
+    own = [*OWN, *(f"{id}-pixels" for id, kind in OWN.items() if has_picture(kind))]
+    families = {"forethought": own, "gymnasium": sorted(gymnasium.registry)}
+    if importlib.util.find_spec("gymnax") is not None:
+        families["minatar"] = list(ALIASES)
     for family, module in (("dm_control", dm_control), ("gymnax", gymnax)):
         if importlib.util.find_spec(family) is not None:
             try:
@@ -106,6 +120,10 @@ def _maker(id: str) -> Any:
     """What makes the environment called `id`. Raises UserError if nothing does."""
     if id in OWN:
         return OWN[id]
+    if id in ALIASES:
+        return lambda: gymnax.GymnaxEnv(ALIASES[id])
+    if (asked := requested(id)) is not None:
+        return _seen(asked)
     if id.startswith("dm_control/"):
         return lambda: dm_control.DmControlEnv(id)
     if id.startswith("gymnax/"):
@@ -122,9 +140,18 @@ def _maker(id: str) -> Any:
     return lambda: _make_registered(id)
 
 
+def _seen(asked: Request) -> Callable[[], Any]:
+    """What makes a task that is seen as pictures."""
+    if asked.env.startswith("dm_control/"):
+        check_size(asked.size)
+        return lambda: dm_control.DmControlEnv(asked.env, pixels=asked.size, grey=asked.grey)
+    plain = _maker(asked.env)
+    return lambda: as_pixels(_construct(plain), asked.size, asked.grey)
+
+
 def _suggest(id: str) -> str:
     """The nearest known ids; the slow families are only looked at if the others have nothing near."""
-    quick = difflib.get_close_matches(id, [*OWN, *gymnasium.registry], n=3, cutoff=0.75)
+    quick = difflib.get_close_matches(id, [*OWN, *ALIASES, *gymnasium.registry], n=3, cutoff=0.75)
     known = quick or [name for names in list_envs().values() for name in names]
     hint = nearest(id, known)
     if not hint.startswith("did you mean"):

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..types import Box, EnvSpec
 from .draw import BLUE, GREEN, GREY, INK, ORANGE, PAPER, Canvas
+from .raster import Capsule, Scene, disc
 from .task import AbstractTask
 
 GRAVITY, MASS, LENGTH, TIMESTEP = 10.0, 1.0, 1.0, 0.05
@@ -48,6 +49,12 @@ class Pendulum(AbstractTask):
 
     def physics_from(self, obs: Float[Array, "3"]) -> Float[Array, "2"]:
         return jnp.stack([jnp.arctan2(obs[1], obs[0]), obs[2]])
+
+    def scene(self, physics: Float[Array, "2"]) -> Scene:
+        tip = jnp.stack([-jnp.sin(physics[0]), jnp.cos(physics[0])])
+        pivot, goal = jnp.zeros(2), jnp.array([0.0, 1.0])
+        shapes = [disc(goal, 0.16, GREEN), Capsule(pivot, tip, 0.11, ORANGE), disc(tip, 0.16, BLUE)]
+        return Scene([*shapes, disc(pivot, 0.12, INK)], 1.3, PAPER)
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
         angle = physics[0]

@@ -1,5 +1,6 @@
 """Gymnasium spaces, translated: what an agent is told of them, and its actions in the environment's own form."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,21 +56,28 @@ def translate_action(name: str, space: spaces.Space) -> Box | Discrete:
     )
 
 
-def translate_observation(name: str, space: spaces.Space) -> int:
-    """The length of an observation. Raises UserError for anything but a Box with one axis."""
+def translate_observation(name: str, space: spaces.Space) -> tuple[int, tuple[int, int, int] | None]:
+    """The length of an observation, and height, width and channels where it is a picture.
+
+    Raises UserError for anything but a Box with one axis, or uint8 (height, width) or (height, width, channels).
+    """
     if not isinstance(space, spaces.Box):
         raise UserError(
             f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis; wrap the "
             "environment with gymnasium.wrappers.FlattenObservation"
         )
-    if len(space.shape) != 1:
-        raise UserError(
-            f"{name}: observations of shape {space.shape} (images?) are not supported, wanted one axis; wrap the "
-            "environment with gymnasium.wrappers.FlattenObservation, or observe the state instead of pixels"
-        )
-    if space.shape[0] < 1:
+    if math.prod(space.shape) < 1 or not space.shape:
         raise UserError(f"{name}: observations are empty; wanted a Box with at least one dimension")
-    return space.shape[0]
+    if len(space.shape) == 1:
+        return space.shape[0], None
+    height, width, channels = (*space.shape, 1)[:3]
+    if len(space.shape) > 3 or space.dtype != np.uint8 or channels > max(height, width):
+        raise UserError(
+            f"{name}: {space.dtype} observations of shape {space.shape} are not supported, wanted one axis, or "
+            "pictures of uint8 (height, width, channels) in 0..255; wrap the environment with "
+            "gymnasium.wrappers.TransformObservation or FlattenObservation"
+        )
+    return height * width * channels, (height, width, channels)
 
 
 def translate(
@@ -80,9 +88,9 @@ def translate(
     action_repeat: int,
 ) -> tuple[EnvSpec, ActionMap]:
     """What an agent knows of the task, and how its actions are handed over. Raises UserError."""
-    obs_dim = translate_observation(name, observation_space)
+    obs_dim, image = translate_observation(name, observation_space)
     action = translate_action(name, action_space)
-    spec = EnvSpec(name, obs_dim, action, max_episode_steps, action_repeat=action_repeat)
+    spec = EnvSpec(name, obs_dim, action, max_episode_steps, action_repeat=action_repeat, image=image)
     return spec, ActionMap(action_space)
 
 

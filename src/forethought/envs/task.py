@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import AbstractEnv
 from ..types import Box, RewardFunction, TerminationFunction, never_terminates
+from .raster import Scene
 
 
 class TaskState(eqx.Module):
@@ -44,6 +45,10 @@ class AbstractTask(AbstractEnv[TaskState]):
     @abc.abstractmethod
     def draw(self, physics: np.ndarray) -> np.ndarray:
         """One RGB frame `[height, width, 3]` uint8."""
+
+    def scene(self, physics: Float[Array, " physics"]) -> Scene | None:
+        """The picture as shapes, for observations in pixels; None where there is none."""
+        return None
 
     @property
     @abc.abstractmethod

@@ -60,6 +60,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self.spec, self._to_env = translate(
             name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
         )
+        self._shape = env.single_observation_space.shape
         self._again = again
         self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
@@ -164,7 +165,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         out = np.zeros((self.num_envs, self.spec.obs_dim), np.float32)
         for i, row in enumerate(array):
             taken = None if actions is None or not rows[i] else actions[i]
-            out[i] = checked_obs(row, self.spec.obs_dim, self._places[i], taken)
+            out[i] = checked_obs(row, self._shape, self._places[i], taken)
         return out
 
     def _final(self, obs: object, ended: np.ndarray, infos: dict, actions: np.ndarray) -> np.ndarray:
@@ -176,7 +177,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         rows = list(np.asarray(obs))
         for i in np.flatnonzero(ended):
             rows[i] = infos["final_obs"][i]
-        return np.stack([checked_obs(r, self.spec.obs_dim, p, a) for r, p, a in zip(rows, self._places, actions)])
+        return np.stack([checked_obs(r, self._shape, p, a) for r, p, a in zip(rows, self._places, actions)])
 
     def _reset(self, ended: np.ndarray, reset_key: Callable[[int], PRNGKeyArray]) -> np.ndarray:
         if not ended.any():

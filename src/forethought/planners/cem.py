@@ -46,6 +46,7 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
     return_mean: bool = eqx.field(static=True, default=True)
     warm_start: bool = eqx.field(static=True, default=True)
     discount: float = eqx.field(static=True, default=1.0)
+    clipped: bool = eqx.field(static=True, default=False)  # clip a plain Gaussian at the bounds (PlaNet); Box only
 
     def __check_init__(self) -> None:
         for name in ("horizon", "population", "elites", "iterations"):
@@ -66,7 +67,10 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
 
     def refine(self, model: AbstractModel, belief: PyTree, search: CEMSearch, *, key: PRNGKeyArray) -> CEMSearch:
         sample_key, model_key = jax.random.split(key)
-        candidates = search.sequences.sample(self.population, key=sample_key)
+        if self.clipped:
+            candidates = search.sequences.sample_clipped(self.population, 0.0, key=sample_key)
+        else:
+            candidates = search.sequences.sample(self.population, key=sample_key)
         returns = rollout(model, belief, candidates, discount=self.discount, key=model_key)
         elite_returns, index = jax.lax.top_k(returns, self.elites)
         elites = candidates[index]

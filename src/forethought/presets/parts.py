@@ -63,6 +63,10 @@ class PlannerConfig:
     """[cem, icem] Best candidates that the next iteration is fitted to."""
     momentum: float = 0.1
     """[cem, icem] Weight of the old mean and variance."""
+    initial_std: float = 0.25
+    """[cem] Standard deviation of the first candidates, as a part of the action range."""
+    clipped: bool = False
+    """[cem] Draw from a plain Gaussian and clip it at the bounds, instead of from one cut at two deviations."""
     noise_beta: float = 2.0
     """[icem, mppi] Colour of the noise: 0 is white, 2 as smooth as a random walk."""
     keep_elites: float = 0.3

@@ -31,12 +31,16 @@ class UniformReplay(AbstractReplay):
     def capacity(self) -> int:
         return self.data.reward.shape[0]
 
-    def add(self, batch: Transition) -> Self:
+    def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
         n = batch.reward.shape[0]
         if n > self.capacity:
             raise ValueError(f"cannot add {n} rows to a replay with capacity={self.capacity}; add at most that many")
         index = (self.head + jnp.arange(n)) % self.capacity
-        data = jax.tree.map(lambda store, new: store.at[index].set(new), self.data, batch)
+        if valid is not None:
+            index = (self.head + jnp.cumsum(valid) - 1) % self.capacity
+            index = jnp.where(valid, index, self.capacity)  # out of range: dropped
+            n = jnp.sum(valid, dtype=jnp.int32)
+        data = jax.tree.map(lambda store, new: store.at[index].set(new, mode="drop"), self.data, batch)
         return type(self)(data, (self.head + n) % self.capacity, jnp.minimum(self.size + n, self.capacity))
 
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:

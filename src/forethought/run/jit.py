@@ -113,15 +113,11 @@ def collect(
         new_steps = env_steps + per_tick
         new_episodes = episodes.add(over, returns, lengths, new_steps)
         fault = fault.note(transition, new_steps)
-        new_replay = replay.add(transition)
+        new_replay = replay.add(transition, jnp.full(num_envs, fault.code == 0) if halt else None)
         if halt:
             keep = lambda new, old: jax.tree.map(lambda n, o: _unless(fault.code > 0, n, o), new, old)
             new_carry, new_steps = keep(new_carry, env_carry), keep(new_steps, env_steps)
             new_episodes = keep(new_episodes, episodes)
-            # Taking back the counters takes back the row; selecting the data would copy the buffer.
-            new_replay = jax.tree.map(
-                lambda n, o: n if jnp.ndim(n) else _unless(fault.code > 0, n, o), new_replay, replay
-            )
         return i + 1, new_replay, new_carry, new_steps, new_episodes, fault
 
     carry = (jnp.zeros((), jnp.int32), progress.replay, progress.env, progress.env_steps)
@@ -186,6 +182,11 @@ class JitDriver:
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step; seeds are `seed`, `seed + 1`, ... `replay` is for one seed."""
+        if not replay.traceable:
+            raise ValueError(
+                f"{type(replay).__name__} works on the host (traceable=False), which the jit driver cannot run; "
+                "use the step driver (forethought.run.steps), or a replay on the device"
+            )
         begin = lambda s: start(self.agent, self.env, replay, seed=s, num_envs=self.num_envs)
         if self.num_seeds is None:
             return eqx.filter_jit(begin)(seed)

@@ -99,7 +99,7 @@ class Actor:
 
         def best(state: Any, memory: Any, search: Any, key: PRNGKeyArray) -> tuple[Array, Any]:
             action, memory = agent.best(state, memory, search)
-            return agent.perturb(action, key=key) if explore else action, memory
+            return agent.perturb(action, memory, key=key) if explore else (action, memory)
 
         self._best = eqx.filter_jit(lambda s, m, x, k: jax.vmap(lambda m, x, k: best(s, m, x, k))(m, x, k))
         self._refine_ms = self._best_ms = 0.0  # the longest of late, forgotten slowly
@@ -139,7 +139,7 @@ class StepDriver:
     def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
         self.agent, self.env = agent, env
         self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
-        self._add = eqx.filter_jit(lambda replay, batch: replay.add(batch), donate="all")
+        self._add = eqx.filter_jit(lambda replay, batch, valid: replay.add(batch, valid), donate="all")
         update = lambda s, r, k, n: agent.update(s, r, key=stream(k, UPDATE, n))
         self._update = eqx.filter_jit(update) if agent.traceable else update
         self._sample = jax.jit(jax.vmap(lambda k: agent.spec.action.sample(key=k)))
@@ -176,8 +176,8 @@ class StepDriver:
         was; if the environment does not repeat itself, a new one begins (`notes` says so). Raises EnvironmentFault or
         TrainingFault; what was yielded last is whole and can be saved.
         """
-        carry = self._begin(progress, [] if notes is None else notes)
-        yield (progress := dataclasses.replace(progress, env=carry))
+        progress = self._begin(progress, [] if notes is None else notes)
+        yield progress
         while True:
             while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
                 progress = self._updated(progress)
@@ -193,14 +193,15 @@ class StepDriver:
         check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
         return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
 
-    def _begin(self, progress: Progress, notes: list[str]) -> HostCarry:
+    def _begin(self, progress: Progress, notes: list[str]) -> Progress:
         """Resets the environments, or brings them back to where a saved run left them."""
         carry, key = progress.env, progress.key
         obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         played = int(carry.lengths[0]) // self.env.spec.action_repeat
         if not np.any(np.asarray(carry.lengths)):
             # Where a vector environment resets itself a call late, the saved memory is of the episode that has ended.
-            return dataclasses.replace(carry, obs=jnp.asarray(obs), memory=self._new_memory(progress.agent_state))
+            memory = self._new_memory(progress.agent_state)
+            return dataclasses.replace(progress, env=dataclasses.replace(carry, obs=jnp.asarray(obs), memory=memory))
         if self.env.num_envs == 1 and played <= progress.replay.capacity:
             rows = jax.tree.map(np.asarray, progress.replay.latest(played))
             for k in range(played):
@@ -211,12 +212,13 @@ class StepDriver:
                 obs = self.env.step(rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
             else:
                 if np.array_equal(obs, np.asarray(carry.obs)):
-                    return carry
+                    return progress
             obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
         n = self.env.num_envs
         memory = self._new_memory(progress.agent_state)
-        return HostCarry(jnp.asarray(obs), memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), carry.episode, carry.tick)
+        carry = HostCarry(jnp.asarray(obs), memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), carry.episode, carry.tick)
+        return dataclasses.replace(progress, env=carry, replay=progress.replay.cut())
 
     def _new_memory(self, state: Any) -> Any:
         return strongly_typed(broadcast(self.agent.init_memory(state), self.env.num_envs))
@@ -252,8 +254,11 @@ class StepDriver:
         carry, spec = progress.env, self.env.spec
         valid, over = step.valid, step.valid & (step.terminated | step.truncated)
         seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
-        batch = Transition(*(jnp.asarray(x[valid]) for x in seen))
-        replay = self._add(progress.replay, batch) if valid.any() else progress.replay
+        batch = Transition(*map(jnp.asarray, seen))
+        replay = progress.replay
+        if valid.any():
+            add = self._add if replay.traceable else lambda replay, *rows: replay.add(*rows)
+            replay = add(replay, batch, jnp.asarray(valid))
         env_steps = progress.env_steps + int(valid.sum()) * spec.action_repeat
         returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
         lengths = np.asarray(carry.lengths) + valid * spec.action_repeat

@@ -1,0 +1,123 @@
+"""PlaNet: planning in the latent space of a recurrent state-space model (Hafner et al. 2019, Algorithm 1).
+
+At every step the belief is filtered from what was seen, and CEM searches afresh for the actions of greatest expected
+reward in it; there is no policy and no value.
+
+Deviations from the authors' code:
+- the first steps are uniform actions, where theirs are whole episodes; rounds of learning come every `update_every`
+  environment steps;
+- images are encoded and decoded as in Dreamer v3 and not reduced to 5 bits;
+- replayed sequences may run over the end of an episode, where the state is reset; theirs lie within one;
+- tasks that terminate can be told to learn when (`model.continues`); theirs have none;
+- presets other than `paper` have smaller networks, batches and populations.
+"""
+
+import equinox as eqx
+import jax.random as jr
+import optax
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ..build import make_planner
+from ..core import AbstractPlanningAgent, AbstractRefiningPlanner, AbstractSequenceReplay
+from ..learners.exploration import noisy
+from ..learners.optimiser import clipped_adam
+from ..learners.schedule import Schedule
+from ..models.filtering import FilterMemory
+from ..models.rssm import LatentBelief
+from ..models.world_model import WorldModel
+from ..presets.planet import PlaNetConfig
+from ..types import EnvSpec, Metrics
+
+
+class PlaNetState(eqx.Module):
+    """What learning changes."""
+
+    model: WorldModel
+    opt_state: optax.OptState
+
+
+class PlaNetSearch(eqx.Module):
+    """The search for one action, in what is believed now."""
+
+    belief: LatentBelief
+    inner: PyTree
+
+
+class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
+    """Filter, plan, act. Reward and, where asked for, termination are learned."""
+
+    spec: EnvSpec
+    config: PlaNetConfig = eqx.field(static=True)
+    planner: AbstractRefiningPlanner
+
+    def __init__(
+        self, spec: EnvSpec, config: PlaNetConfig | None = None, *, planner: AbstractRefiningPlanner | None = None
+    ):
+        """`planner` replaces the one that `config` describes. Raises ValueError on sizes that clash."""
+        self.spec = spec
+        self.config = c = PlaNetConfig() if config is None else config
+        self.planner = make_planner(spec.action, c.planner) if planner is None else planner
+        if c.updates < 1 or c.batch_size < 1 or c.batch_length < 2:
+            raise ValueError(
+                f"updates={c.updates} and batch_size={c.batch_size} must be at least 1, and "
+                f"batch_length={c.batch_length} at least 2"
+            )
+        if c.action_noise < 0:
+            raise ValueError(f"action_noise={c.action_noise} must be at least 0")
+
+    @property
+    def random_steps(self) -> int:
+        return self.config.random_steps
+
+    @property
+    def update_every(self) -> int:
+        return self.config.update_every
+
+    @property
+    def sequence_length(self) -> int:
+        return self.config.batch_length
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam, as the paper's."""
+        return clipped_adam(self.config.learning_rate, clip=self.config.clip, eps=1e-4)
+
+    def init(self, *, key: PRNGKeyArray) -> PlaNetState:
+        model = WorldModel(self.spec, self.config.model, particles=self.config.particles, key=key)
+        return PlaNetState(model, self.optimiser.init(eqx.filter(model, eqx.is_inexact_array)))
+
+    def model(self, state: PlaNetState) -> WorldModel:
+        return state.model
+
+    def init_memory(self, state: PlaNetState) -> FilterMemory:
+        return FilterMemory.start(state.model)
+
+    def begin(self, state: PlaNetState, memory: FilterMemory, obs: Array, *, key: PRNGKeyArray) -> PlaNetSearch:
+        belief = memory.seen(state.model, obs, key=key)
+        return PlaNetSearch(belief, self.planner.begin(self.planner.init()))  # a fresh search: nothing is carried over
+
+    def refine(self, state: PlaNetState, search: PlaNetSearch, *, key: PRNGKeyArray) -> PlaNetSearch:
+        return PlaNetSearch(search.belief, self.planner.refine(state.model, search.belief, search.inner, key=key))
+
+    def best(self, state: PlaNetState, memory: FilterMemory, search: PlaNetSearch) -> tuple[Array, FilterMemory]:
+        action, _ = self.planner.best(search.inner)
+        return action, memory.after(search.belief, action)
+
+    def perturb(self, action: Array, memory: FilterMemory, *, key: PRNGKeyArray) -> tuple[Array, FilterMemory]:
+        action = noisy(self.spec.action, action, self.config.action_noise, key=key)
+        return action, memory.acted(action)
+
+    def update(
+        self, state: PlaNetState, replay: AbstractSequenceReplay, *, key: PRNGKeyArray
+    ) -> tuple[PlaNetState, Metrics]:
+        def step(state: PlaNetState, key: PRNGKeyArray) -> tuple[PlaNetState, Metrics]:
+            batch_key, loss_key = jr.split(key)
+            batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
+            (_, (_, metrics)), grads = eqx.filter_value_and_grad(WorldModel.loss, has_aux=True)(
+                state.model, batch, key=loss_key
+            )
+            weights = eqx.filter(state.model, eqx.is_inexact_array)
+            updates, opt_state = self.optimiser.update(grads, state.opt_state, weights)
+            return PlaNetState(eqx.apply_updates(state.model, updates), opt_state), metrics
+
+        return Schedule(self.config.update_every, self.config.updates).repeat(step, state, key=key)

@@ -1,0 +1,1 @@
+"""Parts that learn from a batch they are fed."""

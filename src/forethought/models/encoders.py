@@ -1,0 +1,104 @@
+"""From an observation to what the posterior sees of it."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..losses.symlog import symlog
+from ..types import EnvSpec
+from .convolution import Conv, depths, stages
+from .layers import ACTIVATIONS, MLP, ActivationName, Norm, NormKind
+
+
+class ImageEncoder(eqx.Module):
+    """Convolutions, each followed by the greatest of every 2 x 2 pixels, as in the code of Dreamer v3.
+
+    Images whose sides cannot be halved get one convolution without pooling.
+    """
+
+    convs: list[Conv]
+    norms: list[Norm]
+    image: tuple[int, int, int] = eqx.field(static=True)
+    activation: ActivationName = eqx.field(static=True)
+
+    def __init__(
+        self,
+        image: tuple[int, int, int],
+        *,
+        depth: int,
+        kernel: int,
+        norm: NormKind,
+        activation: ActivationName,
+        key: PRNGKeyArray,
+    ):
+        channels = [image[2], *depths(depth, stages(image))]
+        keys = jr.split(key, len(channels) - 1)
+        self.convs = [Conv(i, o, kernel, key=k) for i, o, k in zip(channels[:-1], channels[1:], keys)]
+        self.norms = [Norm(norm, o) for o in channels[1:]]
+        self.image, self.activation = image, activation
+
+    @property
+    def outputs(self) -> int:
+        """Length of the embedding."""
+        height, width, _ = self.image
+        halved = 2 ** stages(self.image)
+        return height // halved * (width // halved) * self.convs[-1].bias.shape[0]
+
+    def __call__(self, pixels: Float[Array, "*batch height width channels"]) -> Float[Array, "*batch outputs"]:
+        """The embedding of pixels in 0..255."""
+        lead = pixels.shape[:-3]
+        x = pixels.reshape(-1, *self.image) / 255.0 - 0.5
+        for conv, norm in zip(self.convs, self.norms):
+            x = conv(x)
+            if stages(self.image):
+                n, height, width, channels = x.shape
+                x = x.reshape(n, height // 2, 2, width // 2, 2, channels).max((2, 4))
+            x = ACTIVATIONS[self.activation](norm(x))
+        return x.reshape(*lead, self.outputs)
+
+
+class Encoder(eqx.Module):
+    """Embeds the picture, the vector, or both, of an observation; angles are seen as sine and cosine."""
+
+    picture: ImageEncoder | None
+    vector: MLP | None
+    spec: EnvSpec
+    outputs: int = eqx.field(static=True)
+    symlog: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        *,
+        units: int,
+        layers: int,
+        depth: int,
+        kernel: int,
+        norm: NormKind,
+        activation: ActivationName,
+        symlog: bool,
+        key: PRNGKeyArray,
+    ):
+        """Raises ValueError for an image of a size that cannot be taken."""
+        picture_key, vector_key = jr.split(key)
+        vector = spec.feature_dim - spec.num_pixels
+        self.picture = self.vector = None
+        if spec.image is not None:
+            common = {"norm": norm, "activation": activation}
+            self.picture = ImageEncoder(spec.image, depth=depth, kernel=kernel, **common, key=picture_key)
+        if vector:
+            self.vector = MLP(
+                vector, None, units=units, layers=layers, norm=norm, activation=activation, key=vector_key
+            )
+        self.spec, self.symlog = spec, symlog
+        self.outputs = (self.picture.outputs if self.picture else 0) + (units if self.vector else 0)
+
+    def __call__(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch outputs"]:
+        parts = []
+        if self.picture is not None:
+            parts.append(self.picture(self.spec.pixels(obs)))
+        if self.vector is not None:
+            x = self.spec.features(obs)[..., self.spec.num_pixels :]
+            parts.append(self.vector(symlog(x) if self.symlog else x))
+        return jnp.concatenate(parts, -1)

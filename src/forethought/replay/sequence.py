@@ -1,0 +1,207 @@
+"""Ring buffer of consecutive steps, one ring for each environment, held on the device."""
+
+import dataclasses
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+
+from ..core import AbstractSequenceReplay
+from ..types import EnvSpec, Sequence, Transition
+
+
+class Steps(eqx.Module):
+    """Steps as they are stored: a `Sequence` whose pixels are bytes."""
+
+    pixels: UInt8[Array, "*batch pixels"]
+    vector: Float[Array, "*batch vector"]
+    action: Array
+    reward: Float[Array, "*batch"]
+    first: Bool[Array, "*batch"]
+    terminated: Bool[Array, "*batch"]
+    truncated: Bool[Array, "*batch"]
+
+    @classmethod
+    def empty(cls, spec: EnvSpec, shape: tuple[int, ...]) -> Self:
+        """All zero, with batch axes `shape`."""
+        example = Transition.example(spec)
+        return cls(
+            jnp.zeros((*shape, spec.num_pixels), jnp.uint8),
+            jnp.zeros((*shape, spec.vector_dim)),
+            jnp.zeros((*shape, *example.action.shape), example.action.dtype),
+            jnp.zeros(shape),
+            *(jnp.zeros(shape, bool) for _ in range(3)),
+        )
+
+    @classmethod
+    def pair(cls, batch: Transition, num_pixels: int) -> Self:
+        """What transitions `[n]` add, `[2, n]`: the step that opens an episode, and the step that was taken."""
+        stack = lambda before, after: jnp.stack([before, after])
+        after_zero = lambda x: stack(jnp.zeros_like(x), x)
+        obs = stack(batch.obs, batch.next_obs)
+        no = jnp.zeros_like(batch.terminated)
+        return cls(
+            bytes_of(obs[..., :num_pixels]),
+            obs[..., num_pixels:],
+            after_zero(batch.action),
+            after_zero(batch.reward),
+            stack(~no, no),
+            after_zero(batch.terminated),
+            after_zero(batch.truncated),
+        )
+
+    @property
+    def obs(self) -> Float[Array, "*batch obs"]:
+        """The observations."""
+        return jnp.concatenate([self.pixels.astype(jnp.float32), self.vector], -1)
+
+    def sequence(self) -> Sequence:
+        """The steps as models take them."""
+        return Sequence(self.obs, self.action, self.reward, self.first, self.terminated, self.truncated)
+
+
+def bytes_of(pixels: Float[Array, "*batch"]) -> UInt8[Array, "*batch"]:
+    """Pixel values rounded to whole numbers and clipped to 0..255."""
+    return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)
+
+
+class SequenceReplay(AbstractSequenceReplay):
+    """The last steps of each of `num_envs` environments, an episode of T transitions being T + 1 steps.
+
+    Pixels are stored as bytes. Donate it to the function that adds to it: adding is then in place.
+    """
+
+    data: Steps  # leaves [num_envs, steps, ...]
+    head: Int[Array, " num_envs"]  # place that the next step takes
+    used: Int[Array, " num_envs"]  # places in use
+    open: Bool[Array, " num_envs"]  # the newest step is in mid-episode: what is added next follows it
+
+    @classmethod
+    def empty(cls, spec: EnvSpec, capacity: int, num_envs: int = 1) -> Self:
+        """A buffer with no steps, for `capacity` of them in all, shared out evenly (rounded up).
+
+        Raises ValueError if `num_envs` is below 1, or if there is not room for 2 steps of each environment.
+        """
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs} must be at least 1")
+        if capacity < 2 * num_envs:
+            raise ValueError(
+                f"capacity={capacity} must be at least {2 * num_envs}: one transition of each of "
+                f"num_envs={num_envs} environments takes 2 steps"
+            )
+        data = Steps.empty(spec, (num_envs, -(-capacity // num_envs)))
+        return cls(data, *(jnp.zeros(num_envs, dtype) for dtype in (jnp.int32, jnp.int32, bool)))
+
+    @property
+    def capacity(self) -> int:
+        """Steps that fit; there are fewer transitions, by one for each episode."""
+        return self.data.first.shape[-2] * self.data.first.shape[-1]
+
+    @property
+    def size(self) -> Int[Array, ""]:
+        """Transitions stored."""
+        return jnp.sum(self._transitions()[1], dtype=jnp.int32)
+
+    def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
+        """The `valid` rows of `[num_envs, ...]`, row i being the next transition of environment i; the oldest give way.
+
+        A row after one that ended, or after `cut`, opens an episode. In between, the row's `obs` is taken to be the
+        `next_obs` of the row before and is not stored. Raises ValueError for another number of rows, or for extras.
+        """
+        num_envs, steps = self.data.first.shape
+        if batch.reward.shape[0] != num_envs:
+            raise ValueError(
+                f"{batch.reward.shape[0]} rows for a replay of num_envs={num_envs}; add one for each environment and "
+                "say in `valid` which count"
+            )
+        if batch.extras is not None:
+            raise ValueError("this replay has no place for extras; add transitions with extras=None")
+        valid = jnp.ones(num_envs, bool) if valid is None else valid
+        opens = valid & ~self.open
+        taken = (self.head + opens) % steps
+        place = jnp.stack([jnp.where(opens, self.head, steps), jnp.where(valid, taken, steps)])  # out of range: dropped
+        env = jnp.broadcast_to(jnp.arange(num_envs), place.shape)
+        pair = Steps.pair(batch, self.data.pixels.shape[-1])
+        count = valid + opens.astype(jnp.int32)
+        return type(self)(
+            jax.tree.map(lambda store, new: store.at[env, place].set(new, mode="drop"), self.data, pair),
+            (self.head + count) % steps,
+            jnp.minimum(self.used + count, steps),
+            jnp.where(valid, ~(batch.terminated | batch.truncated), self.open),
+        )
+
+    def cut(self) -> Self:
+        return dataclasses.replace(self, open=jnp.zeros_like(self.open))
+
+    def num_sequences(self, length: int) -> Int[Array, ""]:
+        """How many stretches of `length` steps there are to draw from."""
+        return jnp.sum(jnp.maximum(self.used - length + 1, 0), dtype=jnp.int32)
+
+    def sequences(self, batch_size: int, length: int, *, key: PRNGKeyArray) -> Sequence:
+        """`batch_size` stretches of `length` steps, drawn uniformly with replacement from all that are stored.
+
+        None has a step older than its newest behind it. Where nothing that long is stored yet, the rewards are NaN,
+        so that no update can go unnoticed. Raises ValueError if nothing that long can ever be stored.
+        """
+        steps = self.data.first.shape[1]
+        if not 1 <= length <= steps:
+            raise ValueError(
+                f"length={length} must lie in 1..{steps}, the steps kept of each environment; take a shorter length or "
+                "a larger capacity"
+            )
+        starts = jnp.maximum(self.used - length + 1, 0)
+        ends = jnp.cumsum(starts)
+        drawn = jr.randint(key, (batch_size,), 0, jnp.maximum(ends[-1], 1))
+        env = jnp.minimum(jnp.searchsorted(ends, drawn, side="right"), len(starts) - 1)
+        age = (drawn - (ends - starts)[env])[:, None] + jnp.arange(length)  # in steps after the oldest
+        place = (self.head - self.used)[env][:, None] + age
+        found = jax.tree.map(lambda store: store[env[:, None], place % steps], self.data).sequence()
+        return dataclasses.replace(found, reward=jnp.where(ends[-1] > 0, found.reward, jnp.nan))
+
+    def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
+        place, real = self._transitions()
+        ends = jnp.cumsum(real.ravel())
+        rank = jr.randint(key, (batch_size,), 0, jnp.maximum(ends[-1], 1))
+        chosen = jnp.minimum(jnp.searchsorted(ends, rank, side="right"), real.size - 1)
+        return self._at(chosen // real.shape[1], place.ravel()[chosen])
+
+    def latest(self, n: int) -> Transition:
+        """The last `n` transitions, oldest first: environments in turn, as if each had had a row in every batch."""
+        env, place, count = self._by_age()
+        index = jnp.maximum(count - n + jnp.arange(n), 0)
+        return self._at(env[index], place[index])
+
+    def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
+        """All transitions in the order of `latest`, and which rows are in use: the first `size`.
+
+        Pixels come as float32, twice: eight times the memory of the replay.
+        """
+        env, place, count = self._by_age()
+        return self._at(env, place), jnp.arange(self.capacity) < count
+
+    def _transitions(self) -> tuple[Int[Array, "num_envs steps"], Bool[Array, "num_envs steps"]]:
+        """Places, oldest first, and which of them hold a step that a stored one led to."""
+        num_envs, steps = self.data.first.shape
+        age = jnp.arange(steps)
+        place = ((self.head - self.used)[:, None] + age) % steps
+        first = self.data.first[jnp.arange(num_envs)[:, None], place]
+        return place, (age >= 1) & (age < self.used[:, None]) & ~first
+
+    def _by_age(self) -> tuple[Int[Array, " capacity"], Int[Array, " capacity"], Int[Array, ""]]:
+        """Environment and place of every transition, oldest first; how many there are (what follows is no data)."""
+        place, real = self._transitions()
+        num_envs = place.shape[0]
+        env = jnp.broadcast_to(jnp.arange(num_envs)[:, None], place.shape)
+        newer = real.sum(1, keepdims=True) - jnp.cumsum(real, 1)  # transitions of this environment after this one
+        last = jnp.iinfo(jnp.int32).max
+        order = jnp.argsort(jnp.where(real, env - newer * num_envs, last).ravel())
+        return env.ravel()[order], place.ravel()[order], jnp.sum(real, dtype=jnp.int32)
+
+    def _at(self, env: Int[Array, " n"], place: Int[Array, " n"]) -> Transition:
+        """The transitions that led to these steps."""
+        at = lambda place: jax.tree.map(lambda store: store[env, place % store.shape[1]], self.data)
+        before, after = at(place - 1), at(place)
+        return Transition(before.obs, after.action, after.reward, after.obs, after.terminated, after.truncated)

@@ -1,0 +1,123 @@
+"""Policies, dreams and what they are weighted by."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from latent_world import PICTURE, SMALL, VECTOR
+
+from forethought.learners.actor_critic import (
+    Actor,
+    ReturnScale,
+    TanhNormalPolicy,
+    TruncatedNormalPolicy,
+    blended,
+    dream,
+    dream_returns,
+    dream_weights,
+    in_units,
+)
+from forethought.learners.schedule import Schedule
+from forethought.models.world_model import WorldModel
+from forethought.types import Box, Discrete
+
+STYLE = {"units": 8, "layers": 1, "norm": "rms", "activation": "silu"}
+
+
+BOX = Box((-2.0, 0.0), (4.0, 1.0))
+
+
+@pytest.mark.parametrize("space, kind", [(Discrete(3), "bounded"), (BOX, "bounded"), (BOX, "truncated"), (BOX, "tanh")])
+def test_log_probability_and_entropy_are_those_of_the_draws(space, kind):
+    actor = jax.tree.map(lambda x: 3 * x, Actor(5, space, **STYLE, kind=kind, key=jr.key(0)))
+    policy = actor(3 * jr.normal(jr.key(1), (5,)))
+    if kind == "tanh":  # as wide as it starts, most draws are at the bounds to the last digit
+        policy = TanhNormalPolicy(policy.mean, policy.std / 8, space)
+    drawn = jax.vmap(lambda k: policy.sample(key=k))(jr.split(jr.key(2), 20_000))
+    log_prob = jax.vmap(policy.log_prob)(drawn)
+    np.testing.assert_allclose(policy.entropy(), -jnp.mean(log_prob), rtol=0.02, atol=0.02)
+    actions = jax.vmap(policy.executed)(drawn)
+    assert actions.shape == (20_000, *space.shape)
+    if isinstance(space, Box):
+        assert np.all(actions >= np.array(space.low) - 1e-6) and np.all(actions <= np.array(space.high) + 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "tanh"])
+def test_gradients_of_draws_are_those_of_their_mean(kind):
+    def mean_action(shift):
+        policy = TruncatedNormalPolicy if kind == "truncated" else TanhNormalPolicy
+        policy = policy(jnp.array([0.2]) + shift, jnp.array([0.7]), Box((-1.0,), (1.0,)))
+        return jnp.mean(jax.vmap(lambda k: policy.sample(key=k))(jr.split(jr.key(0), 4000)))
+
+    numeric = (mean_action(0.05) - mean_action(-0.05)) / 0.1
+    np.testing.assert_allclose(jax.grad(mean_action)(0.0), numeric, rtol=0.02)
+
+
+def test_every_action_stays_possible():
+    actor = Actor(5, Discrete(4), **STYLE, unimix=0.01, key=jr.key(0))
+    sure = jax.tree.map(lambda x: 1e4 * x, actor)
+    np.testing.assert_allclose(jnp.exp(sure(jnp.ones(5)).log_probs).min(), 0.01 / 4, rtol=1e-3)
+
+
+def test_actions_in_units_cover_the_box_and_no_more():
+    space = Box((-2.0,), (4.0,))
+    np.testing.assert_allclose(in_units(space, jnp.array([[-3.0], [-1.0], [0.0], [1.0]]))[:, 0], [-2, -2, 1, 4])
+
+
+@pytest.mark.parametrize("spec", [VECTOR, PICTURE], ids=lambda s: s.name)
+def test_a_dream_is_the_model_stepped_with_the_actor_s_actions(spec):
+    model = WorldModel(spec, dataclasses.replace(SMALL, latent="point"), key=jr.key(0))  # nothing is drawn
+    actor = Actor(model.rssm.feature_dim, spec.action, **STYLE, key=jr.key(1))
+    start = model.rssm.zero((2,))
+    found = jax.jit(lambda k: dream(model, actor, start, 3, key=k))(jr.key(2))
+    assert found.features.shape == (4, 2, model.rssm.feature_dim) and found.raw.shape[:2] == (4, 2)
+    belief = jax.tree.map(lambda x: x[None], start)
+    for t in range(4):
+        np.testing.assert_allclose(found.features[t], model.features(belief)[0], atol=1e-5)
+        action = actor(model.features(belief)).executed(found.raw[t][None])
+        belief, _ = model.step(belief, action, key=jr.key(9))
+
+
+def test_a_terminal_start_counts_for_nothing_and_later_states_for_less():
+    discount = jnp.array([[1.0, 0.0], [0.5, 1.0], [0.5, 1.0]])
+    np.testing.assert_array_equal(dream_weights(discount), [[1.0, 0.0], [0.5, 0.0], [0.25, 0.0]])
+
+
+def test_returns_take_the_reward_for_reaching_the_next_state():
+    reward, ones = jnp.array([[7.0], [1.0], [2.0]]), jnp.ones((3, 1))
+    value = jnp.array([[100.0], [10.0], [20.0]])
+    np.testing.assert_allclose(dream_returns(reward, ones, value, 1.0)[:, 0], [23.0, 22.0])
+    np.testing.assert_allclose(dream_returns(reward, ones, value, 0.0)[:, 0], [11.0, 22.0])
+
+
+def test_return_scale_follows_percentiles_and_is_never_below_one():
+    returns = jnp.linspace(0.0, 100.0, 101)
+    scale = ReturnScale.start()
+    assert float(scale.scale) == 1.0
+    assert float(scale.updated(returns / 1e4, 1.0).scale) == 1.0
+    np.testing.assert_allclose(scale.updated(returns, 1.0).scale, 90.0, rtol=1e-5)
+    np.testing.assert_allclose(scale.updated(returns, 0.5).updated(returns, 0.5).scale, 67.5, rtol=1e-5)
+    np.testing.assert_allclose(scale.updated(returns - 1e3, 1.0).scale, 90.0, rtol=1e-4)
+
+
+def test_the_slow_one_moves_by_its_rate():
+    np.testing.assert_allclose(blended({"w": jnp.zeros(2)}, {"w": jnp.ones(2)}, 0.02)["w"], 0.02)
+
+
+@pytest.mark.parametrize(
+    "ratio, repeat, every, updates", [(64, 1, 4, 1), (64, 2, 8, 1), (1024, 1, 1, 4), (256, 1, 1, 1), (384, 1, 1, 2)]
+)
+def test_schedule_replays_so_many_steps_per_action(ratio, repeat, every, updates):
+    schedule = Schedule.of(ratio, 8, 32, repeat)
+    assert (schedule.update_every, schedule.updates) == (every, updates)
+
+
+def test_schedule_repeats_with_new_keys_and_averages_metrics():
+    step = lambda state, key: (state + 1, {"m": state, "r": jr.uniform(key)})
+    state, metrics = Schedule(1, 4).repeat(step, jnp.zeros(()), key=jr.key(0))
+    assert float(state) == 4.0 and float(metrics["m"]) == 1.5
+    expected = jnp.mean(jax.vmap(jr.uniform)(jr.split(jr.key(0), 4)))
+    np.testing.assert_allclose(metrics["r"], expected, rtol=1e-6)
