@@ -62,9 +62,7 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
     c = config
     common = {"horizon": c.horizon, "population": c.population, "iterations": c.iterations, "discount": c.discount}
     if c.kind == "cem":
-        return CEM(
-            action, elites=c.elites, momentum=c.momentum, initial_std=c.initial_std, clipped=c.clipped, **common
-        )
+        return CEM(action, elites=c.elites, momentum=c.momentum, initial_std=c.initial_std, clipped=c.clipped, **common)
     if c.kind == "icem":
         return ICEM(
             action,

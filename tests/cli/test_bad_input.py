@@ -14,7 +14,7 @@ from forethought.storage.run_folder import RunFolder
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ("train petz pendulum", "unknown agent 'petz'; did you mean pets?"),
+        ("train petz pendulum", "unknown agent 'petz'; did you mean pets or planet?"),
         ("train pets pendulun --quiet", "unknown environment 'pendulun'; did you mean pendulum"),
         ("train pets pendulum --step 3", "unknown option --step; did you mean --steps"),
         ("train pets pendulum --planer.kind cem", "did you mean --planner.kind"),

@@ -113,7 +113,10 @@ def test_overshooting_compares_only_inside_an_episode():
 
 
 def test_it_learns_to_foresee_a_moving_image():
-    """A bright row moves down a 4-pixel board by the action; after learning, open-loop frames are right."""
+    """A bright row moves down a 4-pixel board by the action; after learning, open-loop frames are right.
+
+    Without free nats: where the row is comes to 1.4 nats, of which they would give 1 away.
+    """
     spec = EnvSpec("rows", 16, Discrete(2), image=(4, 4, 1))
 
     def batch_of(key):
@@ -125,8 +128,10 @@ def test_it_learns_to_foresee_a_moving_image():
         batch = dataclasses.replace(random_batch(VECTOR, 16, 6), obs=obs, action=action, terminated=no)
         return dataclasses.replace(batch, reward=(place == 0).astype(jnp.float32))
 
-    model = WorldModel(spec, dataclasses.replace(SMALL, deter=32, hidden=32, units=32, depth=4), key=jr.key(0))
-    optimiser = optax.adam(6e-3)
+    model = WorldModel(
+        spec, dataclasses.replace(SMALL, deter=32, hidden=32, units=32, depth=4, free_nats=0.0), key=jr.key(0)
+    )
+    optimiser = optax.adam(3e-3)
 
     @eqx.filter_jit
     def fit(model):

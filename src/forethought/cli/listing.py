@@ -67,6 +67,8 @@ def _presets() -> None:
 def _settings(config: object) -> str:
     """The sizes that tell presets apart."""
     model, planner = getattr(config, "model", None), getattr(config, "planner", None)
+    if model is not None and hasattr(model, "deter"):
+        return f"{model.deter} recurrent units, {model.latent} latent"
     if model is None or planner is None:
         return ""
     width = "x".join(map(str, model.hidden))
