@@ -25,7 +25,7 @@ def test_mean_of_a_two_hot_is_the_number():
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
 
 
-def test_equal_logits_mean_exactly_zero():
+def test_equal_probabilities_mean_exactly_zero():
     assert float(two_hot.mean(jnp.zeros(255))) == 0.0
     assert float(jax.jit(two_hot.mean)(jnp.zeros((3, 255)))[1]) == 0.0
 
@@ -37,8 +37,9 @@ def test_numbers_beyond_the_bins_are_the_outermost_bin(number, edge):
 
 
 def test_loss_is_cross_entropy_and_least_at_the_target():
-    logits = jnp.log(two_hot.two_hot(jnp.array(0.07)) + 1e-6)
-    np.testing.assert_allclose(two_hot.loss(jnp.zeros(255), jnp.array(3.0)), np.log(255), rtol=1e-6)
-    near, far = two_hot.loss(logits, jnp.array(0.07)), two_hot.loss(logits, jnp.array(2.0))
+    log_probs = jax.nn.log_softmax(jnp.log(two_hot.two_hot(jnp.array(0.07)) + 1e-6))
+    even = jnp.full(255, -jnp.log(255.0))
+    np.testing.assert_allclose(two_hot.cross_entropy(even, jnp.array(3.0)), np.log(255), rtol=1e-6)
+    near, far = two_hot.cross_entropy(log_probs, jnp.array(0.07)), two_hot.cross_entropy(log_probs, jnp.array(2.0))
     assert float(near) < 1 < 10 < float(far)
-    assert float(jax.grad(lambda t: two_hot.loss(logits, t))(0.07)) == 0.0
+    assert float(jax.grad(lambda t: two_hot.cross_entropy(log_probs, t))(0.07)) == 0.0

@@ -24,7 +24,7 @@ from ..core import AbstractAgent, AbstractSequenceReplay
 from ..learners.actor_critic import Actor, Learned, dream, dream_returns, reach_weights
 from ..learners.exploration import noisy
 from ..learners.optimiser import by_part, clipped_adam
-from ..learners.schedule import Schedule
+from ..learners.schedule import Schedule, descended
 from ..models.filtering import FilterMemory
 from ..models.heads import ScalarHead
 from ..models.world_model import WorldModel
@@ -45,14 +45,15 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
 
     spec: EnvSpec
     config: DreamerV1Config = eqx.field(static=True)
+    schedule: Schedule
 
     def __init__(self, spec: EnvSpec, config: DreamerV1Config | None = None):
         """Raises ValueError for settings that cannot be."""
         self.spec = spec
         self.config = c = DreamerV1Config() if config is None else config
-        for name, least in {"updates": 1, "batch_size": 1, "batch_length": 2, "action_noise": 0}.items():
-            if getattr(c, name) < least:
-                raise ValueError(f"{name}={getattr(c, name)} must be at least {least}")
+        self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
+        if c.action_noise < 0:
+            raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
     @property
     def random_steps(self) -> int:
@@ -60,7 +61,7 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
 
     @property
     def update_every(self) -> int:
-        return self.config.update_every
+        return self.schedule.update_every
 
     @property
     def sequence_length(self) -> int:
@@ -107,12 +108,10 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
             batch_key, loss_key = jr.split(key)
             batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
             loss = lambda learned: self.loss(learned, batch, key=loss_key)
-            (_, metrics), grads = eqx.filter_value_and_grad(loss, has_aux=True)(state.learned)
-            weights = eqx.filter(state.learned, eqx.is_inexact_array)
-            updates, opt_state = self.optimiser.update(grads, state.opt_state, weights)
-            return DreamerV1State(eqx.apply_updates(state.learned, updates), opt_state), metrics
+            learned, opt_state, metrics = descended(loss, self.optimiser, state.learned, state.opt_state)
+            return DreamerV1State(learned, opt_state), metrics
 
-        return Schedule(self.config.update_every, self.config.updates).repeat(step, state, key=key)
+        return self.schedule.repeat(step, state, key=key)
 
     def loss(self, learned: Learned, batch: Sequence, *, key: PRNGKeyArray) -> tuple[Float[Array, ""], Metrics]:
         """The sum of the losses of model, actor and critic on a batch `[batch, time, ...]`; none reaches another."""
@@ -121,11 +120,11 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
         starts = jax.tree.map(lambda x: sg(x).reshape(-1, x.shape[-1]), beliefs)
         model = sg(learned.model)
         features = dream(model, learned.actor, starts, c.imagination, key=dream_key).features
-        discount, value = model.discounts(features), sg(learned.critic).mean(features)
-        returns = dream_returns(model.reward_head.mean(features), discount, value, c.td_lambda)
+        discount, value = model.discounts(features), sg(learned.critic)(features).mean()
+        returns = dream_returns(model.reward_head(features).mean(), discount, value, c.td_lambda)
         weight = sg(reach_weights(discount)[:-1])
         actor_loss = -jnp.mean(weight * returns)
-        critic_loss = jnp.mean(weight * learned.critic.loss(sg(features[:-1]), sg(returns)))
+        critic_loss = jnp.mean(weight * learned.critic(sg(features[:-1])).loss(returns))
         metrics |= {
             "actor/loss": actor_loss,
             "critic/loss": critic_loss,

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..core import AbstractAgent, AbstractSequenceReplay
 from ..learners.actor_critic import Actor, Learned, dream, dream_returns, reach_weights
 from ..learners.optimiser import by_part, clipped_adam
-from ..learners.schedule import Schedule
+from ..learners.schedule import Schedule, descended
 from ..models.filtering import FilterMemory
 from ..models.heads import ScalarHead
 from ..models.world_model import WorldModel
@@ -43,6 +43,7 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
 
     spec: EnvSpec
     config: DreamerV2Config = eqx.field(static=True)
+    schedule: Schedule
 
     def __init__(self, spec: EnvSpec, config: DreamerV2Config | None = None):
         """Raises ValueError for settings that cannot be."""
@@ -50,9 +51,9 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         self.config = c = DreamerV2Config() if config is None else config
         if c.actor_gradient not in ("auto", "reinforce", "dynamics"):
             raise ValueError(f"actor_gradient={c.actor_gradient!r} must be auto, reinforce or dynamics")
-        for name, least in {"updates": 1, "batch_size": 1, "batch_length": 2, "target_every": 1}.items():
-            if getattr(c, name) < least:
-                raise ValueError(f"{name}={getattr(c, name)} must be at least {least}")
+        self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
+        if c.target_every < 1:
+            raise ValueError(f"target_every={c.target_every} must be at least 1")
 
     @property
     def random_steps(self) -> int:
@@ -60,7 +61,7 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
 
     @property
     def update_every(self) -> int:
-        return self.config.update_every
+        return self.schedule.update_every
 
     @property
     def sequence_length(self) -> int:
@@ -107,16 +108,14 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
             batch_key, loss_key = jr.split(key)
             batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
             loss = lambda learned: self.loss(learned, state.target_critic, batch, key=loss_key)
-            (_, metrics), grads = eqx.filter_value_and_grad(loss, has_aux=True)(state.learned)
-            weights = eqx.filter(state.learned, eqx.is_inexact_array)
-            updates, opt_state = self.optimiser.update(grads, state.opt_state, weights)
-            learned, steps = eqx.apply_updates(state.learned, updates), state.steps + 1
+            learned, opt_state, metrics = descended(loss, self.optimiser, state.learned, state.opt_state)
+            steps = state.steps + 1
             copied = steps % self.config.target_every == 0
             choose = lambda new, old: jnp.where(copied, new, old)
             target = jax.tree.map(choose, learned.critic, state.target_critic)
             return DreamerV2State(learned, target, opt_state, steps), metrics
 
-        return Schedule(self.config.update_every, self.config.updates).repeat(step, state, key=key)
+        return self.schedule.repeat(step, state, key=key)
 
     def loss(
         self, learned: Learned, target_critic: ScalarHead, batch: Sequence, *, key: PRNGKeyArray
@@ -129,8 +128,8 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         imagined = dream(model, learned.actor, starts, c.imagination, key=dream_key)
         features = imagined.features
         discount = model.discounts(features).at[0].set(c.discount * (1.0 - batch.terminated.reshape(-1)))
-        value = target_critic.mean(features)
-        returns = dream_returns(model.reward_head.mean(features), discount, value, c.td_lambda)
+        value = target_critic(features).mean()
+        returns = dream_returns(model.reward_head(features).mean(), discount, value, c.td_lambda)
         weight = sg(reach_weights(discount)[:-1])
         policy = learned.actor(sg(features[:-1]))
         entropy = policy.entropy()
@@ -141,7 +140,7 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         if by_score:
             objective = policy.log_prob(sg(imagined.raw[:-1])) * sg(returns - value[:-1])
         actor_loss = -jnp.mean(weight * (objective + c.entropy * entropy))
-        critic_loss = jnp.mean(weight * learned.critic.loss(sg(features[:-1]), sg(returns)))
+        critic_loss = jnp.mean(weight * learned.critic(sg(features[:-1])).loss(returns))
         metrics |= {
             "actor/loss": actor_loss,
             "actor/entropy": jnp.mean(entropy),

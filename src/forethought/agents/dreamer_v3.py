@@ -11,7 +11,8 @@ Deviations from the authors' code:
   only applies it);
 - evaluation takes the actor's likeliest action, where theirs samples;
 - images whose sides cannot be halved down to 3 or 4 get fewer layers (`models/convolution.py`);
-- presets `default` and `tiny` are small, with a larger step size, for CPUs; theirs begin with `1m`.
+- presets other than `1m` to `400m` are small, for CPUs, with larger step sizes, one for the model and one for actor and
+  critic, and more weight on the entropy.
 """
 
 import equinox as eqx
@@ -23,11 +24,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractSequenceReplay
 from ..learners.actor_critic import Actor, Learned, ReturnScale, blended, dream, dream_returns, dream_weights
-from ..learners.optimiser import dreamer_optimiser
-from ..learners.schedule import Schedule
+from ..learners.optimiser import by_part, dreamer_optimiser
+from ..learners.schedule import Schedule, descended
 from ..losses.returns import lambda_returns
 from ..models.filtering import FilterMemory
-from ..models.heads import ScalarHead
+from ..models.heads import Scalar, ScalarHead
 from ..models.world_model import WorldModel
 from ..presets.dreamer_v3 import DreamerV3Config
 from ..types import EnvSpec, Metrics, Sequence
@@ -71,8 +72,11 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
-        """One for all losses."""
-        return dreamer_optimiser(self.config.learning_rate, warmup=self.config.warmup, clip=self.config.clip)
+        """One for all losses, unless actor and critic have a step size of their own."""
+        c = self.config
+        of = lambda rate: dreamer_optimiser(rate, warmup=c.warmup, clip=c.clip)
+        behaviour = c.learning_rate if c.behaviour_rate is None else c.behaviour_rate
+        return by_part(model=of(c.learning_rate), actor=of(behaviour), critic=of(behaviour))
 
     def init(self, *, key: PRNGKeyArray) -> DreamerV3State:
         c, keys = self.config, jr.split(key, 3)
@@ -120,13 +124,8 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
     ) -> tuple[DreamerV3State, Metrics]:
         batch_key, loss_key = jr.split(key)
         batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
-        objective = eqx.filter_value_and_grad(
-            lambda learned: self.loss(learned, state, batch, key=loss_key), has_aux=True
-        )
-        (_, (scale, metrics)), grads = objective(state.learned)
-        weights = eqx.filter(state.learned, eqx.is_inexact_array)
-        updates, opt_state = self.optimiser.update(grads, state.opt_state, weights)
-        learned = eqx.apply_updates(state.learned, updates)
+        loss = lambda learned: self.loss(learned, state, batch, key=loss_key)
+        learned, opt_state, (scale, metrics) = descended(loss, self.optimiser, state.learned, state.opt_state)
         slow = blended(state.slow_critic, learned.critic, self.config.slow_rate)
         return DreamerV3State(learned, slow, scale, opt_state), metrics
 
@@ -141,15 +140,14 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
         c, (model_key, dream_key) = self.config, jr.split(key)
         model_loss, (beliefs, metrics) = learned.model.loss(batch, key=model_key)
         # Imagination, from the last states of every sequence.
-        sg, critic = jax.lax.stop_gradient, learned.critic
-        count = c.imagination_starts or batch.first.shape[1]
+        sg, count = jax.lax.stop_gradient, c.imagination_starts or batch.first.shape[1]
         latest = jax.tree.map(lambda x: x[:, -count:], beliefs)
         starts = jax.tree.map(lambda x: sg(x).reshape(-1, x.shape[-1]), latest)
         model = sg(learned.model)
         imagined = sg(dream(model, sg(learned.actor), starts, c.imagination, key=dream_key))
-        features = imagined.features
-        discount, value = model.discounts(features), sg(critic).mean(features)
-        returns = dream_returns(model.reward_head.mean(features), discount, value, c.td_lambda)
+        features, said = imagined.features, learned.critic(imagined.features)
+        discount, value = model.discounts(features), sg(said.mean())
+        returns = dream_returns(model.reward_head(features).mean(), discount, value, c.td_lambda)
         weight = dream_weights(discount)[:-1]
         scale = state.return_scale.updated(returns, c.return_rate)
         # Actor: REINFORCE, whatever the actions.
@@ -158,18 +156,21 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
         entropy = policy.entropy()
         actor_loss = -jnp.mean(weight * (policy.log_prob(imagined.raw[:-1]) * advantage + c.entropy * entropy))
 
-        def critic_loss(features: Array, target: Array, weight: Array) -> Float[Array, ""]:
-            slow = state.slow_critic.mean(sg(features))
-            return jnp.mean(weight * (critic.loss(features, target) + c.slow_weight * critic.loss(features, slow)))
+        def critic_loss(said: Scalar, features: Array, target: Array, weight: Array) -> Float[Array, ""]:
+            """Of all states but the last."""
+            said, features = jax.tree.map(lambda x: x[:-1], (said, sg(features)))
+            slow = state.slow_critic(features).mean()
+            return jnp.mean(weight * (said.loss(target) + c.slow_weight * said.loss(slow)))
 
-        imagined_loss = critic_loss(features[:-1], returns, weight)
+        imagined_loss = critic_loss(said, features, returns, weight)
         # Critic on replayed states: their returns bootstrap from what was imagined from each of them.
         along = lambda x: jnp.moveaxis(x[:, -count:], 1, 0)
         boot = along(returns[0].reshape(-1, count))
         going = along(~(batch.terminated | batch.truncated))
         live = (1 - 1 / c.horizon) * along(~batch.terminated)
         replayed = lambda_returns(along(batch.reward)[1:], live[1:], boot[1:], c.td_lambda * going[1:])
-        replay_loss = critic_loss(along(learned.model.features(beliefs))[:-1], replayed, going[:-1])
+        seen = along(learned.model.features(beliefs))
+        replay_loss = critic_loss(learned.critic(seen), seen, replayed, going[:-1])
         metrics |= {
             "actor/loss": actor_loss,
             "actor/entropy": jnp.mean(entropy),

@@ -21,7 +21,7 @@ from ..build import make_planner
 from ..core import AbstractPlanningAgent, AbstractRefiningPlanner, AbstractSequenceReplay
 from ..learners.exploration import noisy
 from ..learners.optimiser import clipped_adam
-from ..learners.schedule import Schedule
+from ..learners.schedule import Schedule, descended
 from ..models.filtering import FilterMemory
 from ..models.rssm import LatentBelief
 from ..models.world_model import WorldModel
@@ -49,6 +49,7 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
     spec: EnvSpec
     config: PlaNetConfig = eqx.field(static=True)
     planner: AbstractRefiningPlanner
+    schedule: Schedule
 
     def __init__(
         self, spec: EnvSpec, config: PlaNetConfig | None = None, *, planner: AbstractRefiningPlanner | None = None
@@ -57,11 +58,7 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
         self.spec = spec
         self.config = c = PlaNetConfig() if config is None else config
         self.planner = make_planner(spec.action, c.planner) if planner is None else planner
-        if c.updates < 1 or c.batch_size < 1 or c.batch_length < 2:
-            raise ValueError(
-                f"updates={c.updates} and batch_size={c.batch_size} must be at least 1, and "
-                f"batch_length={c.batch_length} at least 2"
-            )
+        self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
         if c.action_noise < 0:
             raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
@@ -71,7 +68,7 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
 
     @property
     def update_every(self) -> int:
-        return self.config.update_every
+        return self.schedule.update_every
 
     @property
     def sequence_length(self) -> int:
@@ -113,11 +110,8 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
         def step(state: PlaNetState, key: PRNGKeyArray) -> tuple[PlaNetState, Metrics]:
             batch_key, loss_key = jr.split(key)
             batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
-            (_, (_, metrics)), grads = eqx.filter_value_and_grad(WorldModel.loss, has_aux=True)(
-                state.model, batch, key=loss_key
-            )
-            weights = eqx.filter(state.model, eqx.is_inexact_array)
-            updates, opt_state = self.optimiser.update(grads, state.opt_state, weights)
-            return PlaNetState(eqx.apply_updates(state.model, updates), opt_state), metrics
+            loss = lambda model: model.loss(batch, key=loss_key)
+            model, opt_state, (_, metrics) = descended(loss, self.optimiser, state.model, state.opt_state)
+            return PlaNetState(model, opt_state), metrics
 
-        return Schedule(self.config.update_every, self.config.updates).repeat(step, state, key=key)
+        return self.schedule.repeat(step, state, key=key)

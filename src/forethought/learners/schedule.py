@@ -1,15 +1,18 @@
 """How often agents that learn from replayed sequences take gradient steps."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..types import Metrics
+
+Learnable = TypeVar("Learnable")
 
 
 class Schedule(eqx.Module):
@@ -26,11 +29,18 @@ class Schedule(eqx.Module):
         """
         if train_ratio <= 0:
             raise ValueError(f"train_ratio={train_ratio} must be above 0")
-        if batch_size < 1 or batch_length < 2:
-            raise ValueError(f"batch_size={batch_size} must be at least 1 and batch_length={batch_length} at least 2")
+        _check(batch_size, batch_length)
         actions = max(1, round(batch_size * batch_length / train_ratio))
         updates = max(1, round(train_ratio * actions / (batch_size * batch_length)))
         return cls(actions * action_repeat, updates)
+
+    @classmethod
+    def rounds(cls, update_every: int, updates: int, batch_size: int, batch_length: int) -> "Schedule":
+        """As given. Raises ValueError for rounds and batches that are empty or too short to learn from."""
+        if update_every < 1 or updates < 1:
+            raise ValueError(f"update_every={update_every} and updates={updates} must be at least 1")
+        _check(batch_size, batch_length)
+        return cls(update_every, updates)
 
     def repeat(
         self, step: Callable[[Any, PRNGKeyArray], tuple[Any, Metrics]], state: Any, *, key: PRNGKeyArray
@@ -46,3 +56,20 @@ class Schedule(eqx.Module):
 
         dynamic, metrics = jax.lax.scan(one, dynamic, jr.split(key, self.updates))
         return eqx.combine(dynamic, static), jax.tree.map(lambda m: jnp.mean(m, 0), metrics)
+
+
+def _check(batch_size: int, batch_length: int) -> None:
+    if batch_size < 1 or batch_length < 2:
+        raise ValueError(f"batch_size={batch_size} must be at least 1 and batch_length={batch_length} at least 2")
+
+
+def descended(
+    loss: Callable[[Learnable], tuple[Float[Array, ""], Any]],
+    optimiser: optax.GradientTransformation,
+    learned: Learnable,
+    opt_state: optax.OptState,
+) -> tuple[Learnable, optax.OptState, Any]:
+    """`learned` and the optimiser's state after one gradient step on `loss(learned) -> (loss, rest)`; and the rest."""
+    (_, rest), grads = eqx.filter_value_and_grad(loss, has_aux=True)(learned)
+    updates, opt_state = optimiser.update(grads, opt_state, eqx.filter(learned, eqx.is_inexact_array))
+    return eqx.apply_updates(learned, updates), opt_state, rest

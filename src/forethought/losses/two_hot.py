@@ -33,12 +33,12 @@ def two_hot(target: Float[Array, "*batch"]) -> Float[Array, "*batch bins"]:
     return is_below * (1 - upper)[..., None] + is_above * upper[..., None]
 
 
-def mean(logits: Float[Array, "*batch bins"]) -> Float[Array, "*batch"]:
-    """The expected number. Equal logits give exactly 0, compiled or not: opposite bins are subtracted first."""
-    probs, middle = jax.nn.softmax(logits), NUM_BINS // 2
+def mean(log_probs: Float[Array, "*batch bins"]) -> Float[Array, "*batch"]:
+    """The expected number. Equal probabilities give exactly 0, compiled or not: opposite bins are subtracted first."""
+    probs, middle = jnp.exp(log_probs), NUM_BINS // 2
     return jnp.sum((probs[..., middle + 1 :] - probs[..., :middle][..., ::-1]) * bins()[middle + 1 :], -1)
 
 
-def loss(logits: Float[Array, "*batch bins"], target: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def cross_entropy(log_probs: Float[Array, "*batch bins"], target: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Cross-entropy to the two-hot target; no gradient through the target."""
-    return -jnp.sum(jax.lax.stop_gradient(two_hot(target)) * jax.nn.log_softmax(logits), -1)
+    return -jnp.sum(jax.lax.stop_gradient(two_hot(target)) * log_probs, -1)

@@ -10,7 +10,7 @@ from ..core import AbstractDistribution
 from ..losses.symlog import symexp, symlog
 from ..types import EnvSpec
 from .convolution import Conv, depths, stages
-from .layers import ACTIVATIONS, MLP, ActivationName, BlockLinear, Linear, Norm, NormKind
+from .layers import ACTIVATIONS, MLP, ActivationName, BlockLinear, ImageLayers, Linear, Norm, NormKind
 from .rssm import RSSM, LatentBelief, Memoryless
 
 
@@ -128,10 +128,20 @@ class ImageDecoder(eqx.Module):
         return jax.nn.sigmoid(x).reshape(*lead, -1)
 
 
+class DenseImageDecoder(eqx.Module):
+    """The mirror of `DenseImageEncoder`."""
+
+    network: MLP
+
+    def __call__(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch pixels"]:
+        """Pixels in 0..1, flat."""
+        return jax.nn.sigmoid(self.network(features))
+
+
 class Decoder(eqx.Module):
     """What a belief expects to see: picture, vector, or both."""
 
-    picture: ImageDecoder | None
+    picture: ImageDecoder | DenseImageDecoder | None
     vector: MLP | None
     rssm_features: int = eqx.field(static=True)
     num_pixels: int = eqx.field(static=True)
@@ -148,6 +158,7 @@ class Decoder(eqx.Module):
         depth: int,
         kernel: int,
         blocks: int,
+        images: ImageLayers,
         norm: NormKind,
         activation: ActivationName,
         symlog: bool,
@@ -157,7 +168,10 @@ class Decoder(eqx.Module):
         picture_key, vector_key = jr.split(key)
         style = {"norm": norm, "activation": activation}
         self.picture = self.vector = None
-        if spec.image is not None:
+        if spec.image is not None and images == "dense":
+            sizes = {"units": units, "layers": layers}
+            self.picture = DenseImageDecoder(MLP(rssm.feature_dim, spec.num_pixels, **sizes, **style, key=picture_key))
+        elif spec.image is not None:
             sizes = {"units": units, "depth": depth, "kernel": kernel, "blocks": blocks}
             self.picture = ImageDecoder(spec.image, rssm, **sizes, **style, key=picture_key)
         if spec.vector_dim:
@@ -167,7 +181,10 @@ class Decoder(eqx.Module):
 
     def __call__(self, belief: LatentBelief, features: Float[Array, "*batch features"]) -> Reconstruction:
         """`features` are the RSSM's of `belief`."""
-        parts = [] if self.picture is None else [self.picture(belief)]
+        parts = []
+        if self.picture is not None:
+            dense = isinstance(self.picture, DenseImageDecoder)
+            parts.append(self.picture(features) if dense else self.picture(belief))
         if self.vector is not None:
             parts.append(self.vector(features))
         return Reconstruction(jnp.concatenate(parts, -1), self.num_pixels, self.symlog, self.weight)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..losses.symlog import symlog
 from ..types import EnvSpec
 from .convolution import Conv, depths, stages
-from .layers import ACTIVATIONS, MLP, ActivationName, Norm, NormKind
+from .layers import ACTIVATIONS, MLP, ActivationName, ImageLayers, Norm, NormKind
 
 
 class ImageEncoder(eqx.Module):
@@ -58,10 +58,20 @@ class ImageEncoder(eqx.Module):
         return x.reshape(*lead, self.outputs)
 
 
+class DenseImageEncoder(eqx.Module):
+    """Dense layers on all pixels at once: for small symbolic images, where convolutions cost more than they help."""
+
+    network: MLP
+
+    def __call__(self, pixels: Float[Array, "*batch height width channels"]) -> Float[Array, "*batch outputs"]:
+        """The embedding of pixels in 0..255."""
+        return self.network(pixels.reshape(*pixels.shape[:-3], -1) / 255.0 - 0.5)
+
+
 class Encoder(eqx.Module):
     """Embeds the picture, the vector, or both, of an observation; angles are seen as sine and cosine."""
 
-    picture: ImageEncoder | None
+    picture: ImageEncoder | DenseImageEncoder | None
     vector: MLP | None
     spec: EnvSpec
     outputs: int = eqx.field(static=True)
@@ -75,6 +85,7 @@ class Encoder(eqx.Module):
         layers: int,
         depth: int,
         kernel: int,
+        images: ImageLayers,
         norm: NormKind,
         activation: ActivationName,
         symlog: bool,
@@ -83,16 +94,20 @@ class Encoder(eqx.Module):
         """Raises ValueError for an image of a size that cannot be taken."""
         picture_key, vector_key = jr.split(key)
         vector = spec.feature_dim - spec.num_pixels
+        common = {"norm": norm, "activation": activation}
+        dense = {"units": units, "layers": layers, **common}
         self.picture = self.vector = None
-        if spec.image is not None:
-            common = {"norm": norm, "activation": activation}
+        self.outputs = 0
+        if spec.image is not None and images == "dense":
+            self.picture = DenseImageEncoder(MLP(spec.num_pixels, None, **dense, key=picture_key))
+            self.outputs += units
+        elif spec.image is not None:
             self.picture = ImageEncoder(spec.image, depth=depth, kernel=kernel, **common, key=picture_key)
+            self.outputs += self.picture.outputs
         if vector:
-            self.vector = MLP(
-                vector, None, units=units, layers=layers, norm=norm, activation=activation, key=vector_key
-            )
+            self.vector = MLP(vector, None, **dense, key=vector_key)
+            self.outputs += units
         self.spec, self.symlog = spec, symlog
-        self.outputs = (self.picture.outputs if self.picture else 0) + (units if self.vector else 0)
 
     def __call__(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch outputs"]:
         parts = []

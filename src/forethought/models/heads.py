@@ -12,6 +12,23 @@ from .layers import MLP, ActivationName, NormKind
 ScalarKind = Literal["two-hot", "normal"]
 
 
+class Scalar(eqx.Module):
+    """What a head says of a number."""
+
+    raw: Float[Array, "*batch outputs"]  # log-probabilities of the bins, or the mean
+    kind: ScalarKind = eqx.field(static=True)
+
+    def mean(self) -> Float[Array, "*batch"]:
+        """The expected number."""
+        return two_hot.mean(self.raw) if self.kind == "two-hot" else self.raw[..., 0]
+
+    def loss(self, target: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """Minus the log-probability of `target` (up to a constant if normal); no gradient through the target."""
+        if self.kind == "two-hot":
+            return two_hot.cross_entropy(self.raw, target)
+        return 0.5 * (self.raw[..., 0] - jax.lax.stop_gradient(target)) ** 2
+
+
 class ScalarHead(eqx.Module):
     """A number: by classification over exponential bins (`two-hot`), or as the mean of a unit Gaussian (`normal`)."""
 
@@ -38,17 +55,9 @@ class ScalarHead(eqx.Module):
         self.network = MLP(features, outputs, **sizes, out_scale=0.0 if two else 1.0, key=key)
         self.kind = kind
 
-    def mean(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch"]:
-        """The expected number."""
+    def __call__(self, features: Float[Array, "*batch features"]) -> Scalar:
         raw = self.network(features)
-        return two_hot.mean(raw) if self.kind == "two-hot" else raw[..., 0]
-
-    def loss(self, features: Float[Array, "*batch features"], target: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """Minus the log-probability of `target` (up to a constant if normal); no gradient through the target."""
-        raw = self.network(features)
-        if self.kind == "two-hot":
-            return two_hot.loss(raw, target)
-        return 0.5 * (raw[..., 0] - jax.lax.stop_gradient(target)) ** 2
+        return Scalar(jax.nn.log_softmax(raw) if self.kind == "two-hot" else raw, self.kind)
 
 
 class ProbabilityHead(eqx.Module):

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 NormKind = Literal["rms", "layer", "none"]
 ActivationName = Literal["silu", "elu", "relu"]
+ImageLayers = Literal["convolutions", "dense"]
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"silu": jax.nn.silu, "elu": jax.nn.elu, "relu": jax.nn.relu}
 
 
@@ -31,7 +32,8 @@ class Linear(eqx.Module):
         self.bias = jnp.zeros(fan_out)
 
     def __call__(self, x: Float[Array, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
-        return x @ self.weight + self.bias
+        flat = x.reshape(-1, x.shape[-1])  # two axes at once would be summed over slowly in the backward pass
+        return (flat @ self.weight).reshape(*x.shape[:-1], -1) + self.bias
 
 
 class BlockLinear(eqx.Module):

@@ -49,7 +49,7 @@ class WorldModel(AbstractFilter[LatentBelief]):
         if not 0 < discount <= 1 or particles < 1:
             raise ValueError(f"discount={discount} must be above 0 and at most 1, particles={particles} at least 1")
         style: Any = {"norm": c.norm, "activation": c.activation}
-        sizes = {"units": c.units, "layers": c.layers, "depth": c.depth, "kernel": c.kernel}
+        sizes = {"units": c.units, "layers": c.layers, "depth": c.depth, "kernel": c.kernel, "images": c.images}
         self.encoder = Encoder(spec, **sizes, **style, symlog=c.symlog, key=keys[0])
         self.rssm = RSSM(
             embedding=self.encoder.outputs,
@@ -133,7 +133,7 @@ class WorldModel(AbstractFilter[LatentBelief]):
     def predicted(self, belief: LatentBelief) -> Prediction:
         """Expected reward of the step that led to `belief`, and the probability that the episode went on."""
         features = self.features(belief)
-        reward = self.reward_head.mean(features)
+        reward = self.reward_head(features).mean()
         if self.continue_head is None:
             return Prediction(reward, jnp.ones_like(reward))
         going = self.continue_head.mean(features) / self.discount
@@ -165,7 +165,7 @@ class WorldModel(AbstractFilter[LatentBelief]):
         rep = with_free_nats(posterior.kl(sg(prior)), c.free_nats, c.free_nats_of)
         features = self.features(beliefs)
         image, vector = self.decoder(beliefs, features).losses(batch.obs)
-        reward = jnp.mean(self.reward_head.loss(features, batch.reward))
+        reward = jnp.mean(self.reward_head(features).loss(batch.reward))
         total = jnp.mean(image) + jnp.mean(vector) + c.reward_scale * reward + c.dyn_scale * dyn + c.rep_scale * rep
         metrics = {
             "model/reward_loss": reward,

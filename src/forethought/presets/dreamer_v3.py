@@ -43,6 +43,8 @@ class DreamerV3Config:
     """Hidden layers of the critic."""
     learning_rate: float = 4e-5
     """Step size of LaProp."""
+    behaviour_rate: float | None = None
+    """Step size for actor and critic; none: the same."""
     warmup: int = 1000
     """Updates over which the step size rises from 0."""
     clip: float = 0.3
@@ -60,17 +62,29 @@ _TINY = DreamerV3Config(
     random_steps=500,
     train_ratio=64,
     batch_length=16,
+    imagination_starts=4,
     horizon=100,
+    entropy=3e-3,
     learning_rate=1e-3,
+    behaviour_rate=3e-4,
     warmup=100,
     actor_layers=2,
     critic_layers=2,
-    model=WorldModelConfig(deter=128, hidden=64, latents=8, classes=8, units=128, layers=2, prior_layers=1),
+    model=WorldModelConfig(deter=128, hidden=64, latents=8, classes=8, units=64, layers=2, prior_layers=1, kernel=3),
 )
 
 PRESETS: dict[str, DreamerV3Config] = {
     "default": _TINY,
     "tiny": _TINY,
+    "catch": dataclasses.replace(_TINY, train_ratio=16, horizon=33),
+    "minatar": dataclasses.replace(
+        _TINY,
+        train_ratio=3,
+        imagination=10,
+        imagination_starts=8,
+        horizon=66,
+        model=dataclasses.replace(_TINY.model, latents=12, classes=16, images="dense"),
+    ),
     "1m": _sized(512, 64, 4, 4, 64),
     "12m": _sized(2048, 256, 16, 16, 256),
     "25m": _sized(3072, 384, 24, 24, 384),

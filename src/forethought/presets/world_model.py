@@ -35,6 +35,8 @@ class WorldModelConfig:
     """Hidden layers of the vector encoder and decoder."""
     head_layers: int = 1
     """Hidden layers of the reward and continue heads."""
+    images: Literal["convolutions", "dense"] = "convolutions"
+    """How images are encoded and decoded; `dense` suits small symbolic ones, such as MinAtar's."""
     depth: int = 4
     """Channels of the image encoder, in units that grow 2, 3, 4, 4 times from layer to layer."""
     kernel: int = 5
