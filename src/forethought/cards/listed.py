@@ -5,6 +5,7 @@ import dataclasses
 from ..errors import UserError, nearest
 from ..presets.run import RunConfig
 from .card import Arm, Card, Mark, Oracle
+from .latent import latent_cards
 from .marks import gap_between_intervals, median_return, ratio_of_medians
 
 _CEM = "CEM 400 candidates x 5 iterations, 40 elites, horizon 25, on the true dynamics"
@@ -128,6 +129,7 @@ _ALL = (
         raw="reproductions/mpc-ladder-cartpole",
         model_errors=True,
     ),
+    *latent_cards(_gap("Pendulum-v1", 0.8), _gap("Pendulum-v1", 0.5)),
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 
