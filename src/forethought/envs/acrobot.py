@@ -51,6 +51,10 @@ class Acrobot(AbstractTask):
         return EnvSpec("acrobot", 6, Discrete(3), max_episode_steps=500)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (4, 5)
+
+    @property
     def reward_function(self):
         return acrobot_reward
 

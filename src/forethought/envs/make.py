@@ -22,16 +22,20 @@ from .catch import Catch
 from .headless import choose_renderers
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
+from .partial import SUFFIX, NoVelocity
 from .pendulum import Pendulum
+from .pendulum_wind import PendulumWind
 from .pets_cartpole import PetsCartPole
 from .pixels import Request, as_pixels, check_size, has_picture, requested
 from .point_mass import PointMass
 from .repeat import ActionRepeat
+from .task import AbstractTask
 
-OWN: dict[str, Callable[[], AbstractEnv]] = {
+OWN: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
     "cartpole-swingup": CartPoleSwingUp,
     "pendulum": Pendulum,
+    "pendulum-wind": PendulumWind,
     "acrobot": Acrobot,
     "mountain-car": MountainCar,
     "mountain-car-continuous": MountainCarContinuous,
@@ -58,8 +62,9 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
 
     `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, a Gymnasium id,
     `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels` behind it
-    (then `-32` for a size, `-grey`) is that task seen as pictures, 64x64 in colour. JAX-native ones come as they
-    are unless `host`; all others come with `num_envs` environments side by side.
+    (then `-32` for a size, `-grey`) is that task seen as pictures, 64x64 in colour; one of our own with `-no-velocity`
+    behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others come with
+    `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
     if num_envs < 1:
@@ -88,6 +93,7 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
 def list_envs() -> dict[str, list[str]]:
     """All known ids by family; families whose package is not installed are left out."""
     own = [*OWN, *(f"{id}-pixels" for id, kind in OWN.items() if has_picture(kind))]
+    own += [id + SUFFIX for id, kind in OWN.items() if kind().velocity_dims]
     families = {"forethought": own, "gymnasium": sorted(gymnasium.registry)}
     if importlib.util.find_spec("gymnax") is not None:
         families["minatar"] = list(ALIASES)
@@ -124,6 +130,9 @@ def _maker(id: str) -> Any:
         return lambda: gymnax.GymnaxEnv(ALIASES[id])
     if (asked := requested(id)) is not None:
         return _seen(asked)
+    if id.endswith(SUFFIX):
+        whole = _maker(id.removesuffix(SUFFIX))
+        return lambda: NoVelocity(_construct(whole))
     if id.startswith("dm_control/"):
         return lambda: dm_control.DmControlEnv(id)
     if id.startswith("gymnax/"):

@@ -80,6 +80,10 @@ class MountainCar(AbstractTask):
         return EnvSpec("mountain-car", 2, Discrete(3), max_episode_steps=200)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (1,)
+
+    @property
     def reward_function(self):
         return mountain_car_reward
 
@@ -124,6 +128,10 @@ class MountainCarContinuous(AbstractTask):
     @property
     def spec(self) -> EnvSpec:
         return EnvSpec("mountain-car-continuous", 2, Box((-1.0,), (1.0,)), max_episode_steps=999)
+
+    @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (1,)
 
     @property
     def reward_function(self):

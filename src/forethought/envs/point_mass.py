@@ -43,6 +43,10 @@ class PointMass(AbstractTask):
         return EnvSpec(name, 2 * self.dims, Box((-1.0,) * self.dims, (1.0,) * self.dims), max_episode_steps=100)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return tuple(range(self.dims, 2 * self.dims))
+
+    @property
     def reward_function(self):
         return point_mass_reward
 
