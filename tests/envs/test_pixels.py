@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from forethought.core import AbstractEnv
+from forethought.envs.acrobot import Acrobot
 from forethought.envs.check import check_env
+from forethought.envs.draw import BLUE, GREY, PAPER
 from forethought.envs.host import GymnasiumEnv
 from forethought.envs.make import OWN, list_envs, make
+from forethought.envs.mountain_car import MountainCar, _land
 from forethought.envs.pendulum import Pendulum
 from forethought.envs.pixels import Pixels, RenderedPixels, fitted, has_picture
-from forethought.envs.raster import Capsule, Scene, disc, raster
+from forethought.envs.point_mass import VIEW, PointMass
+from forethought.envs.raster import Capsule, Land, Scene, disc, raster
 from forethought.envs.task import TaskState
 from forethought.errors import UserError
 
@@ -49,6 +53,34 @@ def test_shapes_lie_where_they_should_and_later_ones_are_on_top():
 def test_edges_show_movements_of_a_tenth_of_a_pixel():
     at = lambda x: np.asarray(raster(Scene([disc(point(x, 0.0), 0.2, WHITE)], 1.0, BLACK), 32))
     assert np.abs(at(0.0) - at(0.1 * 2 / 32)).sum() > 100
+
+
+def test_land_is_what_lies_below_its_curve():
+    slope = Scene([], 1.0, BLACK, Land(lambda x: 0.5 * x - 0.2, WHITE))
+    picture = np.asarray(raster(slope, 64))[..., 0] / 255
+    assert 4 * picture.mean() == pytest.approx(2 * (1 - 0.2), rel=2e-3)
+    assert picture[63, 0] == 1 and picture[0, 63] == 0  # the row at the bottom comes last
+    assert picture[30, 63] == 1 and picture[30, 32] == 0
+
+
+def test_car_stands_on_its_hill_and_the_tip_of_the_acrobot_crosses_its_line():
+    sky = np.asarray(raster(Scene([], 1.05, PAPER, Land(_land, GREY)), 64))
+    for position in (-1.1, -0.5, 0.2):
+        seen = np.asarray(raster(MountainCar().scene(point(position, 0.0)), 64))
+        car = np.argwhere((seen != sky).any(-1) & (np.arange(64) < 50)[None])  # without the flag
+        column = int((position + 0.3 + 1.05) / 2.1 * 64)
+        ground = int((sky[:, column] == PAPER).all(-1).sum())
+        assert abs(car[:, 1].mean() - column) < 4 and ground - 8 < car[:, 0].mean() < ground
+    line = lambda physics: np.asarray(raster(Acrobot().scene(jnp.array(physics)), 64))[18]
+    hanging, upright = line([0.0, 0.0, 0.0, 0.0]), line([np.pi, 0.0, 0.0, 0.0])
+    assert (hanging == hanging[0]).all() and (hanging[0] != PAPER).all() and (upright[32] != hanging[32]).all()
+
+
+def test_a_point_that_leaves_the_picture_stands_at_its_edge():
+    far, edge = (raster(PointMass().scene(jnp.array([x, 0.0, 0.0, 0.0])), 32) for x in (9.0, VIEW))
+    np.testing.assert_array_equal(far, edge)
+    assert (np.asarray(edge)[16, -1] == BLUE).all()
+    assert raster(PointMass(1).scene(point(0.5, 0.0)), 8).shape == (8, 8, 3)
 
 
 def test_grey_is_the_weighted_mean_of_the_colours():
@@ -99,7 +131,7 @@ def test_ids_say_size_and_colour_and_are_listed():
     [
         ("pendulum-pixels-4", "pictures of 4x4 are not supported, wanted 8 to 512"),
         ("dm_control/cartpole-balance-v0-pixels-5000", "pictures of 5000x5000"),
-        ("acrobot-pixels", "acrobot has no picture"),
+        ("catch-pixels", "catch has no picture"),
         ("pendulun-pixels", "did you mean pendulum"),
         ("gymnax/CartPole-v1-pixels", "gymnax/CartPole-v1 has no picture"),
     ],

@@ -26,7 +26,7 @@ from .partial import SUFFIX, NoVelocity
 from .pendulum import Pendulum
 from .pendulum_wind import PendulumWind
 from .pets_cartpole import PetsCartPole
-from .pixels import Request, as_pixels, check_size, has_picture, requested
+from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
 from .repeat import ActionRepeat
 from .task import AbstractTask
@@ -62,8 +62,8 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
 
     `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, a Gymnasium id,
     `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels` behind it
-    (then `-32` for a size, `-grey`) is that task seen as pictures, 64x64 in colour; one of our own with `-no-velocity`
-    behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others come with
+    (then `-32` for a size, `-grey`, `-velocity`) is that task seen as pictures, 64x64 in colour; one of our own with
+    `-no-velocity` behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others come with
     `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
@@ -153,9 +153,11 @@ def _seen(asked: Request) -> Callable[[], Any]:
     """What makes a task that is seen as pictures."""
     if asked.env.startswith("dm_control/"):
         check_size(asked.size)
+        if asked.velocity:
+            raise no_velocity(asked.env)
         return lambda: dm_control.DmControlEnv(asked.env, pixels=asked.size, grey=asked.grey)
     plain = _maker(asked.env)
-    return lambda: as_pixels(_construct(plain), asked.size, asked.grey)
+    return lambda: as_pixels(_construct(plain), *asked[1:])
 
 
 def _suggest(id: str) -> str:

@@ -1,22 +1,21 @@
 """Tasks seen in part: without their velocities, which then have to be inferred from several observations."""
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from ..core import AbstractEnv
 from ..errors import UserError
-from ..types import EnvSpec, TerminationFunction, never_terminates
+from ..types import EnvSpec
 from .task import AbstractTask, TaskState
+from .view import AbstractView
 
 SUFFIX = "-no-velocity"
 
 
-class NoVelocity(AbstractEnv[TaskState]):
+class NoVelocity(AbstractView):
     """One of our own tasks whose observations leave out its velocities (`AbstractTask.velocity_dims`).
 
-    The classic way to make a task partially observed (Wierstra et al. 2007). The reward is the task's own, of the
-    true state; it is no function of what is seen, so there is no `reward_function`.
+    The classic way to make a task partially observed (Wierstra et al. 2007).
     Raises UserError for a task whose observations hold no velocities.
     """
 
@@ -41,24 +40,5 @@ class NoVelocity(AbstractEnv[TaskState]):
         angles = tuple(shown.index(d) for d in inner.angle_dims if d in shown)
         return EnvSpec(inner.name + SUFFIX, len(shown), inner.action, inner.max_episode_steps, angles)
 
-    @property
-    def termination_function(self) -> TerminationFunction | None:
-        return never_terminates if self.env.termination_function is never_terminates else None
-
-    def reset(
-        self, *, key: PRNGKeyArray, start: TaskState | None = None, clock: Int[Array, ""] | int = 0
-    ) -> tuple[TaskState, Float[Array, " obs"]]:
-        state, obs = self.env.reset(key=key, start=start, clock=clock)
-        return state, self._seen(obs)
-
-    def step(
-        self, state: TaskState, action: Array, *, key: PRNGKeyArray
-    ) -> tuple[TaskState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
-        state, obs, reward, terminated, truncated = self.env.step(state, action, key=key)
-        return state, self._seen(obs), reward, terminated, truncated
-
-    def render(self, state: TaskState) -> np.ndarray:
-        return self.env.render(state)
-
-    def _seen(self, obs: Float[Array, " full"]) -> Float[Array, " obs"]:
+    def look(self, state: TaskState, obs: Float[Array, " own"]) -> Float[Array, " obs"]:
         return obs[jnp.array(self.shown)]

@@ -20,8 +20,8 @@ class PendulumWind(AbstractTask):
     """`pendulum`, pushed by a wind whose torque is 1 or -1 and changes its sign with probability 0.04 a step.
 
     Observation (cos, sin, angular velocity, wind), angle 0 upright; torque in [-2, 2]; 200 steps of 0.05 s; the
-    pendulum's reward. Without velocities (`pendulum-wind-no-velocity`: cos and sin alone) both speed and wind have to be
-    remembered from what was seen, and when the wind turns cannot be known beforehand.
+    pendulum's reward. Without velocities (`pendulum-wind-no-velocity`: cos and sin alone) both speed and wind have to
+    be remembered from what was seen, and when the wind turns cannot be known beforehand.
     """
 
     @property
