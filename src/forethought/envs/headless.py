@@ -7,6 +7,8 @@ import traceback
 
 from ..errors import UserError
 
+_OPENGL = ("OpenGL", "glfw", "mujoco.egl", "mujoco.osmesa", "mujoco.glfw", "mujoco.gl_context", "dm_control._render")
+
 
 def choose_renderers() -> None:
     """Choose how MuJoCo and pygame draw where there is no display, unless the user has chosen.
@@ -25,18 +27,9 @@ def opengl_failed(error: BaseException | None) -> bool:
 
     They fail in many ways: an ImportError or AttributeError while they are imported, a RuntimeError when they draw.
     """
-    sources = (
-        "OpenGL",
-        "glfw",
-        "mujoco.egl",
-        "mujoco.osmesa",
-        "mujoco.glfw",
-        "mujoco.gl_context",
-        "dm_control._render",
-    )
     while error is not None:
         modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if any(module == at or module.startswith(at + ".") for module in modules for at in sources):
+        if any(module == at or module.startswith(at + ".") for module in modules for at in _OPENGL):
             return True
         if any(word in str(error) for word in ("OpenGL", "MUJOCO_GL", "EGL", "OSMesa")):
             return True
@@ -53,7 +46,7 @@ def no_picture(name: str, error: BaseException) -> UserError:
         now = f" (now MUJOCO_GL={chosen})" if chosen else ""
         return UserError(
             f"{what}; MuJoCo needs OpenGL{now}: run apt-get install libegl1 libegl-mesa0 and set MUJOCO_GL=egl, or "
-            "apt-get install libosmesa6 and MUJOCO_GL=osmesa"
+            "apt-get install libosmesa6 and MUJOCO_GL=osmesa; where nothing has to be drawn, MUJOCO_GL=off does"
         )
     if "No module named 'pygame'" in said or "pygame is not installed" in said:
         return UserError(f'{what}; run: pip install "forethought[envs]"')

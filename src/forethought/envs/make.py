@@ -19,7 +19,7 @@ from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
-from .headless import choose_renderers
+from .headless import choose_renderers, no_picture, opengl_failed
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
 from .partial import SUFFIX, NoVelocity
@@ -63,8 +63,8 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
     `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, a Gymnasium id,
     `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels` behind it
     (then `-32` for a size, `-grey`, `-velocity`) is that task seen as pictures, 64x64 in colour; one of our own with
-    `-no-velocity` behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others come with
-    `num_envs` environments side by side.
+    `-no-velocity` behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others
+    come with `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
     if num_envs < 1:
@@ -73,7 +73,7 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
         raise UserError(f"action_repeat={action_repeat} must be at least 1")
     choose_renderers()
     name, again = (env, _maker(env)) if isinstance(env, str) else (None, env)
-    made = _construct(again) if callable(again) and not _is_env(again) else again
+    made = _construct(again, name) if callable(again) and not _is_env(again) else again
     if not _is_env(made):
         raise UserError(
             f"{env!r} gives {type(made).__name__}, wanted a gymnasium.Env, a gymnasium.vector.VectorEnv, an "
@@ -178,7 +178,11 @@ def _make_registered(id: str) -> gymnasium.Env:
             creator = load_env_creator(creator)
         drawn = "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())
         return gymnasium.make(spec, render_mode="rgb_array" if drawn else None, disable_env_checker=True)
-    except (ImportError, gymnasium.error.Error) as error:
+    except Exception as error:
+        if opengl_failed(error):
+            raise no_picture(id, error) from error
+        if not isinstance(error, ImportError | gymnasium.error.Error):
+            raise
         ours = "not installed" in str(error) and ("mujoco" in str(error).lower() or "pygame" in str(error))
         remedy = '; run: pip install "forethought[envs]"' if ours else ""
         raise UserError(f"{id} cannot be made: {error}{remedy}") from error
@@ -209,8 +213,8 @@ def _import(path: str) -> Any:
     raise UserError(f"{path!r}: module {module_name} has no {name!r}; {nearest(name, public)}")
 
 
-def _construct(maker: Callable[..., Any]) -> Any:
-    """Call the class or function, asking for RGB frames if it is a class that offers them."""
+def _construct(maker: Callable[..., Any], name: str | None = None) -> Any:
+    """Call the class or function, asking for RGB frames if it is a class that offers them; `name` is for messages."""
     arguments = {}
     if inspect.isclass(maker) and issubclass(maker, gymnasium.Env):
         offered = "rgb_array" in maker.metadata.get("render_modes", ())
@@ -221,5 +225,5 @@ def _construct(maker: Callable[..., Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        label = getattr(maker, "__name__", repr(maker))
+        label = name or getattr(maker, "__name__", repr(maker))
         raise UserError(f"{label} cannot be constructed without arguments: {type(error).__name__}: {error}") from error

@@ -77,6 +77,9 @@ class Pixels(AbstractView):
                 "take a Gymnasium or dm_control task, which have renderers"
             )
 
+        if self.velocity and not self.env.velocity_dims:
+            raise no_velocity(self.env.spec.name)
+
     @property
     def spec(self) -> EnvSpec:
         inner, image = self.env.spec, (self.size, self.size, 1 if self.grey else 3)

@@ -16,8 +16,9 @@ from .view import AbstractView
 class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     """Takes each action `repeat` times, sums the rewards and stops where the episode ends.
 
-    Of our own tasks seen as pictures only the last one is drawn. The time limit stays in simulator steps. The summed reward is no function of one transition, so there is
-    no `reward_function`; a `termination_function` that looks at `next_obs` alone still holds.
+    Of our own tasks seen as pictures only the last one is drawn. The time limit stays in simulator steps. The summed
+    reward is no function of one transition, so there is no `reward_function`; a `termination_function` that looks at
+    `next_obs` alone still holds.
     """
 
     env: AbstractEnv[EnvState]
