@@ -6,8 +6,10 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from forethought.envs import pixels
 from forethought.envs.mountain_car import MountainCarContinuous
 from forethought.envs.pendulum import Pendulum
+from forethought.envs.raster import raster
 from forethought.envs.repeat import ActionRepeat
 from forethought.envs.task import TaskState
 
@@ -52,3 +54,25 @@ def test_a_summed_reward_is_not_offered_as_a_function_of_one_transition():
 def test_repeating_less_than_once_is_refused():
     with pytest.raises(ValueError, match="action_repeat=0"):
         ActionRepeat(Pendulum(), 0)
+
+
+@pytest.mark.parametrize("repeat", [1, 4])
+def test_of_a_task_seen_as_pictures_only_the_last_one_is_drawn(monkeypatch, repeat):
+    drawn = []
+
+    def counted(scene, size, *, grey):
+        jax.debug.callback(lambda: drawn.append(1))
+        return raster(scene, size, grey=grey)
+
+    monkeypatch.setattr(pixels, "raster", counted)
+    plain, env = Pendulum(), ActionRepeat(pixels.Pixels(Pendulum(), 8), repeat)
+    state, _ = env.reset(key=jr.key(0))
+    jax.effects_barrier()
+    drawn.clear()
+    state, obs, reward, *_ = jax.jit(env.step)(state, jnp.ones(1), key=jr.key(1))
+    jax.effects_barrier()
+    assert len(drawn) == 1
+    same, _ = plain.reset(key=jr.key(0))
+    same, _, wanted, *_ = ActionRepeat(plain, repeat).step(same, jnp.ones(1), key=jr.key(1))
+    np.testing.assert_allclose(reward, wanted, rtol=1e-5)
+    np.testing.assert_allclose(obs, raster(plain.scene(same.physics), 8).reshape(-1), atol=1)

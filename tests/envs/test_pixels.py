@@ -1,5 +1,9 @@
 """Pictures as observations: drawn in JAX, by Gymnasium's and dm_control's renderers, and the boards of gymnax."""
 
+import re
+from collections.abc import Callable
+
+import equinox as eqx
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -8,14 +12,19 @@ import numpy as np
 import pytest
 
 from forethought.core import AbstractEnv
+from forethought.envs.acrobot import Acrobot
 from forethought.envs.check import check_env
+from forethought.envs.draw import BLUE, GREY, PAPER
 from forethought.envs.host import GymnasiumEnv
 from forethought.envs.make import OWN, list_envs, make
+from forethought.envs.mountain_car import MountainCar, _land
 from forethought.envs.pendulum import Pendulum
 from forethought.envs.pixels import Pixels, RenderedPixels, fitted, has_picture
-from forethought.envs.raster import Capsule, Scene, disc, raster
+from forethought.envs.point_mass import VIEW, PointMass
+from forethought.envs.raster import Capsule, Land, Scene, disc, raster
 from forethought.envs.task import TaskState
-from forethought.errors import UserError
+from forethought.errors import EnvironmentFault, UserError
+from forethought.types import Discrete, EnvSpec
 
 KEY = jr.key(0)
 BLACK, WHITE, RED = (0, 0, 0), (255, 255, 255), (255, 0, 0)
@@ -49,6 +58,34 @@ def test_shapes_lie_where_they_should_and_later_ones_are_on_top():
 def test_edges_show_movements_of_a_tenth_of_a_pixel():
     at = lambda x: np.asarray(raster(Scene([disc(point(x, 0.0), 0.2, WHITE)], 1.0, BLACK), 32))
     assert np.abs(at(0.0) - at(0.1 * 2 / 32)).sum() > 100
+
+
+def test_land_is_what_lies_below_its_curve():
+    slope = Scene([], 1.0, BLACK, Land(lambda x: 0.5 * x - 0.2, WHITE))
+    picture = np.asarray(raster(slope, 64))[..., 0] / 255
+    assert 4 * picture.mean() == pytest.approx(2 * (1 - 0.2), rel=2e-3)
+    assert picture[63, 0] == 1 and picture[0, 63] == 0  # the row at the bottom comes last
+    assert picture[30, 63] == 1 and picture[30, 32] == 0
+
+
+def test_car_stands_on_its_hill_and_the_tip_of_the_acrobot_crosses_its_line():
+    sky = np.asarray(raster(Scene([], 1.05, PAPER, Land(_land, GREY)), 64))
+    for position in (-1.1, -0.5, 0.2):
+        seen = np.asarray(raster(MountainCar().scene(point(position, 0.0)), 64))
+        car = np.argwhere((seen != sky).any(-1) & (np.arange(64) < 50)[None])  # without the flag
+        column = int((position + 0.3 + 1.05) / 2.1 * 64)
+        ground = int((sky[:, column] == PAPER).all(-1).sum())
+        assert abs(car[:, 1].mean() - column) < 4 and ground - 8 < car[:, 0].mean() < ground
+    line = lambda physics: np.asarray(raster(Acrobot().scene(jnp.array(physics)), 64))[18]
+    hanging, upright = line([0.0, 0.0, 0.0, 0.0]), line([np.pi, 0.0, 0.0, 0.0])
+    assert (hanging == hanging[0]).all() and (hanging[0] != PAPER).all() and (upright[32] != hanging[32]).all()
+
+
+def test_a_point_that_leaves_the_picture_stands_at_its_edge():
+    far, edge = (raster(PointMass().scene(jnp.array([x, 0.0, 0.0, 0.0])), 32) for x in (9.0, VIEW))
+    np.testing.assert_array_equal(far, edge)
+    assert (np.asarray(edge)[16, -1] == BLUE).all()
+    assert raster(PointMass(1).scene(point(0.5, 0.0)), 8).shape == (8, 8, 3)
 
 
 def test_grey_is_the_weighted_mean_of_the_colours():
@@ -99,8 +136,10 @@ def test_ids_say_size_and_colour_and_are_listed():
     [
         ("pendulum-pixels-4", "pictures of 4x4 are not supported, wanted 8 to 512"),
         ("dm_control/cartpole-balance-v0-pixels-5000", "pictures of 5000x5000"),
-        ("acrobot-pixels", "acrobot has no picture"),
+        ("catch-pixels", "catch has no picture"),
         ("pendulun-pixels", "did you mean pendulum"),
+        ("Pendulum-v1-pixels-velocity", "only our own tasks can show velocities"),
+        ("dm_control/cartpole-balance-v0-pixels-velocity", "only our own tasks can show velocities"),
         ("gymnax/CartPole-v1-pixels", "gymnax/CartPole-v1 has no picture"),
     ],
 )
@@ -170,13 +209,83 @@ def test_pictures_of_bytes_are_taken_as_they_are(shape, image):
     "space",
     [
         gymnasium.spaces.Box(0, 1, (6, 6, 3), np.float32),
-        gymnasium.spaces.Box(0, 255, (12, 6, 64), np.uint8),
+        gymnasium.spaces.Box(0, 255, (6, 6, 3), np.int32),
+        gymnasium.spaces.Box(0, 255, (3, 16, 24), np.uint8),
+        gymnasium.spaces.Box(0, 255, (5, 8, 8), np.uint8),
         gymnasium.spaces.Box(0, 255, (2, 6, 6, 3), np.uint8),
     ],
 )
-def test_pictures_of_another_type_or_layout_are_refused(space):
-    with pytest.raises(UserError, match=r"uint8 .height, width, channels. in 0..255"):
+def test_pictures_of_another_type_or_layout_are_refused_with_a_wrapper_that_mends_them(space):
+    with pytest.raises(UserError, match=r"uint8 .height, width, channels. in 0..255") as caught:
         GymnasiumEnv([Painted(space)])
+    said = str(caught.value)
+    assert "\n" not in said and str(space.dtype) in said and str(space.shape) in said
+    remedy = said[said.index("gymnasium.wrappers.Transform") :]
+    mended = eval(remedy, {"gymnasium": gymnasium, "np": np, "env": Painted(space)})
+    host = GymnasiumEnv([mended])
+    assert host.spec.image is not None and host.start([KEY]).shape == (1, np.prod(space.shape))
+
+
+@pytest.mark.parametrize(
+    "space", [gymnasium.spaces.Box(0, 255, (12, 6, 64), np.uint8), gymnasium.spaces.Box(-1, 1, (2, 3), np.float32)]
+)
+def test_what_is_no_picture_is_to_be_flattened(space):
+    with pytest.raises(UserError, match="FlattenObservation"):
+        GymnasiumEnv([Painted(space)])
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (np.full((6, 6), 0.5), "holds 0.5, expected whole numbers from 0 to 255.*multiply by 255"),
+        (np.full((6, 6), 256), "holds 256"),
+        (np.full((6, 6), -1), "holds -1"),
+        (np.full((6, 6), np.nan), "not finite"),
+        (np.zeros((6, 6, 1), np.uint8), r"shape \(6, 6, 1\)"),
+    ],
+)
+def test_a_picture_that_is_not_what_was_declared_is_a_fault(picture, words):
+    env = Painted(gymnasium.spaces.Box(0, 255, (6, 6), np.uint8))
+    host = GymnasiumEnv([env])
+    host.start([KEY])
+    env.step = lambda action: (picture, 0.0, False, False, {})
+    with pytest.raises(EnvironmentFault, match=f"episode 0, step 1.*{words}"):
+        host.step(np.zeros(1, int), step_key=KEY, reset_key=lambda i: KEY)
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "words"),
+    [
+        (lambda t: 0.5 + 0 * t, "error", "0.5 among their values.*multiply by 255"),
+        (lambda t: 300.0 + 0 * t, "error", "300 among"),
+        (lambda t: 0.0 * t, "warning", "0 everywhere"),
+        (lambda t: t % 2, "warning", "all but black"),
+        (lambda t: t, "ok", "4x5x1, values 0 to 20, and a vector of 2 beside them"),
+    ],
+)
+def test_check_env_says_what_is_amiss_with_pictures(values, level, words):
+    found = [f for f in check_env(Slide(values), num_steps=20) if f.name == "pictures"]
+    assert [f.level for f in found] == [level] and re.search(words, found[0].message), found
+
+
+class Slide(AbstractEnv[jnp.ndarray]):
+    """A picture of 4 x 5 whose first pixel is `values` of the step, and a vector of two."""
+
+    values: Callable = eqx.field(static=True)
+
+    @property
+    def spec(self):
+        return EnvSpec("slide", 22, Discrete(2), max_episode_steps=50, image=(4, 5, 1))
+
+    def seen(self, t):
+        return jnp.append(jnp.zeros(20).at[0].set(self.values(t)), jnp.stack([t, -t]))
+
+    def reset(self, *, key, start=None, clock=0):
+        return jnp.zeros(()), self.seen(jnp.zeros(()))
+
+    def step(self, state, action, *, key):
+        no = jnp.zeros((), bool)
+        return state + 1, self.seen(state + 1), state, no, state + 1 >= 50
 
 
 def test_checking_an_environment_seen_as_pictures_finds_nothing_wrong():

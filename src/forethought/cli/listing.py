@@ -13,6 +13,12 @@ from .common import Switch
 from .parse import option_names, parse
 
 WHATS = ("agents", "envs", "presets", "cards")
+NOTES = (
+    "behind an id: -pixels[-SIZE][-grey]            seen as pictures (ours but catch, Gymnasium, dm_control)",
+    "              -pixels[-SIZE][-grey]-velocity   pictures and, beside them, the velocities (ours but catch)",
+    "              -no-velocity                     seen without the velocities (ours but catch)",
+    "yours:        package.module:EnvClass",
+)
 HELP = """What there is: agents, envs, presets, cards; all of them if none is named.
 
 Example:
@@ -57,6 +63,7 @@ def _envs() -> None:
 
     rows = [[family, name] for family, names in list_envs().items() for name in names]
     tables.show(["family", "environment"], rows)
+    print("\n".join(NOTES))
 
 
 def _presets() -> None:

@@ -4,6 +4,7 @@ OWN_ENVS = (
     "pets-cartpole",
     "cartpole-swingup",
     "pendulum",
+    "pendulum-wind",
     "acrobot",
     "mountain-car",
     "mountain-car-continuous",

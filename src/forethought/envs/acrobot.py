@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from ..types import Discrete, EnvSpec
 from .draw import BLUE, GREEN, INK, ORANGE, PAPER, Canvas
 from .integrate import rk4
+from .raster import Capsule, Scene, disc
 from .task import AbstractTask
 
 GRAVITY = 9.8
@@ -51,6 +52,10 @@ class Acrobot(AbstractTask):
         return EnvSpec("acrobot", 6, Discrete(3), max_episode_steps=500)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (4, 5)
+
+    @property
     def reward_function(self):
         return acrobot_reward
 
@@ -75,6 +80,14 @@ class Acrobot(AbstractTask):
     def physics_from(self, obs: Float[Array, "6"]) -> Float[Array, "4"]:
         angles = [jnp.arctan2(obs[1], obs[0]), jnp.arctan2(obs[3], obs[2])]
         return jnp.stack([*angles, obs[4], obs[5]])
+
+    def scene(self, physics: Float[Array, "4"]) -> Scene:
+        theta1, theta12 = physics[0], physics[0] + physics[1]
+        shoulder, elbow = jnp.zeros(2), jnp.stack([jnp.sin(theta1), -jnp.cos(theta1)])
+        tip = elbow + jnp.stack([jnp.sin(theta12), -jnp.cos(theta12)])
+        goal = Capsule(jnp.array([-3.0, 1.0]), jnp.array([3.0, 1.0]), 0.05, GREEN)
+        links = [Capsule(shoulder, elbow, 0.14, INK), Capsule(elbow, tip, 0.14, ORANGE)]
+        return Scene([goal, *links, disc(tip, 0.2, BLUE)], 2.3, PAPER)
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
         theta1, theta2 = physics[:2]

@@ -53,6 +53,10 @@ class CartPoleSwingUp(AbstractTask):
         return EnvSpec("cartpole-swingup", 4, Box((-10.0,), (10.0,)), max_episode_steps=40, angle_dims=(1,))
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (2, 3)
+
+    @property
     def reward_function(self):
         return cartpole_swingup_reward
 

@@ -14,6 +14,7 @@ from .given import check_given
 from .host import GymnasiumEnv
 from .make import make
 from .pixels import Frame
+from .spaces import channels_first
 from .vector import seed_from
 
 __all__ = ["Finding", "check_env", "check_given"]
@@ -64,7 +65,7 @@ def check_env(
         findings.append(_reproducible(host, min(num_steps, 200), seed))
     except EnvironmentFault as error:
         return [*findings, Finding("error", "values", str(error))]
-    findings += [_rewards(play), *_endings(host, play)]
+    findings += [*_images(host, play), _rewards(play), *_endings(host, play)]
     findings += _given(host, play, reward, termination)
     return [*findings, _picture(host), _speed(play)]
 
@@ -88,30 +89,65 @@ def _action_bounds(host: AbstractHostEnv) -> Finding:
 def _raw_observations(host: AbstractHostEnv, seed: int) -> Finding:
     """Whether observations are what the declared space says, before any adapter has touched them."""
     name = "observation space"
-    if not isinstance(host, GymnasiumEnv) or not isinstance(host.observation_space, spaces.Box):
+    space = host.observation_space if isinstance(host, GymnasiumEnv) else None
+    if not isinstance(host, GymnasiumEnv) or not isinstance(space, spaces.Box | spaces.Dict):
         return Finding("ok", name, f"{host.spec.obs_dim} dimensions, float32")
-    space, env = host.observation_space, host.envs[0]
+    env = host.envs[0]
     host.start([jr.key(seed)])  # so that a fault here is reported as one
     obs, _ = env.reset(seed=seed_from(jr.key(seed)))
     rng = np.random.default_rng(seed)
     for step in range(50):
-        obs = np.asarray(obs) if isinstance(obs, Frame) else obs
-        if not isinstance(obs, np.ndarray) or obs.dtype != space.dtype:
-            got = obs.dtype if isinstance(obs, np.ndarray) else type(obs).__name__
-            return Finding("warning", name, f"observations are {got}, the space says {space.dtype}; cast them")
-        outside = np.flatnonzero((obs < space.low) | (obs > space.high))
-        if obs.shape == space.shape and outside.size:
-            d = int(outside[0])
-            seen, low, high = (x.flat[d] for x in (obs, space.low, space.high))
-            where = f"{seen:g} in dimension {d} outside [{low:g}, {high:g}] at step {step}"
-            return Finding("error", name, f"observation {where}; widen the space or clip the observation")
+        for key, part in space.spaces.items() if isinstance(space, spaces.Dict) else [("", space)]:
+            flaw = _flaw(f"observation {key!r}" if key else "observation", obs[key] if key else obs, part, step)
+            if flaw is not None:
+                return Finding(flaw[0], name, flaw[1])
         try:
             obs, _, terminated, truncated, _ = env.step(host.to_env(_random_action(host, rng)))
         except Exception:  # told with episode and step by the longer play that follows
             break
         if terminated or truncated:
             obs, _ = env.reset()
-    return Finding("ok", name, f"{host.spec.obs_dim} dimensions, {space.dtype}, inside their bounds")
+    kind = "the dtypes declared" if isinstance(space, spaces.Dict) else space.dtype
+    return Finding("ok", name, f"{host.spec.obs_dim} dimensions, {kind}, inside their bounds")
+
+
+def _flaw(what: str, obs: Any, space: Any, step: int) -> tuple[Literal["warning", "error"], str] | None:
+    """What is wrong with one observation, or part of a Dict; None if nothing is."""
+    obs = np.asarray(obs) if isinstance(obs, Frame) else obs
+    if not isinstance(obs, np.ndarray) or obs.dtype != space.dtype:
+        got = obs.dtype if isinstance(obs, np.ndarray) else type(obs).__name__
+        return "warning", f"{what}s are {got}, the space says {space.dtype}; cast them"
+    outside = np.flatnonzero((obs < space.low) | (obs > space.high)) if obs.shape == space.shape else []
+    if not len(outside):
+        return None
+    d = int(outside[0])
+    seen, low, high = (x.flat[d] for x in (obs, space.low, space.high))
+    where = f"{seen:g} in dimension {d} outside [{low:g}, {high:g}] at step {step}"
+    return "error", f"{what} {where}; widen the space or clip the observation"
+
+
+def _images(host: AbstractHostEnv, play: _Play) -> list[Finding]:
+    """What an encoder would find amiss in the pictures of an observation."""
+    spec, name = host.spec, "pictures"
+    if spec.image is None:
+        return []
+    seen = np.asarray(spec.pixels(play.transitions.next_obs))
+    low, high, size = seen.min(), seen.max(), "x".join(map(str, spec.image))
+    wrong = (seen < 0) | (seen > 255) | (seen != np.rint(seen))
+    if wrong.any():
+        unit = "; multiply by 255 and round" if low >= 0 and high <= 1 else ""
+        message = f"{size} with {seen[wrong][0]:g} among their values, wanted whole numbers from 0 to 255{unit}"
+        return [Finding("error", name, message)]
+    if channels_first(spec.image):
+        return [Finding("warning", name, f"{size} looks like channels first, wanted height x width x channels")]
+    if low == high:
+        return [Finding("warning", name, f"{size}, {low:g} everywhere; an agent sees nothing")]
+    if high <= 1:
+        return [Finding("warning", name, f"{size} between 0 and 1 of 255, all but black; multiply by 255")]
+    if (seen == seen[0]).all():
+        return [Finding("warning", name, f"{size}, the same at all {len(seen)} steps; draw what the actions change")]
+    beside = f", and a vector of {spec.vector_dim} beside them" if spec.vector_dim else ""
+    return [Finding("ok", name, f"{size}, values {low:g} to {high:g}{beside}")]
 
 
 def _random_action(host: AbstractHostEnv, rng: np.random.Generator) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from ..errors import UserError, nearest
-from .headless import choose_renderers
-from .pixels import Frame, fitted, named, no_picture
+from .headless import choose_renderers, no_picture, opengl_failed
+from .pixels import Frame, fitted, named
 
 
 def suite():
@@ -16,7 +16,11 @@ def suite():
     choose_renderers()
     try:
         from dm_control import suite as found
-    except ImportError as error:
+    except Exception as error:  # OpenGL is opened while it is imported, and fails in many ways
+        if opengl_failed(error):
+            raise no_picture("dm_control", error) from error
+        if not isinstance(error, ImportError):
+            raise
         raise UserError(f'dm_control is not installed ({error}); run: pip install "forethought[envs]"') from error
     return found
 

@@ -45,6 +45,19 @@ def checked_obs(obs: object, shape: int | tuple[int, ...], place: Place, action:
     return array
 
 
+def checked_picture(obs: object, shape: tuple[int, ...], place: Place, action: object = None) -> np.ndarray:
+    """`obs` of that shape as float32 `[pixels]`. Raises EnvironmentFault for other numbers than 0, 1, .. 255 too."""
+    array = checked_obs(obs, shape, place, action)
+    if getattr(obs, "dtype", None) == np.uint8:
+        return array
+    wrong = (array < 0) | (array > 255) | (array != np.rint(array))
+    if wrong.any():
+        shown = f"{array[wrong][0]:g}"
+        unit = " (0..1? multiply by 255 and round)" if array.min() >= 0 and array.max() <= 1 else ""
+        raise place.fault(f"the picture holds {shown}, expected whole numbers from 0 to 255{unit},", action)
+    return array
+
+
 def checked_reward(reward: object, place: Place, action: object) -> float:
     """`reward` as a float. Raises EnvironmentFault if it is not one finite number."""
     try:

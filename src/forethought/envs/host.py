@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
-from .faults import Place, checked_obs, checked_reward
+from .faults import Place, checked_reward
 from .hosted import HostedJaxEnv
 from .spaces import limit_of, name_of, translate
 from .vector import GymnasiumVectorEnv, close_quietly, seed_from
@@ -41,10 +41,9 @@ class GymnasiumEnv(AbstractHostEnv):
         self.envs = list(envs)
         self.num_envs = len(self.envs)
         self.name = name or name_of(first)
-        self.spec, self.to_env = translate(
+        self.spec, self._seen, self.to_env = translate(
             self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
         )
-        self._shape = first.observation_space.shape
         self._again = again
         self._closed = False
         self._places = [Place(self.name, f"number {i}") for i in range(self.num_envs)]
@@ -105,7 +104,7 @@ class GymnasiumEnv(AbstractHostEnv):
             obs, _ = self.envs[i].reset(seed=seed_from(key))
         except Exception as error:
             raise place.fault(f"reset raised {type(error).__name__}: {error}") from error
-        return checked_obs(obs, self._shape, place)
+        return self._seen(obs, place)
 
     def _step(self, i: int, action: object) -> tuple[np.ndarray, float, bool, bool]:
         place, total, obs = self._places[i], 0.0, None
@@ -122,8 +121,7 @@ class GymnasiumEnv(AbstractHostEnv):
             total += checked_reward(reward, place, action)
             if terminated or truncated:
                 break
-        obs = checked_obs(obs, self._shape, place, action)
-        return obs, total, bool(terminated), bool(truncated)
+        return self._seen(obs, place, action), total, bool(terminated), bool(truncated)
 
 
 def duplicate(env: gymnasium.Env) -> gymnasium.Env:

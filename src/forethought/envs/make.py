@@ -19,19 +19,23 @@ from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
-from .headless import choose_renderers
+from .headless import choose_renderers, no_picture, opengl_failed
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
+from .partial import SUFFIX, NoVelocity
 from .pendulum import Pendulum
+from .pendulum_wind import PendulumWind
 from .pets_cartpole import PetsCartPole
-from .pixels import Request, as_pixels, check_size, has_picture, requested
+from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
 from .repeat import ActionRepeat
+from .task import AbstractTask
 
-OWN: dict[str, Callable[[], AbstractEnv]] = {
+OWN: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
     "cartpole-swingup": CartPoleSwingUp,
     "pendulum": Pendulum,
+    "pendulum-wind": PendulumWind,
     "acrobot": Acrobot,
     "mountain-car": MountainCar,
     "mountain-car-continuous": MountainCarContinuous,
@@ -58,8 +62,9 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
 
     `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, a Gymnasium id,
     `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels` behind it
-    (then `-32` for a size, `-grey`) is that task seen as pictures, 64x64 in colour. JAX-native ones come as they
-    are unless `host`; all others come with `num_envs` environments side by side.
+    (then `-32` for a size, `-grey`, `-velocity`) is that task seen as pictures, 64x64 in colour; one of our own with
+    `-no-velocity` behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others
+    come with `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
     if num_envs < 1:
@@ -68,7 +73,7 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
         raise UserError(f"action_repeat={action_repeat} must be at least 1")
     choose_renderers()
     name, again = (env, _maker(env)) if isinstance(env, str) else (None, env)
-    made = _construct(again) if callable(again) and not _is_env(again) else again
+    made = _construct(again, name) if callable(again) and not _is_env(again) else again
     if not _is_env(made):
         raise UserError(
             f"{env!r} gives {type(made).__name__}, wanted a gymnasium.Env, a gymnasium.vector.VectorEnv, an "
@@ -88,6 +93,7 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
 def list_envs() -> dict[str, list[str]]:
     """All known ids by family; families whose package is not installed are left out."""
     own = [*OWN, *(f"{id}-pixels" for id, kind in OWN.items() if has_picture(kind))]
+    own += [id + SUFFIX for id, kind in OWN.items() if kind().velocity_dims]
     families = {"forethought": own, "gymnasium": sorted(gymnasium.registry)}
     if importlib.util.find_spec("gymnax") is not None:
         families["minatar"] = list(ALIASES)
@@ -124,6 +130,9 @@ def _maker(id: str) -> Any:
         return lambda: gymnax.GymnaxEnv(ALIASES[id])
     if (asked := requested(id)) is not None:
         return _seen(asked)
+    if id.endswith(SUFFIX):
+        whole = _maker(id.removesuffix(SUFFIX))
+        return lambda: NoVelocity(_construct(whole))
     if id.startswith("dm_control/"):
         return lambda: dm_control.DmControlEnv(id)
     if id.startswith("gymnax/"):
@@ -144,9 +153,11 @@ def _seen(asked: Request) -> Callable[[], Any]:
     """What makes a task that is seen as pictures."""
     if asked.env.startswith("dm_control/"):
         check_size(asked.size)
+        if asked.velocity:
+            raise no_velocity(asked.env)
         return lambda: dm_control.DmControlEnv(asked.env, pixels=asked.size, grey=asked.grey)
     plain = _maker(asked.env)
-    return lambda: as_pixels(_construct(plain), asked.size, asked.grey)
+    return lambda: as_pixels(_construct(plain), *asked[1:])
 
 
 def _suggest(id: str) -> str:
@@ -167,7 +178,11 @@ def _make_registered(id: str) -> gymnasium.Env:
             creator = load_env_creator(creator)
         drawn = "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())
         return gymnasium.make(spec, render_mode="rgb_array" if drawn else None, disable_env_checker=True)
-    except (ImportError, gymnasium.error.Error) as error:
+    except Exception as error:
+        if opengl_failed(error):
+            raise no_picture(id, error) from error
+        if not isinstance(error, ImportError | gymnasium.error.Error):
+            raise
         ours = "not installed" in str(error) and ("mujoco" in str(error).lower() or "pygame" in str(error))
         remedy = '; run: pip install "forethought[envs]"' if ours else ""
         raise UserError(f"{id} cannot be made: {error}{remedy}") from error
@@ -198,8 +213,8 @@ def _import(path: str) -> Any:
     raise UserError(f"{path!r}: module {module_name} has no {name!r}; {nearest(name, public)}")
 
 
-def _construct(maker: Callable[..., Any]) -> Any:
-    """Call the class or function, asking for RGB frames if it is a class that offers them."""
+def _construct(maker: Callable[..., Any], name: str | None = None) -> Any:
+    """Call the class or function, asking for RGB frames if it is a class that offers them; `name` is for messages."""
     arguments = {}
     if inspect.isclass(maker) and issubclass(maker, gymnasium.Env):
         offered = "rgb_array" in maker.metadata.get("render_modes", ())
@@ -210,5 +225,5 @@ def _construct(maker: Callable[..., Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        label = getattr(maker, "__name__", repr(maker))
+        label = name or getattr(maker, "__name__", repr(maker))
         raise UserError(f"{label} cannot be constructed without arguments: {type(error).__name__}: {error}") from error

@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..types import Box, Discrete, EnvSpec
-from .draw import GREEN, INK, ORANGE, PALE, PAPER, Canvas
+from .draw import GREEN, GREY, INK, ORANGE, PALE, PAPER, Canvas
+from .raster import Capsule, Land, Scene, disc
 from .task import AbstractTask
 
 LEFT, RIGHT, MAX_SPEED, GRAVITY = -1.2, 0.6, 0.07, 0.0025
 GOAL, CONTINUOUS_GOAL = 0.5, 0.45
+MIDDLE = (-0.3, 0.75)  # of the picture
 FORCE, POWER = 0.001, 0.0015
 
 _BODY = (  # the car's outline: (forward, above the ground)
@@ -33,6 +35,29 @@ def _move(physics: Float[Array, "2"], push: Array) -> Float[Array, "2"]:
     position = jnp.clip(position + velocity, LEFT, RIGHT)
     velocity = jnp.where((position <= LEFT) & (velocity < 0), 0.0, velocity)
     return jnp.stack([position, velocity])
+
+
+def _height(position: Array) -> Array:
+    return 0.45 * jnp.sin(3 * position) + 0.55
+
+
+def _land(x: np.ndarray) -> np.ndarray:
+    """The hill as a scene has it: the middle of the road in the middle of the picture."""
+    return 0.45 * np.sin(3 * (x + MIDDLE[0])) + 0.55 - MIDDLE[1]
+
+
+def _scene(position: Array, goal: float) -> Scene:
+    def at(x: Array, above: float | Array) -> Array:
+        return jnp.stack([x - MIDDLE[0], _height(x) + above - MIDDLE[1]])
+
+    slope = jnp.arctan(3 * 0.45 * jnp.cos(3 * position))
+    along, out = jnp.stack([jnp.cos(slope), jnp.sin(slope)]), jnp.stack([-jnp.sin(slope), jnp.cos(slope)])
+    car = at(position, 0.0)
+    wheels = [disc(car + side * along + 0.05 * out, 0.06, INK) for side in (-0.08, 0.08)]
+    body = Capsule(car - 0.07 * along + 0.12 * out, car + 0.07 * along + 0.12 * out, 0.075, ORANGE)
+    flag = jnp.array(goal)
+    pole = Capsule(at(flag, 0.0), at(flag, 0.28), 0.015, INK)
+    return Scene([pole, disc(at(flag, 0.3), 0.07, GREEN), body, *wheels], 1.05, PAPER, Land(_land, GREY))
 
 
 def _draw(position: float, goal: float) -> np.ndarray:
@@ -80,6 +105,10 @@ class MountainCar(AbstractTask):
         return EnvSpec("mountain-car", 2, Discrete(3), max_episode_steps=200)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (1,)
+
+    @property
     def reward_function(self):
         return mountain_car_reward
 
@@ -98,6 +127,9 @@ class MountainCar(AbstractTask):
 
     def physics_from(self, obs: Float[Array, "2"]) -> Float[Array, "2"]:
         return obs
+
+    def scene(self, physics: Float[Array, "2"]) -> Scene:
+        return _scene(physics[0], GOAL)
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
         return _draw(float(physics[0]), GOAL)
@@ -126,6 +158,10 @@ class MountainCarContinuous(AbstractTask):
         return EnvSpec("mountain-car-continuous", 2, Box((-1.0,), (1.0,)), max_episode_steps=999)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (1,)
+
+    @property
     def reward_function(self):
         return mountain_car_continuous_reward
 
@@ -144,6 +180,9 @@ class MountainCarContinuous(AbstractTask):
 
     def physics_from(self, obs: Float[Array, "2"]) -> Float[Array, "2"]:
         return obs
+
+    def scene(self, physics: Float[Array, "2"]) -> Scene:
+        return _scene(physics[0], CONTINUOUS_GOAL)
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
         return _draw(float(physics[0]), CONTINUOUS_GOAL)

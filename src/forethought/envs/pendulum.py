@@ -30,6 +30,10 @@ class Pendulum(AbstractTask):
         return EnvSpec("pendulum", 3, Box((-MAX_TORQUE,), (MAX_TORQUE,)), max_episode_steps=200)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (2,)
+
+    @property
     def reward_function(self):
         return pendulum_reward
 

@@ -106,6 +106,10 @@ class PetsCartPole(AbstractTask):
         return EnvSpec("pets-cartpole", 4, Box((-3.0,), (3.0,)), max_episode_steps=200, angle_dims=(1,))
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return (2, 3)
+
+    @property
     def reward_function(self):
         return pets_cartpole_reward
 

@@ -1,18 +1,22 @@
 """Tasks seen as pictures: our own drawn in JAX, Gymnasium's and dm_control's by their renderers."""
 
+import math
 import re
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from ..core import AbstractEnv
 from ..errors import UserError
-from ..types import EnvSpec, TerminationFunction, never_terminates
+from ..types import EnvSpec
+from .headless import no_picture
 from .raster import LUMA, raster
 from .task import AbstractTask, TaskState
+from .view import AbstractView
 
 SIZE = 64
 SMALLEST, LARGEST = 8, 512
@@ -24,17 +28,18 @@ class Request(NamedTuple):
     env: str
     size: int
     grey: bool
+    velocity: bool
 
 
 def requested(id: str) -> Request | None:
-    """What `id` asks for: `<id>-pixels`, then `-<size>`, then `-grey`. None if it asks for no picture."""
-    found = re.fullmatch(r"(.+)-pixels(?:-(\d+))?(-grey)?", id)
-    return None if found is None else Request(found[1], int(found[2] or SIZE), found[3] is not None)
+    """What `id` asks for: `<id>-pixels`, then `-<size>`, `-grey`, `-velocity`. None if it asks for no picture."""
+    found = re.fullmatch(r"(.+)-pixels(?:-(\d+))?(-grey)?(-velocity)?", id)
+    return None if found is None else Request(found[1], int(found[2] or SIZE), bool(found[3]), bool(found[4]))
 
 
-def named(env: str, size: int, grey: bool) -> str:
+def named(env: str, size: int, grey: bool, velocity: bool = False) -> str:
     """The id that asks for it."""
-    return f"{env}-pixels" + f"-{size}" * (size != SIZE) + "-grey" * grey
+    return f"{env}-pixels" + f"-{size}" * (size != SIZE) + "-grey" * grey + "-velocity" * velocity
 
 
 def check_size(size: int) -> None:
@@ -50,17 +55,18 @@ def has_picture(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, AbstractTask) and kind.scene is not AbstractTask.scene
 
 
-class Pixels(AbstractEnv[TaskState]):
+class Pixels(AbstractView):
     """One of our own tasks, seen as a square picture of `size` pixels a side, grey or in colour.
 
-    One frame is one observation, as for PlaNet and Dreamer: velocities have to be inferred from several. The reward is
-    the task's own, of the true state; it is no function of the pictures, so there is no `reward_function`.
+    One frame is one observation, as for PlaNet and Dreamer: velocities have to be inferred from several, unless
+    `velocity` puts them behind the picture.
     Raises UserError for a size that is not supported, or a task without a picture.
     """
 
     env: AbstractTask
     size: int = eqx.field(static=True, default=SIZE)
     grey: bool = eqx.field(static=True, default=False)
+    velocity: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         check_size(self.size)
@@ -71,33 +77,19 @@ class Pixels(AbstractEnv[TaskState]):
                 "take a Gymnasium or dm_control task, which have renderers"
             )
 
+        if self.velocity and not self.env.velocity_dims:
+            raise no_velocity(self.env.spec.name)
+
     @property
     def spec(self) -> EnvSpec:
         inner, image = self.env.spec, (self.size, self.size, 1 if self.grey else 3)
-        name = named(inner.name, self.size, self.grey)
-        return EnvSpec(name, int(np.prod(image)), inner.action, inner.max_episode_steps, (), inner.action_repeat, image)
+        name = named(inner.name, self.size, self.grey, self.velocity)
+        length = math.prod(image) + len(self.env.velocity_dims) * self.velocity
+        return EnvSpec(name, length, inner.action, inner.max_episode_steps, image=image)
 
-    @property
-    def termination_function(self) -> TerminationFunction | None:
-        return never_terminates if self.env.termination_function is never_terminates else None
-
-    def reset(
-        self, *, key: PRNGKeyArray, start: TaskState | None = None, clock: Int[Array, ""] | int = 0
-    ) -> tuple[TaskState, Float[Array, " obs"]]:
-        state, _ = self.env.reset(key=key, start=start, clock=clock)
-        return state, self._seen(state)
-
-    def step(
-        self, state: TaskState, action: Array, *, key: PRNGKeyArray
-    ) -> tuple[TaskState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
-        state, _, reward, terminated, truncated = self.env.step(state, action, key=key)
-        return state, self._seen(state), reward, terminated, truncated
-
-    def render(self, state: TaskState) -> np.ndarray:
-        return self.env.render(state)
-
-    def _seen(self, state: TaskState) -> Float[Array, " obs"]:
-        return raster(self.env.scene(state.physics), self.size, grey=self.grey).reshape(-1)
+    def look(self, state: TaskState, obs: Float[Array, " own"]) -> Float[Array, " obs"]:
+        picture = raster(self.env.scene(state.physics), self.size, grey=self.grey).reshape(-1)
+        return jnp.concatenate([picture, obs[np.array(self.env.velocity_dims)]]) if self.velocity else picture
 
 
 class Frame:
@@ -160,22 +152,23 @@ def fitted(frame: np.ndarray, size: int, *, grey: bool, name: str) -> np.ndarray
     return np.rint(frame @ np.array(LUMA))[..., None].astype(np.uint8) if grey else frame
 
 
-def no_picture(name: str, error: Exception) -> UserError:
-    """The error for a renderer that does not work, with what to install."""
-    return UserError(
-        f"{name} cannot be drawn here ({type(error).__name__}: {error}); MuJoCo needs OpenGL: install libegl1 and "
-        "libegl-mesa0 and set MUJOCO_GL=egl (or libosmesa6 and MUJOCO_GL=osmesa); pygame comes with "
-        '`pip install "forethought[envs]"`'
-    )
-
-
-def as_pixels(env: Any, size: int, grey: bool) -> AbstractEnv | gymnasium.Env:
+def as_pixels(env: Any, size: int, grey: bool, velocity: bool) -> AbstractEnv | gymnasium.Env:
     """`env` seen as pictures. Raises UserError if nothing can draw it."""
     if isinstance(env, AbstractEnv):
-        return Pixels(env, size, grey)
+        return Pixels(env, size, grey, velocity)
+    if velocity:
+        raise no_velocity(type(env).__name__)
     if isinstance(env, gymnasium.Env):
         return RenderedPixels(env, size, grey)
     raise UserError(f"{type(env).__name__} cannot be seen as pixels; wanted one of our own tasks or a gymnasium.Env")
+
+
+def no_velocity(name: str) -> UserError:
+    """The error for a task that does not say which of its observations are velocities."""
+    return UserError(
+        f"{name}: only our own tasks can show velocities beside the picture; leave -velocity out, or put picture and "
+        "vector into a Dict with gymnasium.wrappers.AddRenderObservation(env, render_only=False)"
+    )
 
 
 def _name(env: gymnasium.Env) -> str:

@@ -7,10 +7,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..types import Box, EnvSpec
-from .draw import BLUE, GREEN, ORANGE, PALE, Canvas
+from .draw import BLUE, GREEN, ORANGE, PALE, PAPER, Canvas
+from .raster import Scene, disc
 from .task import AbstractTask
 
 TIMESTEP = 0.1
+VIEW = 1.5  # of the picture, from the middle to each side
 VELOCITY_COST, ACTION_COST = 0.1, 0.01
 
 
@@ -43,6 +45,10 @@ class PointMass(AbstractTask):
         return EnvSpec(name, 2 * self.dims, Box((-1.0,) * self.dims, (1.0,) * self.dims), max_episode_steps=100)
 
     @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        return tuple(range(self.dims, 2 * self.dims))
+
+    @property
     def reward_function(self):
         return point_mass_reward
 
@@ -59,6 +65,11 @@ class PointMass(AbstractTask):
 
     def physics_from(self, obs: Float[Array, " obs"]) -> Float[Array, " physics"]:
         return obs
+
+    def scene(self, physics: Float[Array, " physics"]) -> Scene:
+        """The first two dimensions; a point that leaves the picture stands at its edge."""
+        place = jnp.clip(jnp.append(physics[: self.dims], 0.0)[:2], -VIEW, VIEW)
+        return Scene([disc(jnp.zeros(2), 0.2, GREEN), disc(place, 0.16, BLUE)], VIEW, PAPER)
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
         position, velocity = physics[: self.dims], physics[self.dims :]

@@ -1,5 +1,7 @@
 """Small pictures drawn in JAX: rounded shapes by their distance fields, compiled into the step that shows them."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -25,12 +27,20 @@ def disc(centre: Float[Array, "2"], radius: float, colour: Colour) -> Capsule:
     return Capsule(centre, centre, radius, colour)
 
 
+class Land(eqx.Module):
+    """Everything below a curve; it never moves, so it is drawn once, when the step is compiled."""
+
+    height: Callable[[np.ndarray], np.ndarray] = eqx.field(static=True)  # of the curve over x, in world units
+    colour: Colour = eqx.field(static=True)
+
+
 class Scene(eqx.Module):
-    """Shapes, later ones over earlier ones, on a plain ground; the picture is a square around the origin."""
+    """Shapes, later ones over earlier ones, on a plain ground or land; the picture is a square around the origin."""
 
     shapes: list[Capsule]
     view: float = eqx.field(static=True)  # world units from the middle to each side
     ground: Colour = eqx.field(static=True)
+    land: Land | None = None
 
 
 def raster(scene: Scene, size: int, *, grey: bool = False) -> Float[Array, "size size channels"]:
@@ -45,11 +55,22 @@ def raster(scene: Scene, size: int, *, grey: bool = False) -> Float[Array, "size
     covered = [jnp.clip(0.5 + (shape.radius - _distance(x, y, shape)) / unit, 0.0, 1.0) for shape in scene.shapes]
     channels = []  # one by one: on a CPU several times as fast as all at once
     for weight in weights:
-        channel = jnp.full((size, size), float(weight @ scene.ground))
+        channel = jnp.asarray(_behind(scene, size, weight))
         for part, shape in zip(covered, scene.shapes):
             channel = channel + part * (float(weight @ shape.colour) - channel)
         channels.append(jnp.round(channel))
     return jnp.stack(channels, -1)
+
+
+def _behind(scene: Scene, size: int, weight: np.ndarray) -> np.ndarray:
+    """One channel of ground and land, `[size, size]`."""
+    ground, land = float(weight @ scene.ground), scene.land
+    if land is None:
+        return np.full((size, size), ground, np.float32)
+    unit = 2 * scene.view / size
+    along = (np.arange(size) + 0.5) * unit - scene.view
+    covered = np.clip(0.5 + (land.height(along)[None, :] + along[:, None]) / unit, 0.0, 1.0)
+    return (ground + covered * (float(weight @ land.colour) - ground)).astype(np.float32)
 
 
 def _distance(x: Array, y: Array, shape: Capsule) -> Array:

@@ -10,13 +10,15 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import AbstractEnv, EnvState
 from ..types import EnvSpec, TerminationFunction
+from .view import AbstractView
 
 
 class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     """Takes each action `repeat` times, sums the rewards and stops where the episode ends.
 
-    The time limit stays in simulator steps. The summed reward is no function of one transition, so there is
-    no `reward_function`; a `termination_function` that looks at `next_obs` alone still holds.
+    Of our own tasks seen as pictures only the last one is drawn. The time limit stays in simulator steps. The summed
+    reward is no function of one transition, so there is no `reward_function`; a `termination_function` that looks at
+    `next_obs` alone still holds.
     """
 
     env: AbstractEnv[EnvState]
@@ -47,16 +49,19 @@ class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     def step(
         self, state: EnvState, action: Array, *, key: PRNGKeyArray
     ) -> tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
-        first = self.env.step(state, action, key=jr.fold_in(key, 0))
+        view = self.env if isinstance(self.env, AbstractView) else None
+        env: AbstractEnv = view.env if view else self.env  # pictures are drawn once, of the last state
+        first = env.step(state, action, key=jr.fold_in(key, 0))
 
         def again(now, i):
             state, _, reward, terminated, truncated = now
-            following = self.env.step(state, action, key=jr.fold_in(key, i))
+            following = env.step(state, action, key=jr.fold_in(key, i))
             following = (*following[:2], reward + following[2], *following[3:])
             over = terminated | truncated
             return jax.tree.map(lambda old, new: jnp.where(over, old, new), now, following), None
 
-        return jax.lax.scan(again, first, jnp.arange(1, self.repeat))[0]
+        (state, obs, *rest), _ = jax.lax.scan(again, first, jnp.arange(1, self.repeat))
+        return state, view.look(state, obs) if view else obs, *rest
 
     def state_from(self, obs: Float[Array, " obs"]) -> EnvState | None:
         return self.env.state_from(obs)

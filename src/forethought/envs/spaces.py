@@ -1,6 +1,7 @@
 """Gymnasium spaces, translated: what an agent is told of them, and its actions in the environment's own form."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from gymnasium import spaces
 
 from ..errors import UserError
 from ..types import Box, Discrete, EnvSpec
+from .faults import Place, checked_obs, checked_picture
 
 
 @dataclass(frozen=True)
@@ -56,28 +58,117 @@ def translate_action(name: str, space: spaces.Space) -> Box | Discrete:
     )
 
 
-def translate_observation(name: str, space: spaces.Space) -> tuple[int, tuple[int, int, int] | None]:
-    """The length of an observation, and height, width and channels where it is a picture.
+@dataclass(frozen=True)
+class ObservationMap:
+    """Turns what an environment shows into one float32 vector: the picture first, then the vectors in their order."""
 
-    Raises UserError for anything but a Box with one axis, or uint8 (height, width) or (height, width, channels).
+    parts: tuple[tuple[str | None, tuple[int, ...]], ...]  # key (None: not in a Dict) and shape
+    image: tuple[int, int, int] | None
+
+    @property
+    def length(self) -> int:
+        """Of an observation."""
+        return sum(math.prod(shape) for _, shape in self.parts)
+
+    def __call__(self, obs: Any, place: Place, action: object = None) -> np.ndarray:
+        """`obs` as float32 `[obs]`.
+
+        Raises EnvironmentFault for a part that is missing, of another shape, or not finite, and for a picture of other
+        numbers than 0, 1, .. 255.
+        """
+        flat = []
+        for key, shape in self.parts:
+            part = obs
+            if key is not None:
+                if not isinstance(obs, Mapping) or key not in obs:
+                    got = sorted(map(str, obs)) if isinstance(obs, Mapping) else type(obs).__name__
+                    raise place.fault(f"observation {got}, expected a dict with {key!r},", action)
+                part = obs[key]
+            picture = self.image is not None and not flat
+            flat.append((checked_picture if picture else checked_obs)(part, shape, place, action))
+        return flat[0] if len(flat) == 1 else np.concatenate(flat)
+
+    def row(self, batch: Any, i: int) -> Any:
+        """Observation `i` of a vector environment's `batch`."""
+        return batch[i] if self.parts[0][0] is None else {key: batch[key][i] for key, _ in self.parts}
+
+
+def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
+    """How observations are read.
+
+    Raises UserError for anything but a Box with one axis, a picture, or a Dict of one picture and such Boxes.
     """
-    if not isinstance(space, spaces.Box):
+    if isinstance(space, spaces.Box):
+        image = _image_of(name, space)
+        return ObservationMap(((None, space.shape),), image)
+    if not isinstance(space, spaces.Dict):
         raise UserError(
             f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis; wrap the "
             "environment with gymnasium.wrappers.FlattenObservation"
         )
-    if math.prod(space.shape) < 1 or not space.shape:
-        raise UserError(f"{name}: observations are empty; wanted a Box with at least one dimension")
-    if len(space.shape) == 1:
-        return space.shape[0], None
-    height, width, channels = (*space.shape, 1)[:3]
-    if len(space.shape) > 3 or space.dtype != np.uint8 or channels > max(height, width):
+    images = {}
+    for key, part in space.spaces.items():
+        if not isinstance(part, spaces.Box):
+            raise UserError(
+                f"{name}: observation {key!r} is a {type(part).__name__}, wanted a Box; wrap the environment with "
+                "gymnasium.wrappers.TransformObservation, or FilterObservation to leave it out"
+            )
+        if part.shape and (image := _image_of(f"{name}: observation {key!r}", part)) is not None:
+            images[key] = image
+    if len(images) != 1:
+        remedy = "put one beside the other or into its channels" if images else "wrap it with FlattenObservation"
         raise UserError(
-            f"{name}: {space.dtype} observations of shape {space.shape} are not supported, wanted one axis, or "
-            "pictures of uint8 (height, width, channels) in 0..255; wrap the environment with "
-            "gymnasium.wrappers.TransformObservation or FlattenObservation"
+            f"{name}: a Dict with {len(images)} pictures ({', '.join(map(repr, images or space.spaces))}) is not "
+            f"supported, wanted exactly one; {remedy} (gymnasium.wrappers)"
         )
-    return height * width * channels, (height, width, channels)
+    keys = sorted(space.spaces, key=lambda key: key not in images)  # stable: the vectors keep their order
+    return ObservationMap(tuple((key, space[key].shape) for key in keys), *images.values())
+
+
+def _image_of(name: str, space: spaces.Box) -> tuple[int, int, int] | None:
+    """Height, width and channels if it is a picture, None if it is a vector. Raises UserError for other Boxes."""
+    shape = space.shape
+    if math.prod(shape) < 1 or not shape:
+        raise UserError(f"{name}: observations are empty; wanted a Box with at least one dimension")
+    if len(shape) == 1:
+        return None
+    remedy = _remedy(shape, space)
+    if remedy is not None:
+        raise UserError(
+            f"{name}: {space.dtype} observations of shape {shape} are not supported, wanted one axis, or pictures of "
+            f"uint8 (height, width, channels) in 0..255; {remedy}"
+        )
+    height, width, channels = (*shape, 1)[:3]
+    return height, width, channels
+
+
+def _remedy(shape: tuple[int, ...], space: spaces.Box) -> str | None:
+    """What to wrap an environment with whose Box of two or more axes is no picture; None if it is one."""
+
+    def transform(func: str, *image: int) -> str:
+        box = f"gymnasium.spaces.Box(0, 255, {image}, np.uint8)"
+        return f"wrap the environment with gymnasium.wrappers.TransformObservation(env, lambda x: {func}, {box})"
+
+    low, high = space.low.min(), space.high.max()
+    if low < 0 or high > 255 or len(shape) > 4:
+        return "wrap the environment with gymnasium.wrappers.FlattenObservation"
+    if len(shape) == 4:
+        return "join the frames: " + transform("np.concatenate(list(x), -1)", *shape[1:3], shape[0] * shape[3])
+    if channels_first(shape):
+        return "turn channels first to last: " + transform("np.moveaxis(x, 0, -1)", *shape[1:], shape[0])
+    if space.dtype != np.uint8:
+        scaled = "255 * x" if high <= 1 else "x"
+        return f"its bounds are {low:g}..{high:g}: " + transform(f"np.rint({scaled}).astype(np.uint8)", *shape)
+    if len(shape) == 3 and shape[2] > max(shape[:2]):
+        return "more channels than pixels a side: wrap the environment with gymnasium.wrappers.FlattenObservation"
+    return None
+
+
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether a picture of this shape looks like (channels, height, width), as PyTorch has them."""
+    if len(shape) != 3 or shape[0] >= min(shape[1:]):
+        return False
+    return (shape[1] == shape[2] >= 8) or (shape[0] in (1, 3, 4) and min(shape[1:]) >= 16)
 
 
 def translate(
@@ -86,12 +177,12 @@ def translate(
     action_space: Any,  # Box or Discrete, else UserError
     max_episode_steps: int | None,
     action_repeat: int,
-) -> tuple[EnvSpec, ActionMap]:
-    """What an agent knows of the task, and how its actions are handed over. Raises UserError."""
-    obs_dim, image = translate_observation(name, observation_space)
+) -> tuple[EnvSpec, ObservationMap, ActionMap]:
+    """What an agent knows of the task, how its observations are read and its actions handed over. Raises UserError."""
+    seen = translate_observation(name, observation_space)
     action = translate_action(name, action_space)
-    spec = EnvSpec(name, obs_dim, action, max_episode_steps, action_repeat=action_repeat, image=image)
-    return spec, ActionMap(action_space)
+    spec = EnvSpec(name, seen.length, action, max_episode_steps, action_repeat=action_repeat, image=seen.image)
+    return spec, seen, ActionMap(action_space)
 
 
 def name_of(env: gymnasium.Env) -> str:

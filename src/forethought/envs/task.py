@@ -34,6 +34,10 @@ class AbstractTask(AbstractEnv[TaskState]):
     def advance(self, physics: Float[Array, " physics"], action: Array) -> Float[Array, " physics"]:
         """The physical state one step later; `action` lies within its bounds."""
 
+    def disturb(self, physics: Float[Array, " physics"], key: PRNGKeyArray) -> Float[Array, " physics"]:
+        """What chance makes of the physical state after `advance`: nothing, unless a task says otherwise."""
+        return physics
+
     @abc.abstractmethod
     def observe(self, physics: Float[Array, " physics"]) -> Float[Array, " obs"]:
         """What the agent sees."""
@@ -49,6 +53,11 @@ class AbstractTask(AbstractEnv[TaskState]):
     def scene(self, physics: Float[Array, " physics"]) -> Scene | None:
         """The picture as shapes, for observations in pixels; None where there is none."""
         return None
+
+    @property
+    def velocity_dims(self) -> tuple[int, ...]:
+        """Which observations are velocities (`<id>-no-velocity` hides these)."""
+        return ()
 
     @property
     @abc.abstractmethod
@@ -75,7 +84,7 @@ class AbstractTask(AbstractEnv[TaskState]):
         if isinstance(space, Box):
             action = jnp.clip(action, jnp.array(space.low), jnp.array(space.high))
         obs = self.observe(state.physics)
-        state = TaskState(self.advance(state.physics, action), state.steps + 1)
+        state = TaskState(self.disturb(self.advance(state.physics, action), key), state.steps + 1)
         next_obs = self.observe(state.physics)
         reward = self.reward_function(obs, action, next_obs)
         terminated = self.termination_function(obs, action, next_obs)

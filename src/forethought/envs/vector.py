@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
-from .faults import Place, checked_obs, checked_reward
+from .faults import Place, checked_reward
 from .spaces import translate
 
 
@@ -57,10 +57,9 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self.mode = _mode_of(env)
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         limit = env.spec.max_episode_steps if env.spec is not None else None
-        self.spec, self._to_env = translate(
+        self.spec, self._seen, self._to_env = translate(
             name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
         )
-        self._shape = env.single_observation_space.shape
         self._again = again
         self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
@@ -159,14 +158,18 @@ class GymnasiumVectorEnv(AbstractHostEnv):
 
     def _checked(self, obs: object, rows: np.ndarray, actions: np.ndarray | None) -> np.ndarray:
         """`obs` as float32 `[num_envs, obs]`; the `rows` must be sound."""
-        array = np.array(obs)
-        if len(array) != self.num_envs:
-            raise self._together.fault(f"observations of shape {array.shape}", actions)
         out = np.zeros((self.num_envs, self.spec.obs_dim), np.float32)
-        for i, row in enumerate(array):
+        for i, row in enumerate(self._rows(obs, actions)):
             taken = None if actions is None or not rows[i] else actions[i]
-            out[i] = checked_obs(row, self._shape, self._places[i], taken)
+            out[i] = self._seen(row, self._places[i], taken)
         return out
+
+    def _rows(self, obs: Any, actions: np.ndarray | None) -> list[Any]:
+        """The observations one by one."""
+        for part in obs.values() if isinstance(obs, Mapping) else [obs]:
+            if len(part) != self.num_envs:
+                raise self._together.fault(f"observations of shape {np.shape(part)}", actions)
+        return [self._seen.row(obs, i) for i in range(self.num_envs)]
 
     def _final(self, obs: object, ended: np.ndarray, infos: dict, actions: np.ndarray) -> np.ndarray:
         """The true successors under SAME_STEP: those of ended episodes are in `infos['final_obs']`."""
@@ -174,10 +177,10 @@ class GymnasiumVectorEnv(AbstractHostEnv):
             raise self._together.fault(
                 "SAME_STEP autoreset without infos['final_obs'], so the true successor is lost", actions
             )
-        rows = list(np.asarray(obs))
+        rows = self._rows(obs, actions)
         for i in np.flatnonzero(ended):
             rows[i] = infos["final_obs"][i]
-        return np.stack([checked_obs(r, self._shape, p, a) for r, p, a in zip(rows, self._places, actions)])
+        return np.stack([self._seen(r, p, a) for r, p, a in zip(rows, self._places, actions)])
 
     def _reset(self, ended: np.ndarray, reset_key: Callable[[int], PRNGKeyArray]) -> np.ndarray:
         if not ended.any():

@@ -89,8 +89,8 @@ def stages(image: tuple[int, int, int]) -> int:
         height, width, count = height // 2, width // 2, count + 1
     if max(height, width) > 16:
         raise ValueError(
-            f"image={image}: its sides can be halved {count} times, which leaves {height}x{width}; wanted at most "
-            "16x16. Resize it to 64x64, or to sides of 16 or less times a power of two, up to 256"
+            f"image={image} (height, width, channels): its sides can be halved {count} times, which leaves "
+            f"{height}x{width}; wanted at most 16x16. Resize it to 64x64, or to sides of 16 or less times a power of two, up to 256"
         )
     return count
 
