@@ -106,12 +106,12 @@ def latent_cards(gap: float, half_gap: float) -> tuple[Card, ...]:
         _card(
             "dreamer-v3/dmc-cartpole-balance",
             preset="dmc",
-            env="dmc:cartpole-balance",
+            env="dm_control/cartpole-balance-v0",
             version="dm-control 1.0.50, mujoco 3.17",
             run=RunConfig(steps=30_000, eval_every=10_000, final_episodes=10),
             seeds=3,
             mark=(500.0, "of at most 1000"),
-            published="793.6 +- 52.2 over 5 seeds after 100,000 steps at a train ratio of 1024 (the authors' score files)",
+            published="793.6 +- 52.2 over 5 seeds after 100,000 steps, train ratio 1024 (score files of the authors)",
         ),
     )
 

@@ -80,4 +80,4 @@ _SMALL = DreamerV1Config(
     critic_rate=1e-3,
     model=dataclasses.replace(_PAPER_MODEL, deter=128, hidden=128, units=128, depth=4),
 )
-PRESETS: dict[str, DreamerV1Config] = {"default": _SMALL, "paper": DreamerV1Config()}
+PRESETS: dict[str, DreamerV1Config] = {"default": _SMALL, "pendulum": _SMALL, "paper": DreamerV1Config()}

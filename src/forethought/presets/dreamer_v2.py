@@ -78,17 +78,19 @@ _SMALL = DreamerV2Config(
     update_every=4,
     batch_length=16,
     discount=0.985,
+    entropy=3e-3,
     actor_layers=2,
     critic_layers=2,
     model_rate=1e-3,
-    actor_rate=5e-4,
-    critic_rate=1e-3,
+    actor_rate=3e-4,
+    critic_rate=3e-4,
     model=dataclasses.replace(
-        _PAPER_MODEL, deter=128, hidden=64, latents=8, classes=8, units=128, layers=2, head_layers=2, depth=4
+        _PAPER_MODEL, deter=128, hidden=64, latents=8, classes=8, units=64, layers=2, head_layers=1, depth=4, kernel=3
     ),
 )
 PRESETS: dict[str, DreamerV2Config] = {
     "default": _SMALL,
+    "catch": dataclasses.replace(_SMALL, update_every=16, imagination=10, discount=0.97),
     "paper-atari": DreamerV2Config(
         random_steps=50_000,
         update_every=16,
