@@ -162,7 +162,15 @@ def test_check_env_exits_1_on_an_error_and_0_without(cli):
 
 def test_lists_name_everything(cli):
     said = cli("list")
-    for name in ("pets", "pets-cartpole", "paper-cartpole", "pets/cartpole", "Pendulum-v1"):
+    for name in (
+        "pets",
+        "pets-cartpole",
+        "paper-cartpole",
+        "pets/cartpole",
+        "Pendulum-v1",
+        "pendulum-no-velocity",
+        "-pixels[-SIZE][-grey]-velocity",
+    ):
         assert name in said.out
 
 

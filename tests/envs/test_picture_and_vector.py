@@ -1,7 +1,5 @@
 """Observations of a picture and a vector: Gymnasium's Dict, and tasks of our own."""
 
-import dataclasses
-
 import equinox as eqx
 import gymnasium
 import jax
@@ -132,17 +130,8 @@ def stretch(env, steps):
 @pytest.mark.parametrize("env", [Robot, "pendulum-pixels-8-velocity"])
 def test_dreamer_v3_acts_and_learns_on_both(env):
     spec, rows = stretch(env, 16)
-    config = DreamerV3Config(
-        batch_size=2,
-        batch_length=4,
-        imagination=2,
-        random_steps=8,
-        actor_layers=1,
-        critic_layers=1,
-        warmup=2,
-        model=SMALL,
-    )
-    agent = DreamerV3(spec, dataclasses.replace(config, train_ratio=2.0))
+    sizes = {"batch_size": 2, "batch_length": 4, "imagination": 2, "actor_layers": 1, "critic_layers": 1}
+    agent = DreamerV3(spec, DreamerV3Config(**sizes, random_steps=8, train_ratio=2.0, warmup=2, model=SMALL))
     replay, add = SequenceReplay.empty(spec, 32), jax.jit(lambda replay, row: replay.add(row))
     for row in rows:
         replay = add(replay, jax.tree.map(jnp.asarray, row))

@@ -188,7 +188,10 @@ class Painted(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return self.np_random.integers(0, 200, self.observation_space.shape).astype(self.observation_space.dtype), {}
+        highest = min(200, int(self.observation_space.high.max()) + 1)
+        return self.np_random.integers(0, highest, self.observation_space.shape).astype(
+            self.observation_space.dtype
+        ), {}
 
     def step(self, action):
         return np.full(self.observation_space.shape, 7, self.observation_space.dtype), 0.0, False, False, {}

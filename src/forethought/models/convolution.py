@@ -90,8 +90,8 @@ def stages(image: tuple[int, int, int]) -> int:
     if max(height, width) > 16:
         raise ValueError(
             f"image={image} (height, width, channels): its sides can be halved {count} times, which leaves "
-            f"{height}x{width}; wanted at most 16x16. Resize it to 64x64, or to sides of 16 or less "
-            "times a power of two, up to 256"
+            f"{height}x{width}; wanted at most 16x16. Resize it to 64x64, or to sides of 16 or less times a power "
+            "of two, up to 256"
         )
     return count
 
