@@ -64,7 +64,7 @@ _TINY = DreamerV3Config(
     batch_length=16,
     imagination_starts=4,
     horizon=100,
-    entropy=3e-3,
+    entropy=1e-3,
     learning_rate=1e-3,
     behaviour_rate=3e-4,
     warmup=100,
@@ -76,13 +76,17 @@ _TINY = DreamerV3Config(
 PRESETS: dict[str, DreamerV3Config] = {
     "default": _TINY,
     "tiny": _TINY,
-    "catch": dataclasses.replace(_TINY, train_ratio=16, horizon=33),
+    "catch": dataclasses.replace(_TINY, train_ratio=16, horizon=33, entropy=3e-3),
+    "cartpole": dataclasses.replace(
+        _TINY, horizon=200, model=dataclasses.replace(_TINY.model, observation_weight=100.0)
+    ),
     "minatar": dataclasses.replace(
         _TINY,
         train_ratio=3,
         imagination=10,
         imagination_starts=8,
         horizon=66,
+        entropy=3e-3,
         model=dataclasses.replace(_TINY.model, latents=12, classes=16, images="dense"),
     ),
     "1m": _sized(512, 64, 4, 4, 64),

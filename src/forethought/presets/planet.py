@@ -60,17 +60,26 @@ class PlaNetConfig:
 _SMALL = PlaNetConfig(
     batch_size=16,
     batch_length=30,
-    model=dataclasses.replace(_PAPER_MODEL, deter=128, hidden=128, units=128, head_layers=2, depth=4),
+    model=dataclasses.replace(
+        _PAPER_MODEL,
+        deter=100,
+        hidden=100,
+        units=64,
+        head_layers=2,
+        depth=4,
+        kernel=3,
+        observation_weight=5.0,
+        free_nats=0.5,
+    ),
     planner=PlannerConfig(
-        horizon=12, population=200, elites=20, iterations=5, momentum=0.0, initial_std=0.5, clipped=True
+        horizon=12, population=100, elites=10, iterations=4, momentum=0.0, initial_std=0.5, clipped=True
     ),
 )
+_PENDULUM = dataclasses.replace(_SMALL, planner=dataclasses.replace(_SMALL.planner, horizon=20))
 PRESETS: dict[str, PlaNetConfig] = {
     "default": _SMALL,
-    "pendulum": dataclasses.replace(
-        _SMALL,
-        planner=dataclasses.replace(_SMALL.planner, horizon=20),
-    ),
+    "pendulum": _PENDULUM,
+    "pendulum-pixels": _PENDULUM,
     "paper": PlaNetConfig(),
     # The ablations of the paper: only deterministic, only stochastic, and the latter with latent overshooting.
     "rnn": dataclasses.replace(_SMALL, model=dataclasses.replace(_SMALL.model, latent="point")),
