@@ -300,7 +300,7 @@ class AbstractHostReplay(AbstractSequenceReplay):
 
     @abc.abstractmethod
     def learned(self) -> Self:
-        """The same, told that a round of learning is over."""
+        """The same, told that a round of learning is over. Raises StorageFault if not all it drew could be read."""
 
     @abc.abstractmethod
     def flush(self) -> None:

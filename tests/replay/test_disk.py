@@ -147,6 +147,17 @@ def test_batches_are_read_before_they_are_asked_for_and_not_again(tmp_path, monk
     assert len(drawn) == 6 * (5 + 1 - AHEAD) + 6 * (AHEAD - 1)
 
 
+def test_batch_that_cannot_be_read_is_a_clear_error_once_the_round_is_over(tmp_path):
+    replay, _ = filled(tmp_path, 20)
+    reader = reopened(replay, tmp_path)
+    for path in tmp_path.glob("*.steps"):
+        path.unlink()
+    assert np.isnan(round_of(2)[1](reader, jnp.asarray(0)).reward).all()
+    with pytest.raises(StorageFault, match=r"cannot read .*steps"):
+        reader.learned()
+    reader.learned()
+
+
 def test_round_of_one_batch_finds_it_on_the_device(tmp_path):
     replay, _ = filled(tmp_path, 20)
     play, run = round_of(1)

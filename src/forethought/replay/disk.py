@@ -14,7 +14,7 @@ from jax.experimental import io_callback
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from ..core import AbstractHostReplay
-from ..errors import UserError
+from ..errors import StorageFault, UserError
 from ..types import EnvSpec, Sequence, Transition
 from .chunks import GIGABYTE, ChunkStore, projection
 from .machine import SHARE, host_bytes
@@ -135,10 +135,18 @@ class DiskReplay(AbstractHostReplay):
         if self.noting:
             io_callback(lambda words: self.staging.noted.append(asked(words)), None, words, ordered=True)
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), _like(self.spec, batch_size, length)).sequence()
-        draw = lambda words, end: self._answer(asked(words), np.asarray(end))
         if not any(isinstance(x, jax.core.Tracer) for x in (words, self.end)):
-            return jax.device_put(draw(words, self.end)).sequence()
-        return io_callback(draw, _like(self.spec, batch_size, length), words, self.end, ordered=True).sequence()
+            return jax.device_put(self._answer(asked(words), np.asarray(self.end))).sequence()
+
+        def called_back(words: Array, end: Array) -> Steps:
+            try:
+                return self._answer(asked(words), np.asarray(end))
+            except StorageFault as error:  # an exception would reach the driver as one of XLA's
+                self.staging.fault = error
+                return _nothing(self.spec, asked(words))
+
+        like = _like(self.spec, batch_size, length)
+        return io_callback(called_back, like, words, self.end, ordered=True).sequence()
 
     def stage(self, play: Callable[[Self, int], Any]) -> Self:
         now, before = (Window.of(self.store.window(np.asarray(end))) for end in (self.end, self.before))
@@ -161,6 +169,9 @@ class DiskReplay(AbstractHostReplay):
         return self.staging.noted
 
     def learned(self) -> Self:
+        fault, self.staging.fault = self.staging.fault, None
+        if fault is not None:
+            raise fault
         return dataclasses.replace(self, before=self.end)
 
     def flush(self) -> None:
@@ -251,11 +262,16 @@ def _drawn(store: ChunkStore, spec: EnvSpec, asked: Asked, window: Window) -> St
     """The steps `[batch_size, length, ...]` of a batch, as NumPy arrays."""
     starts = _starts(window, asked.length)
     if not starts.any():
-        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), _like(spec, asked.batch_size, asked.length))
-        return dataclasses.replace(zeros, reward=np.full_like(zeros.reward, np.nan))
+        return _nothing(spec, asked)
     drawn = np.random.default_rng(list(asked.key)).integers(starts.sum(), size=asked.batch_size)
     steps = np.stack([store.read(*_place(int(k), starts, window), asked.length) for k in drawn])
     return Steps(*(np.ascontiguousarray(steps[name]) for name in store.dtype.names))
+
+
+def _nothing(spec: EnvSpec, asked: Asked) -> Steps:
+    """A batch of zeros, the rewards NaN."""
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), _like(spec, asked.batch_size, asked.length))
+    return dataclasses.replace(zeros, reward=np.full_like(zeros.reward, np.nan))
 
 
 def _like(spec: EnvSpec, batch_size: int, length: int) -> Steps:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..errors import StorageFault
+
 AHEAD = 3  # batches that are read before they are asked for
 
 
@@ -51,6 +53,7 @@ class Staging:
         self._later: collections.deque[Wanted] = collections.deque()
         self._windows: dict[Asked, Window] = {}
         self.end: tuple[int, ...] | None = None  # where the replay ends for which the plan holds
+        self.fault: StorageFault | None = None  # why a batch of the round could not be read
         self.noted: list[Asked] = []  # what a round that is only played through has asked for
 
     def plan(self, wanted: list[Wanted], end: tuple[int, ...]) -> None:

@@ -195,10 +195,10 @@ class StepDriver:
         staged = replay
         if isinstance(replay, AbstractHostReplay) and self.agent.traceable:
             staged = replay.stage(lambda noting, rounds: self._play(old, noting, key, count + rounds))
-        state, metrics = self._update(old, staged, key, count)
-        check_metrics(metrics, update=int(count) + 1, env_steps=int(progress.env_steps))
+        state, metrics = jax.block_until_ready(self._update(old, staged, key, count))
         if isinstance(replay, AbstractHostReplay):
             replay = replay.learned()
+        check_metrics(metrics, update=int(count) + 1, env_steps=int(progress.env_steps))
         return dataclasses.replace(progress, agent_state=state, replay=replay, updates=count + 1, metrics=metrics)
 
     def _begin(self, progress: Progress, notes: list[str]) -> Progress:
