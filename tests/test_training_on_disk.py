@@ -8,11 +8,11 @@ import sys
 import time
 import zipfile
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from stream import SPEC, Stream
 from test_training import StoppedAt, bits, folder_at, rows_of
 from tiny import Walk, same_bits
 
@@ -28,7 +28,7 @@ from forethought.replay.sequence import SequenceReplay
 from forethought.setup import build
 from forethought.storage.files import faults
 from forethought.storage.run_folder import RunFolder
-from forethought.types import EnvSpec
+from forethought.types import Box, EnvSpec, Transition
 
 RUN = RunConfig(steps=60, eval_every=25, eval_episodes=1, final_episodes=1, video=False, replay_gb=0.01)
 LENGTH = 4
@@ -215,11 +215,11 @@ def test_agent_of_single_transitions_takes_no_replay_on_disk():
 
 @pytest.mark.parametrize("stored", [3, 40])
 def test_doctor_takes_no_more_of_a_replay_than_there_is_room_for(monkeypatch, stored):
-    monkeypatch.setattr(checkup, "MOST_BYTES", 8 * SPEC.obs_dim * 10)
-    replay, stream = SequenceReplay.empty(SPEC, 200), Stream(1)
-    assert checkup._latest(replay, SPEC.obs_dim) is None
-    for _ in range(stored):
-        replay = replay.add(stream.batch())
-    rows = checkup._latest(replay, SPEC.obs_dim)
-    last = [values[3] for batch in stream.transitions for _, values in batch][-10:]
-    np.testing.assert_array_equal(rows.next_obs, np.stack(last))
+    spec = EnvSpec("picture", 4, Box((-1.0,), (1.0,)), image=(2, 2, 1))
+    monkeypatch.setattr(checkup, "MOST_BYTES", 8 * spec.obs_dim * 10)
+    replay, example = SequenceReplay.empty(spec, 200), jax.tree.map(lambda x: x[None], Transition.example(spec))
+    assert checkup._latest(replay, spec.obs_dim) is None
+    for k in range(stored):
+        replay = replay.add(dataclasses.replace(example, reward=jnp.full(1, float(k))))
+    rows = checkup._latest(replay, spec.obs_dim)
+    np.testing.assert_array_equal(rows.reward, np.arange(stored)[-10:])
