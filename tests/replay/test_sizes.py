@@ -13,7 +13,7 @@ from forethought.replay.sequence import SequenceReplay
 from forethought.run.jit import JitDriver
 
 RUN = RunConfig(steps=60)
-ROW = 23  # bytes of a step of Walk: 2 observations, action, reward, 3 flags
+ROW = 19  # bytes of a step of Walk: 2 observations, action, reward, 3 flags
 
 
 @pytest.mark.parametrize("env", [Walk(), Walk(limit=3), Walk(limit=None, ends_above=0.2)])
@@ -50,7 +50,7 @@ def test_default_is_a_quarter_of_the_memory_and_says_so(monkeypatch):
 def test_capacity_beyond_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr(sizes, "device_bytes", lambda: 10**6)
     asked = dataclasses.replace(RUN, replay_capacity=10**5)
-    with pytest.raises(UserError, match=r"replay_capacity=100000 takes 0.0023 GB.*--replay-gb keeps them on disk"):
+    with pytest.raises(UserError, match=r"replay_capacity=100000 takes 0.0019 GB.*--replay-gb keeps them on disk"):
         sizes.agreed_capacity(Recalling(), Walk(), asked)
 
 
