@@ -62,7 +62,8 @@ class Run:
 
     def trained(self, *, which: str = "last", seed: int | None = None) -> tuple[Any, Any]:
         """As `agent_state`, with the replay that it was trained on."""
-        like = eqx.filter_eval_shape(lambda: self.setup.driver().start(self.setup.replay, seed=0))
+        replay = lambda: self.setup.replay(self.folder.replay)
+        like = eqx.filter_eval_shape(lambda: self.setup.driver().start(replay(), seed=0))
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
         seeds = self.setup.run.num_seeds

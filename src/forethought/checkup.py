@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .catalogue import AGENTS
-from .core import AbstractModel
+from .core import AbstractHostReplay, AbstractModel
 from .diagnostics.calibration import CoverageChange, Recalibration, coverage_change, recalibrate
 from .diagnostics.data_checks import without_faults
 from .diagnostics.examination import Examination, examine
@@ -33,6 +33,7 @@ from .types import EnvSpec, Given, Transition
 
 HORIZON = 25
 EPISODES = 20
+MOST_BYTES = 2**29  # of latest rows
 STREAM = 0xD0C  # folded into a run's key, so that the doctor's episodes are nobody else's
 
 
@@ -126,8 +127,8 @@ def of_evaluation(
     """
     fresh = None if evaluation is None else Logged.of_trajectories(evaluation.trajectories)
     training = stored = None
-    if replay is not None and int(replay.size):
-        latest = _latest(replay, min(int(replay.size), MOST_ROWS))
+    latest = None if replay is None else _latest(replay, setup.env.spec.obs_dim)
+    if latest is not None:
         training = Logged.of_rows(latest, num_envs=setup.run.num_envs)
         stored = _fitted_to(setup, replay)
     functions = setup.functions
@@ -147,13 +148,25 @@ def of_evaluation(
     )
 
 
+def _latest(replay: Any, obs_dim: int) -> Transition | None:
+    """The latest transitions, as many as are looked at and take no more than `MOST_BYTES`; None if there are none."""
+    most = max(min(MOST_ROWS, MOST_BYTES // (8 * obs_dim)), 1)  # float32, twice
+    if isinstance(replay, AbstractHostReplay):
+        rows = replay.latest(most)
+        return rows if len(rows.reward) else None
+    count = min(int(replay.size), most)
+    return _compiled_latest(replay, count) if count else None
+
+
 @eqx.filter_jit
-def _latest(replay: Any, count: int) -> Transition:
+def _compiled_latest(replay: Any, count: int) -> Transition:
     return replay.latest(count)
 
 
 def _fitted_to(setup: Setup, replay: Any) -> tuple[Any, np.ndarray] | None:
     """All rows of the replay, and which of them were there at the last fit; None where that cannot be known."""
+    if setup.agent.sequence_length is not None:  # what learns from sequences is not fitted to rows
+        return None
     rows, in_use = replay.rows()
     agent, per_row = setup.agent, setup.env.spec.action_repeat
     steps = int(replay.size) * per_row

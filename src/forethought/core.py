@@ -278,6 +278,42 @@ class AbstractSequenceReplay(AbstractReplay):
         """
 
 
+class AbstractHostReplay(AbstractSequenceReplay):
+    """Stored experience that is kept outside of JAX. Only the step driver fills it; `sequences` may be traced."""
+
+    @property
+    def traceable(self) -> bool:
+        return False
+
+    @abc.abstractmethod
+    def stage(self, play: Callable[[Self, int], Any]) -> Self:
+        """The replay for the round of learning ahead. What it will draw, and the first batch of the round after it, are
+        read in the background, and put on the device where that is all that the round draws.
+
+        `play(replay, rounds)` runs the round that is `rounds` after the one ahead, drawing from `replay`, for nothing
+        but to see what is drawn.
+        """
+
+    @abc.abstractmethod
+    def projection(self, steps: int) -> list[str]:
+        """What `steps` will take, in a sentence, and warnings; to be shown when a run starts."""
+
+    @abc.abstractmethod
+    def learned(self) -> Self:
+        """The same, told that a round of learning is over. Raises StorageFault if not all it drew could be read."""
+
+    @abc.abstractmethod
+    def flush(self) -> None:
+        """Returns once a checkpoint of this replay could be loaded after a power cut. Raises StorageFault."""
+
+    @abc.abstractmethod
+    def resumed(self) -> tuple[Self, str | None]:
+        """The replay to go on with that was read from a checkpoint, and what the user should know.
+
+        Raises UserError if what it holds is not there.
+        """
+
+
 class AbstractAgent(eqx.Module, Generic[State, Memory]):
     """Learns and acts. Everything that learning changes is in `State`; what an episode changes is in `Memory`."""
 

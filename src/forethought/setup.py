@@ -8,6 +8,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -19,12 +20,16 @@ from .envs.make import make
 from .errors import UserError
 from .models.simulator import Simulator
 from .presets.run import RunConfig
+from .replay.disk import DiskReplay
 from .replay.sequence import SequenceReplay
+from .replay.sizes import agreed_capacity, run_steps
 from .replay.uniform import UniformReplay
 from .run.evaluate import JitEvaluator
 from .run.jit import JitDriver
 from .run.steps import HostEvaluator, StepDriver
 from .types import EnvSpec, Given, Transition, never_terminates
+
+NOWHERE = Path(os.devnull, "replay")  # folder of a replay that is only made for its shapes
 
 
 @dataclasses.dataclass
@@ -41,25 +46,30 @@ class Setup:
     agent: AbstractAgent
     functions: Given
     own: list[str]  # what was handed in and has no name to be found by: must be handed in again to load the run
+    notes: list[str] = dataclasses.field(default_factory=list)  # what was decided that a user should know
 
     @property
     def compiled(self) -> bool:
         """Whether the jit driver runs it."""
-        return isinstance(self.env, AbstractEnv) and self.run.plan_ms is None and self.agent.traceable
+        on_device = self.run.plan_ms is None and self.run.replay_gb is None
+        return isinstance(self.env, AbstractEnv) and on_device and self.agent.traceable
 
-    @property
-    def replay(self) -> AbstractReplay:
-        """An empty replay of the size and kind that the run needs."""
+    def replay(self, folder: Path) -> AbstractReplay:
+        """An empty replay of the size and kind that the run needs; `folder` is where it is kept if on disk.
+
+        Nothing is written. Raises UserError if the folder holds another run's steps.
+        """
+        spec, run = self.env.spec, self.run
+        if run.replay_gb is not None:
+            return DiskReplay.at(folder, spec, num_envs=run.num_envs, gigabytes=run.replay_gb).emptied()
         if self.agent.sequence_length is not None:
-            return SequenceReplay.empty(self.env.spec, max(self.capacity, 2 * self.run.num_envs), self.run.num_envs)
-        return UniformReplay.empty(self.env.spec, self.capacity)
+            return SequenceReplay.empty(spec, max(self.capacity, 2 * run.num_envs), run.num_envs)
+        return UniformReplay.empty(spec, self.capacity)
 
     @property
     def capacity(self) -> int:
-        """Rows of the replay."""
-        per_tick = self.run.num_envs * self.env.spec.action_repeat
-        rows = -(-self.run.steps // per_tick) * self.run.num_envs
-        return self.run.replay_capacity or min(max(rows, 1), 1_000_000)
+        """Rows of a replay in memory: transitions, or steps where the agent learns from sequences."""
+        return self.run.replay_capacity or min(run_steps(self.agent, self.env, self.run), 1_000_000)
 
     def driver(self) -> JitDriver | StepDriver:
         """The driver that fits: compiled for JAX environments, step by step for all others."""
@@ -87,7 +97,7 @@ class Setup:
         with clear_errors(self.agent_name):
             driver = self.driver()
             self.evaluator(self.run.final_episodes)
-            eqx.filter_eval_shape(lambda: driver.start(self.replay, seed=0))
+            eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0))
 
     def close(self) -> None:
         """Closes the copy that evaluations run in, and the training environment where it was made here."""
@@ -147,15 +157,16 @@ def build(
     with clear_errors(name):
         check_agent(built)
         _check_sequences(built, run)
+        run, notes = agreed_capacity(built, world, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
     if run.oracle:
         given["model"] = "true dynamics"
-    setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own)
+    setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(
-            f"num_seeds={run.num_seeds} side by side needs a JAX environment and no plan-ms; here seeds are trained "
-            "one after another, each with num_seeds=1"
+            f"num_seeds={run.num_seeds} side by side needs a JAX environment, no plan-ms and no replay-gb; here seeds "
+            "are trained one after another, each with num_seeds=1"
         )
     return setup
 
@@ -181,10 +192,15 @@ def check_run(run: RunConfig) -> None:
             raise UserError(f"{name}={getattr(run, name)} must be at least 1")
     if run.seed < 0:
         raise UserError(f"seed={run.seed} must be at least 0")
-    for name in ("plan_ms", "max_minutes", "checkpoint_seconds", "threads", "replay_capacity"):
+    for name in ("plan_ms", "max_minutes", "checkpoint_seconds", "threads", "replay_capacity", "replay_gb"):
         value = getattr(run, name)
         if value is not None and value <= 0:
             raise UserError(f"{name}={value} must be above 0")
+    if run.replay_capacity is not None and run.replay_gb is not None:
+        raise UserError(
+            f"replay_capacity={run.replay_capacity} and replay_gb={run.replay_gb:g} exclude each other: give the "
+            "first for a replay in memory, the second for one on disk"
+        )
     if run.replay_capacity is not None and run.replay_capacity < run.num_envs:
         raise UserError(f"replay_capacity={run.replay_capacity} must be at least num_envs={run.num_envs}")
     if run.stop_at_return is not None and run.eval_every == 0:
@@ -204,19 +220,35 @@ def check_agent(agent: AbstractAgent) -> None:
 
 
 def _check_sequences(agent: AbstractAgent, run: RunConfig) -> None:
-    """Raises UserError if the first update would find no stretch as long as it draws."""
-    length = agent.sequence_length
-    if length is None or agent.update_every is None:
+    """Raises UserError if the first update would find no stretch as long as it draws, or the replay has no room."""
+    length, envs = agent.sequence_length, run.num_envs
+    if length is None:
+        if run.replay_gb is not None:
+            raise UserError(
+                f"replay_gb={run.replay_gb:g}: this agent learns from single transitions, which are kept in memory; "
+                "leave replay_gb out (replay_capacity limits them)"
+            )
         return
-    first = agent.random_steps or agent.update_every
-    steps = first // (run.num_envs * agent.spec.action_repeat)  # of each environment
-    if steps < length:
+    if run.replay_gb is not None:
+        kept = DiskReplay.at(NOWHERE, agent.spec, num_envs=envs, gigabytes=run.replay_gb).store.kept
+        if kept < length:
+            raise UserError(
+                f"replay_gb={run.replay_gb:g} keeps {kept} steps of each of num_envs={envs}, fewer than the {length} "
+                "of a sequence; give it more, or lower batch_length"
+            )
+    if agent.update_every is not None:
+        first = agent.random_steps or agent.update_every
+        steps = first // (envs * agent.spec.action_repeat)  # of each environment
+        if steps < length:
+            raise UserError(
+                f"{first} environment steps before the first update are {steps} of each of num_envs={envs}, fewer "
+                f"than the {length} of a sequence; raise random_steps or lower batch_length"
+            )
+    if run.replay_capacity is not None and run.replay_capacity < length * envs:
         raise UserError(
-            f"{first} environment steps before the first update are {steps} of each of num_envs={run.num_envs}, fewer "
-            f"than the {length} of a sequence; raise random_steps or lower batch_length"
+            f"replay_capacity={run.replay_capacity} must be at least {length * envs} steps: sequences of {length} from "
+            f"each of num_envs={envs}; raise it or lower batch_length"
         )
-    if run.replay_capacity is not None and run.replay_capacity < length * run.num_envs:
-        raise UserError(f"replay_capacity={run.replay_capacity} must be at least {length * run.num_envs} steps")
 
 
 def check_traceable(kind: str, name: str, function: Callable[..., Any] | None, spec: EnvSpec) -> None:

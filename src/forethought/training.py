@@ -13,9 +13,11 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .core import AbstractHostReplay
 from .display import Display
 from .envs.given import check_given
 from .errors import StorageFault, UserError
+from .replay.sizes import likely_steps, longest_episode
 from .run.evaluate import Evaluation
 from .run.jit import JitDriver
 from .run.progress import Progress, updates_due
@@ -83,7 +85,7 @@ def train(
     with folder.locked(), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         driver = setup.driver()
-        progress = driver.start(setup.replay, seed=setup.run.seed)
+        progress = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         if initial_state is not None:
             progress = dataclasses.replace(progress, agent_state=initial_state)
         counters = Counters(logged=[0] * setup.run.num_seeds)
@@ -98,18 +100,21 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
     with folder.locked(), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         driver = setup.driver()
-        fresh = driver.start(setup.replay, seed=setup.run.seed)
+        fresh = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         counters = Counters(logged=[0] * setup.run.num_seeds)
         if not folder.checkpoints():
             folder.truncate_metrics(-1)
             display.note("no checkpoint had been written yet; starting from the first step")
             return _run(setup, driver, folder, display, stop, fresh, counters)
         loaded = folder.load_checkpoint(fresh)
+        progress, notes = loaded.tree, list(loaded.notes)
+        if isinstance(progress.replay, AbstractHostReplay):
+            replay, note = progress.replay.resumed()
+            progress = dataclasses.replace(progress, replay=replay)
+            notes += [] if note is None else [note]
         counters = Counters(**loaded.meta["counters"])
         folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
-        for note in loaded.notes:
-            display.note(note)
-        return _run(setup, driver, folder, display, stop, loaded.tree, counters, resumed=True, notes=loaded.notes)
+        return _run(setup, driver, folder, display, stop, progress, counters, resumed=True, notes=notes)
 
 
 def _run(
@@ -301,11 +306,11 @@ class _Loop:
         if self.counters.given_checked or steps < wanted:
             return
         self.counters.given_checked = True
-        if spec.action_repeat > 1:
+        if spec.action_repeat > 1 or (functions.reward is None and functions.termination is None):
             return  # a function of one simulator step cannot be held against several
-        rows, in_use = self._seed_slices(self.progress.replay)[0].rows()
-        used = min(int(in_use.sum()), 1000)
-        mismatch = check_given(functions.reward, functions.termination, jax.tree.map(lambda x: x[:used], rows))
+        replay = self._seed_slices(self.progress.replay)[0]
+        rows = replay.latest(min(steps, replay.capacity, 1000))
+        mismatch = check_given(functions.reward, functions.termination, rows)
         if mismatch:
             self.event(f"a given function disagrees with the environment: {mismatch}")
 
@@ -354,6 +359,8 @@ class _Loop:
         """Writes a checkpoint, the newest or the best."""
         self.counters.wall_s = round(time.monotonic() - self.begun, 3)
         tree = dataclasses.replace(self.progress, metrics={})
+        if isinstance(tree.replay, AbstractHostReplay):
+            tree.replay.flush()
         meta = {"counters": dataclasses.asdict(self.counters)}
         self.folder.save_checkpoint(tree, env_steps=int(self.progress.env_steps), meta=meta, best=best)
         if not best:
@@ -368,14 +375,29 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
     seeds = f", {run.num_seeds} seeds side by side" if run.num_seeds > 1 else ""
     given = ", ".join(f"{k} {v}" for k, v in setup.given.items())
     model = agent.model(progress.agent_state)
-    return [
+    replay = f"{_size(parameter_bytes(progress.replay))} ({setup.capacity:,} {_rows_of(setup)})"
+    on_disk = isinstance(progress.replay, AbstractHostReplay)
+    lines = [
         f"{setup.agent_name} on {setup.env_name}: {run.steps:,} environment steps ({random:,} random), "
         f"{updates} model {'fit' if updates == 1 else 'fits'}{seeds}",
         f"given: {given}",
-        f"memory: replay {_size(parameter_bytes(progress.replay))} ({setup.capacity:,} transitions), "
+        f"memory: replay {'on disk' if on_disk else replay}, "
         f"model {_size(parameter_bytes(model))}, with optimiser {_size(parameter_bytes(progress.agent_state))}",
         "driver: " + ("compiled loop" if setup.compiled else "step by step") + "; time is estimated once it runs",
     ]
+    if isinstance(progress.replay, AbstractHostReplay):
+        lines += progress.replay.projection(likely_steps(setup.env.spec, run))
+    longest, length = longest_episode(setup.env.spec), agent.sequence_length
+    if length is not None and longest is not None and length > longest + 1:
+        lines.append(
+            f"note: sequences of {length} steps are longer than any episode ({longest + 1}): each spans several, and "
+            "what is remembered starts anew where one begins"
+        )
+    return lines + [f"note: {note}" for note in setup.notes]
+
+
+def _rows_of(setup: Setup) -> str:
+    return "transitions" if setup.agent.sequence_length is None else "steps"
 
 
 def _size(count: float) -> str:

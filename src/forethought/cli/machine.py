@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 
-PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}
+PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu"}  # the first computes; calls back to the host need a CPU beside it
 
 
 def cache_folder() -> Path:

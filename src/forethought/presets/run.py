@@ -40,7 +40,11 @@ class RunConfig:
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints (one is also written after every evaluation and at the end)."""
     replay_capacity: int | None = None
-    """Transitions kept; default: all of the run's, at most a million."""
+    """Transitions kept (steps, where an agent learns from sequences: an episode of T transitions is T + 1); default:
+    all of the run's, at most a million and a quarter of the memory."""
+    replay_gb: float | None = None
+    """[Agents that learn from sequences] Keep the replay on disk, in the run folder, in at most this many gigabytes.
+    The newest steps stay in memory too, the oldest are dropped; the projected size is shown at the start."""
     video: bool = True
     """Film an episode of the final policy, where the environment can be drawn."""
     threads: int | None = None

@@ -1,10 +1,9 @@
-"""Replay of consecutive steps on disk, for more than fits on the device."""
+"""Replay of consecutive steps on disk, for more than fits in memory."""
 
-import concurrent.futures
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -14,56 +13,75 @@ import numpy as np
 from jax.experimental import io_callback
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from ..core import AbstractSequenceReplay
+from ..core import AbstractHostReplay
+from ..errors import StorageFault, UserError
 from ..types import EnvSpec, Sequence, Transition
 from .chunks import GIGABYTE, ChunkStore, projection
+from .machine import SHARE, host_bytes
 from .sequence import Steps
+from .staging import Asked, Staging, Wanted, Window
 
 
-class DiskReplay(AbstractSequenceReplay):
+class DiskReplay(AbstractHostReplay):
     """The last steps of each of `num_envs` environments, in chunk files (`chunks.ChunkStore`) of so many gigabytes.
 
-    For the step driver: `add` does its work on the host. `sequences` may be traced; it then calls back to the host.
-    A value as other replays are: `end` says how far the steps go that belong to it, and what the folder holds beyond
-    (the run was killed after its last checkpoint) is forgotten at the next `add`. Steps that were removed for the limit
-    after that checkpoint stay gone, so only then a resumed run differs from one that was not interrupted.
+    Every step is written before `add` returns; the newest are held in memory too. `sequences` may be traced; it then
+    calls back to the host. A value as other replays are, small enough for any checkpoint: `end` says how far the steps
+    go that belong to it, and what the folder holds beyond (the run was killed after its last checkpoint) is forgotten
+    at the next `add`.
+
+    Batches are those of a `SequenceReplay` in distribution, but for the first of a round where the driver calls
+    `stage`: it is read while the steps since the round before are taken, so it cannot contain them.
     """
 
     end: Int[Array, " num_envs"]
+    before: Int[Array, " num_envs"]  # where the steps ended when the last round of learning was over
     open: Bool[Array, " num_envs"]  # the newest step is in mid-episode: what is added next follows it
     spec: EnvSpec
     store: ChunkStore = eqx.field(static=True)
-    staged: "Staged" = eqx.field(static=True)
+    staging: Staging = eqx.field(static=True)
+    noting: bool = eqx.field(static=True, default=False)  # answer with zeros, and note what was asked for
+    ready: Steps | None = None  # the one batch of the round of learning that is under way
 
     @classmethod
-    def at(cls, folder: Path | str, spec: EnvSpec, *, num_envs: int = 1, gigabytes: float = 2.0) -> Self:
+    def at(
+        cls,
+        folder: Path | str,
+        spec: EnvSpec,
+        *,
+        num_envs: int = 1,
+        gigabytes: float = 2.0,
+        memory_gigabytes: float | None = None,
+    ) -> Self:
         """The replay in `folder`, with what is there already; what is added opens new episodes.
 
-        Raises UserError if the folder holds another task's steps, or the limit has no room for a few episodes.
+        Nothing is written before the first `add`. Memory is used up to `memory_gigabytes` (default: a quarter of the
+        machine's). Raises UserError if the folder holds another task's steps, or the limit has no room for a few.
         """
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
-        store = ChunkStore(Path(folder), spec, num_envs, int(gigabytes * GIGABYTE))
-        return cls(jnp.asarray(store.end, jnp.int32), jnp.zeros(num_envs, bool), spec, store, Staged())
+        memory = SHARE * host_bytes() if memory_gigabytes is None else memory_gigabytes * GIGABYTE
+        store = ChunkStore(Path(folder), spec, num_envs, int(gigabytes * GIGABYTE), int(memory))
+        end = jnp.asarray(store.end, jnp.int32)
+        staging = Staging(lambda asked, window: _drawn(store, spec, asked, window))
+        return cls(end, end, jnp.zeros(num_envs, bool), spec, store, staging)
 
-    @property
-    def traceable(self) -> bool:
-        return False
+    def emptied(self) -> Self:
+        """The same with no steps; those in the folder are forgotten at the next `add`."""
+        return dataclasses.replace(self, end=jnp.zeros_like(self.end), before=jnp.zeros_like(self.end))
 
     @property
     def capacity(self) -> int:
-        """Steps that fit; there are fewer transitions, by one for each episode."""
-        return self.store.limit // self.store.dtype.itemsize
+        """Steps that are drawn from at most; there are fewer transitions, by one for each episode."""
+        return self.store.kept * self.store.num_envs
 
     @property
     def size(self) -> int:
         """Transitions stored. Reads all of them."""
-        self._settle()
         return sum(int(np.sum(~steps["first"][1:])) for steps in self._all())
 
-    def projection(self, steps: int) -> str:
-        """What `steps` will take on disk, in a sentence, to be shown when a run starts."""
-        return projection(self.spec, steps, self.store.limit, self.store.folder)
+    def projection(self, steps: int) -> list[str]:
+        return projection(self.store, steps)
 
     def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
         """The `valid` rows of `[num_envs, ...]`, as `SequenceReplay.add`. Writes to disk before it returns.
@@ -79,12 +97,15 @@ class DiskReplay(AbstractSequenceReplay):
             )
         if batch.extras is not None:
             raise ValueError("this replay has no place for extras; add transitions with extras=None")
-        self._settle()
+        if not np.array_equal(self.store.end, np.asarray(self.end)):
+            self.store.rewind(np.asarray(self.end))
         end, now_open = np.array(self.end), np.array(self.open)
         over = rows.terminated | rows.truncated
         try:
             for env in range(num_envs) if valid is None else np.flatnonzero(np.asarray(valid)):
                 steps = self._records(jax.tree.map(lambda x, env=env: x[env], rows))
+                if self.store.removes(int(env), 2):
+                    self.staging.wait()  # what was promised a place in a batch is still there
                 self.store.append(int(env), steps[1:] if now_open[env] else steps)
                 end[env], now_open[env] = self.store.end[env], not over[env]
         except BaseException:
@@ -98,69 +119,118 @@ class DiskReplay(AbstractSequenceReplay):
     def sequences(self, batch_size: int, length: int, *, key: PRNGKeyArray) -> Sequence:
         """`batch_size` stretches of `length` steps, drawn uniformly with replacement from all that are stored.
 
-        What is drawn depends on the key and on what is stored, and on nothing else. Where nothing that long is stored
-        yet, the rewards are NaN, so that no update can go unnoticed. Raises ValueError if it can never be.
+        Resets may lie inside. What is drawn depends on the key and on what is stored, and, in a round that was staged,
+        on what was stored before. Where nothing that long is stored yet, the rewards are NaN, so that no update can go
+        unnoticed. Raises ValueError if it can never be.
         """
         if not 1 <= length <= self.store.kept:
             raise ValueError(
                 f"length={length} must lie in 1..{self.store.kept}, the steps kept of each environment; take a shorter "
                 "length or a larger limit"
             )
+        if self.ready is not None and self.ready.reward.shape == (batch_size, length):
+            return self.ready.sequence()
         words = jr.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+        asked = lambda words: Asked(batch_size, length, tuple(np.asarray(words).tolist()))
+        if self.noting:
+            io_callback(lambda words: self.staging.noted.append(asked(words)), None, words, ordered=True)
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), _like(self.spec, batch_size, length)).sequence()
         if not any(isinstance(x, jax.core.Tracer) for x in (words, self.end)):
-            return self.staged.take(_asked(batch_size, length, words, self.end), self._draw).sequence()
-        draw = lambda words, end: self._draw(_asked(batch_size, length, words, end))
-        return io_callback(draw, self._like(batch_size, length), words, self.end, ordered=True).sequence()
+            return jax.device_put(self._answer(asked(words), np.asarray(self.end))).sequence()
 
-    def stage(self, batch_size: int, length: int, *, key: PRNGKeyArray) -> None:
-        """Starts to read in the background what `sequences` with the same arguments will return.
+        def called_back(words: Array, end: Array) -> Steps:
+            try:
+                return self._answer(asked(words), np.asarray(end))
+            except StorageFault as error:  # an exception would reach the driver as one of XLA's
+                self.staging.fault = error
+                return _nothing(self.spec, asked(words))
 
-        It is put on the device too. For calls that are not traced; if steps are added in between, it is drawn anew.
-        """
-        self.staged.start(_asked(batch_size, length, jr.key_data(key), self.end), self._draw)
+        like = _like(self.spec, batch_size, length)
+        return io_callback(called_back, like, words, self.end, ordered=True).sequence()
+
+    def stage(self, play: Callable[[Self, int], Any]) -> Self:
+        now, before = (Window.of(self.store.window(np.asarray(end))) for end in (self.end, self.before))
+        this, following = (self._noted(play, rounds) for rounds in (0, 1))
+        windows = [now] * len(this)
+        if this and any(_starts(before, this[0].length)):
+            windows[0] = before
+        wanted = [Wanted(asked, window, len(this) == 1) for asked, window in zip(this, windows)]
+        wanted += [Wanted(asked, now, len(following) == 1) for asked in following[:1]]
+        self.staging.plan(wanted, now.end)
+        if len(this) != 1:
+            return self
+        return dataclasses.replace(self, ready=jax.device_put(self.staging.take(this[0], now.end, now)))
+
+    def _noted(self, play: Callable[[Self, int], Any], rounds: int) -> list[Asked]:
+        """What a round of learning will ask for."""
+        self.staging.noted = []
+        play(dataclasses.replace(self, noting=True), rounds)
+        jax.effects_barrier()
+        return self.staging.noted
+
+    def learned(self) -> Self:
+        fault, self.staging.fault = self.staging.fault, None
+        if fault is not None:
+            raise fault
+        return dataclasses.replace(self, before=self.end)
+
+    def flush(self) -> None:
+        self.store.flush()
+
+    def resumed(self) -> tuple[Self, str | None]:
+        end, store = np.asarray(self.end), self.store
+        if np.all(end >= store.begin):
+            store.rewind(end)
+            gone = np.maximum(store.begin - np.maximum(end - store.kept, 0), 0).sum()
+            said = f"{gone} steps of the replay have been dropped for its limit since the checkpoint"
+            return self, f"{said}; the run can differ from one that was not stopped" if gone else None
+        if np.any(end > store.end):
+            store.check_holds(end)
+        here = jnp.asarray(store.end, jnp.int32)
+        note = (
+            "all steps of the checkpoint's replay have been dropped for its limit since; the run goes on with the "
+            f"{int((store.end - store.begin).sum())} newer ones that are there"
+        )
+        return dataclasses.replace(self, end=here, before=here, open=jnp.zeros_like(self.open)), note
 
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
-        self._settle()
         rng, found = np.random.default_rng(np.asarray(jr.key_data(key)).tolist()), []
-        starts = np.maximum(self.store.end - self.store.begin - 1, 0)
+        window = self._window()
+        starts = _starts(window, 2)
         if not starts.any():
-            raise ValueError(f"{self.store.folder} holds no transition to sample yet; add some first")
+            raise UserError(f"{self.store.folder} holds no transition to sample; add some first")
         while len(found) < batch_size:  # a pair of steps that is two episodes' is drawn again
-            env, at = self._place(int(rng.integers(starts.sum())), starts)
-            pair = self.store.read(env, at, 2)
+            pair = self.store.read(*_place(int(rng.integers(starts.sum())), starts, window), 2)
             if not pair["first"][1]:
                 found.append(pair)
         return self._transitions(np.stack([p[0] for p in found]), np.stack([p[1] for p in found]))
 
     def latest(self, n: int) -> Transition:
-        """The last `n` transitions, oldest first: environments in turn, as if each had had a row in every batch."""
-        self._settle()
-        found = [self._newest(env, -(-n // self.store.num_envs)) for env in range(self.store.num_envs)]
+        """The last `n` transitions, or all if there are fewer, oldest first: environments in turn, as if each had had
+        a row in every batch."""
+        bounds = zip(*self._window())
+        found = [self._newest(env, *bound, -(-n // self.store.num_envs)) for env, bound in enumerate(bounds)]
         aged = [(-age, env, *pair) for env, pairs in enumerate(found) for age, pair in enumerate(pairs)]
         aged = sorted(aged, key=lambda row: row[:2])[-n:]
-        return self._transitions(np.stack([row[2] for row in aged]), np.stack([row[3] for row in aged]))
+        stack = lambda rows: np.stack(rows) if rows else np.empty(0, self.store.dtype)
+        return self._transitions(stack([row[2] for row in aged]), stack([row[3] for row in aged]))
 
     def rows(self) -> tuple[Transition, Bool[Array, " size"]]:
         """All transitions, environment by environment, and which are in use: all. All at once in memory."""
-        self._settle()
         kept = [(steps[:-1][~steps["first"][1:]], steps[1:][~steps["first"][1:]]) for steps in self._all()]
         before, after = (np.concatenate(part) for part in zip(*kept))
         return self._transitions(before, after), np.ones(len(after), bool)
 
-    def _settle(self) -> None:
-        """Forgets what the folder holds beyond this replay."""
-        if not np.array_equal(self.store.end, np.asarray(self.end)):
-            self.store.rewind(np.asarray(self.end))
+    def _window(self) -> Window:
+        return Window.of(self.store.window(np.asarray(self.end)))
 
     def _all(self) -> list[np.ndarray]:
-        return [
-            self.store.read(env, int(begin), int(end - begin))
-            for env, (begin, end) in enumerate(zip(self.store.begin, self.store.end))
-        ]
+        bounds = zip(*self._window())
+        return [self.store.read(env, begin, end - begin) for env, (begin, end) in enumerate(bounds)]
 
-    def _newest(self, env: int, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _newest(self, env: int, begin: int, end: int, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Up to `n` pairs of consecutive steps of one environment, newest first."""
-        end, begin, pairs = int(self.store.end[env]), int(self.store.begin[env]), []
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
         while end - begin >= 2 and len(pairs) < n:
             start = max(begin, end - n - 1)
             steps = self.store.read(env, start, end - start)
@@ -168,26 +238,8 @@ class DiskReplay(AbstractSequenceReplay):
             end = start + 1
         return pairs[:n]
 
-    def _draw(self, asked: "_Asked") -> Steps:
-        """The steps `[batch_size, length, ...]` as NumPy arrays. Changes nothing: it also runs beside `add`."""
-        starts = np.maximum(np.array(asked.end) - self.store.begin - asked.length + 1, 0)
-        if not starts.sum():
-            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self._like(asked.batch_size, asked.length))
-            return dataclasses.replace(zeros, reward=np.full_like(zeros.reward, np.nan))
-        drawn = np.random.default_rng(list(asked.key)).integers(starts.sum(), size=asked.batch_size)
-        places = [self._place(int(k), starts) for k in drawn]
-        steps = np.stack([self.store.read(env, at, asked.length) for env, at in places])
-        return Steps(*(np.ascontiguousarray(steps[name]) for name in self.store.dtype.names))
-
-    def _like(self, batch_size: int, length: int) -> Steps:
-        """Shapes and types of a batch."""
-        return jax.eval_shape(lambda: Steps.empty(self.spec, (batch_size, length)))
-
-    def _place(self, number: int, starts: np.ndarray) -> tuple[int, int]:
-        """Environment and step of start `number`, counted through all environments."""
-        ends = np.cumsum(starts)
-        env = int(np.searchsorted(ends, number, side="right"))
-        return env, int(self.store.begin[env] + number - (ends[env] - starts[env]))
+    def _answer(self, asked: Asked, end: np.ndarray) -> Steps:
+        return self.staging.take(asked, tuple(end.tolist()), Window.of(self.store.window(end)))
 
     def _records(self, row: Transition) -> np.ndarray:
         """The step that opens an episode and the step that was taken, for one transition."""
@@ -206,34 +258,34 @@ class DiskReplay(AbstractSequenceReplay):
         return Transition(obs, np.ascontiguousarray(after["action"]), after["reward"].copy(), next_obs, *rest)
 
 
-class _Asked(NamedTuple):
-    """What decides a batch."""
-
-    batch_size: int
-    length: int
-    key: tuple[int, ...]
-    end: tuple[int, ...]
-
-
-def _asked(batch_size: int, length: int, words: Array, end: Array) -> _Asked:
-    return _Asked(batch_size, length, tuple(np.asarray(words).tolist()), tuple(np.asarray(end).tolist()))
+def _drawn(store: ChunkStore, spec: EnvSpec, asked: Asked, window: Window) -> Steps:
+    """The steps `[batch_size, length, ...]` of a batch, as NumPy arrays."""
+    starts = _starts(window, asked.length)
+    if not starts.any():
+        return _nothing(spec, asked)
+    drawn = np.random.default_rng(list(asked.key)).integers(starts.sum(), size=asked.batch_size)
+    steps = np.stack([store.read(*_place(int(k), starts, window), asked.length) for k in drawn])
+    return Steps(*(np.ascontiguousarray(steps[name]) for name in store.dtype.names))
 
 
-class Staged:
-    """One batch that is read while something else is done."""
+def _nothing(spec: EnvSpec, asked: Asked) -> Steps:
+    """A batch of zeros, the rewards NaN."""
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), _like(spec, asked.batch_size, asked.length))
+    return dataclasses.replace(zeros, reward=np.full_like(zeros.reward, np.nan))
 
-    def __init__(self) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="replay")
-        self._asked: _Asked | None = None
-        self._batch: concurrent.futures.Future | None = None
 
-    def start(self, asked: _Asked, draw: Callable[[_Asked], Steps]) -> None:
-        """Begins to read."""
-        self._asked, self._batch = asked, self._pool.submit(lambda: jax.device_put(draw(asked)))
+def _like(spec: EnvSpec, batch_size: int, length: int) -> Steps:
+    """Shapes and types of a batch."""
+    return jax.eval_shape(lambda: Steps.empty(spec, (batch_size, length)))
 
-    def take(self, asked: _Asked, draw: Callable[[_Asked], Steps]) -> Steps:
-        """What was begun if it is what is asked for, else drawn now; on the device."""
-        batch, self._batch = self._batch, None
-        if batch is not None and asked == self._asked:
-            return batch.result()
-        return jax.device_put(draw(asked))
+
+def _starts(window: Window, length: int) -> np.ndarray:
+    """How many stretches of `length` steps each environment has."""
+    return np.maximum(np.array(window.end) - np.array(window.begin) - length + 1, 0)
+
+
+def _place(number: int, starts: np.ndarray, window: Window) -> tuple[int, int]:
+    """Environment and step of start `number`, counted through all environments."""
+    ends = np.cumsum(starts)
+    env = int(np.searchsorted(ends, number, side="right"))
+    return env, int(window.begin[env] + number - (ends[env] - starts[env]))

@@ -12,7 +12,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractHostEnv, AbstractPlanningAgent, AbstractReplay, HostStep
+from ..core import AbstractAgent, AbstractHostEnv, AbstractHostReplay, AbstractPlanningAgent, AbstractReplay, HostStep
 from ..errors import TrainingFault, UserError
 from ..types import Transition
 from .evaluate import Evaluation, finished, unsound_action
@@ -142,6 +142,8 @@ class StepDriver:
         self._add = eqx.filter_jit(lambda replay, batch, valid: replay.add(batch, valid), donate="all")
         update = lambda s, r, k, n: agent.update(s, r, key=stream(k, UPDATE, n))
         self._update = eqx.filter_jit(update) if agent.traceable else update
+        # Without results nothing is left to be computed but the keys of what is drawn.
+        self._play = eqx.filter_jit(lambda *args: (update(*args), None)[1])
         self._sample = jax.jit(jax.vmap(lambda k: agent.spec.action.sample(key=k)))
         self._keys = jax.jit(self._step_keys)
         self._fresh = eqx.filter_jit(
@@ -189,9 +191,15 @@ class StepDriver:
             yield progress
 
     def _updated(self, progress: Progress) -> Progress:
-        state, metrics = self._update(progress.agent_state, progress.replay, progress.key, progress.updates)
-        check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
-        return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
+        old, key, count, replay = progress.agent_state, progress.key, progress.updates, progress.replay
+        staged = replay
+        if isinstance(replay, AbstractHostReplay) and self.agent.traceable:
+            staged = replay.stage(lambda noting, rounds: self._play(old, noting, key, count + rounds))
+        state, metrics = jax.block_until_ready(self._update(old, staged, key, count))
+        if isinstance(replay, AbstractHostReplay):
+            replay = replay.learned()
+        check_metrics(metrics, update=int(count) + 1, env_steps=int(progress.env_steps))
+        return dataclasses.replace(progress, agent_state=state, replay=replay, updates=count + 1, metrics=metrics)
 
     def _begin(self, progress: Progress, notes: list[str]) -> Progress:
         """Resets the environments, or brings them back to where a saved run left them."""

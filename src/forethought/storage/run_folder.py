@@ -113,6 +113,11 @@ class RunFolder:
         return self.path / "videos"
 
     @property
+    def replay(self) -> Path:
+        """Folder of the replay, where it is kept on disk; it is made when the first step is stored."""
+        return self.path / "replay"
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard event files, one sub-folder per seed."""
         return self.path / "tensorboard"

@@ -1,0 +1,83 @@
+"""How many rows the replay of a run needs, and how many there is memory for."""
+
+import dataclasses
+import math
+
+import jax
+
+from ..core import AbstractAgent, AbstractEnv, AbstractHostEnv
+from ..errors import UserError
+from ..presets.run import RunConfig
+from ..types import EnvSpec, Transition, never_terminates
+from .chunks import GIGABYTE, record
+from .machine import SHARE, device_bytes
+
+MOST = 1_000_000  # rows, unless told otherwise
+TOO_MUCH = 0.8  # of the memory
+
+
+def run_steps(agent: AbstractAgent, env: AbstractEnv | AbstractHostEnv, run: RunConfig) -> int:
+    """Rows that all of a run's steps take at most.
+
+    One for each action; where the agent learns from sequences, one more for each episode. Episodes are as long as the
+    task's limit where it is known never to terminate; otherwise they might be over after one action.
+    """
+    spec = env.spec
+    actions = -(-run.steps // (run.num_envs * spec.action_repeat))  # of each environment
+    if agent.sequence_length is None:
+        return actions * run.num_envs
+    longest = shortest = longest_episode(spec)
+    if longest is None or env.termination_function is not never_terminates:
+        shortest = 1
+    return (actions + -(-actions // shortest) + 1) * run.num_envs
+
+
+def likely_steps(spec: EnvSpec, run: RunConfig) -> int:
+    """Steps of a run, all environments together, if its episodes are as long as they can be."""
+    actions = -(-run.steps // (run.num_envs * spec.action_repeat))
+    longest = longest_episode(spec)
+    return (actions + (1 if longest is None else -(-actions // longest))) * run.num_envs
+
+
+def longest_episode(spec: EnvSpec) -> int | None:
+    """Actions in an episode at most; None where there is no limit."""
+    return None if spec.max_episode_steps is None else -(-spec.max_episode_steps // spec.action_repeat)
+
+
+def agreed_capacity(
+    agent: AbstractAgent, env: AbstractEnv | AbstractHostEnv, run: RunConfig
+) -> tuple[RunConfig, list[str]]:
+    """The run with a `replay_capacity` where memory does not allow the default, and what a user should know of it.
+
+    Raises UserError if the capacity that was asked for is more than there is memory for.
+    """
+    if run.replay_gb is not None:
+        return run, []
+    size, memory = _row_bytes(agent, env.spec) * run.num_seeds, device_bytes()
+    rows, remedy = "transitions", "--replay-capacity"
+    if agent.sequence_length is not None:
+        rows, remedy = "steps", "--replay-gb keeps them on disk"
+    if run.replay_capacity is not None:
+        wanted = run.replay_capacity * size
+        if wanted > TOO_MUCH * memory:
+            raise UserError(
+                f"replay_capacity={run.replay_capacity} takes {wanted / GIGABYTE:.3g} GB, the memory is "
+                f"{memory / GIGABYTE:.3g} GB; lower it{', ' + remedy if agent.sequence_length else ''}"
+            )
+        return run, []
+    wanted = min(run_steps(agent, env, run), MOST)
+    fits = math.floor(SHARE * memory / size)
+    if wanted <= fits:
+        return run, []
+    note = (
+        f"the replay keeps the last {fits:,} of up to {wanted:,} {rows}, which take {wanted * size / GIGABYTE:.3g} GB, "
+        f"more than a quarter of the memory; to keep more: {remedy}"
+    )
+    return dataclasses.replace(run, replay_capacity=fits), [note]
+
+
+def _row_bytes(agent: AbstractAgent, spec: EnvSpec) -> int:
+    if agent.sequence_length is not None:
+        return record(spec).itemsize
+    example = jax.eval_shape(lambda: Transition.example(spec))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(example))
