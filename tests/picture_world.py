@@ -20,8 +20,11 @@ CONFIG = WorldModelConfig(
 )
 
 
-def played(env, episodes: int, steps: int, *, seed: int = 0) -> Transition:
-    """Episodes of uniform actions, leaves `[episodes, steps, ...]` of NumPy arrays; none may end before."""
+def played(env, episodes: int, steps: int, *, seed: int = 0, action: int | None = None) -> Transition:
+    """Episodes of uniform actions, or of one `action` alone, leaves `[episodes, steps, ...]` of NumPy arrays.
+
+    None may end before.
+    """
 
     def one(key):
         reset_key, *keys = jr.split(key, steps + 1)
@@ -30,9 +33,9 @@ def played(env, episodes: int, steps: int, *, seed: int = 0) -> Transition:
         def step(carry, key):
             state, obs = carry
             act_key, step_key = jr.split(key)
-            action = env.spec.action.sample(key=act_key)
-            state, next_obs, reward, terminated, truncated = env.step(state, action, key=step_key)
-            return (state, next_obs), Transition(obs, action, reward, next_obs, terminated, truncated)
+            chosen = env.spec.action.sample(key=act_key) if action is None else jnp.int32(action)
+            state, next_obs, reward, terminated, truncated = env.step(state, chosen, key=step_key)
+            return (state, next_obs), Transition(obs, chosen, reward, next_obs, terminated, truncated)
 
         return jax.lax.scan(step, (state, obs), jnp.stack(keys))[1]
 

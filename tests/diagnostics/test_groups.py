@@ -72,7 +72,7 @@ def test_an_examination_has_one_dimension_for_the_picture_and_its_error_is_of_a_
     np.testing.assert_allclose(found.error[0], found.persistence[0], rtol=1e-5)
     deviation = data.obs[..., :8].reshape(-1, 8).std(0) / 255
     assert found.scale[0] == pytest.approx(np.sqrt(np.mean(deviation**2)), rel=1e-4)
-    assert found.coverage.shape == (2, 3, 19) and found.covered_90[0] < 0.2
+    assert found.coverage.shape == (2, 3, 19) and found.coverage[0, 0, 17] < 0.2
 
 
 def test_bias_and_coverage_of_a_picture_are_means_over_its_pixels():

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from picture_world import catch_logged, catch_model
+from picture_world import catch_logged, catch_model, played
 from planted_world import logged, rows
 
 from forethought.core import AbstractModel
 from forethought.diagnostics.divergence import APART, TOGETHER
 from forethought.diagnostics.imagined_pictures import PictureTrace, picture_traces
+from forethought.diagnostics.logged import Logged
 from forethought.diagnostics.pictures import SEEN, colours, column, frames, panel, strip, told_of, visible
 from forethought.diagnostics.widths import Normal
 from forethought.envs.catch import Catch
@@ -70,8 +71,8 @@ def test_what_was_seen_is_reconstructed_and_what_follows_imagined_to_the_episode
 
 
 def test_the_step_at_which_a_model_loses_its_way_is_marked():
-    model_at = lambda row: picture_traces(Falls(row), catch_logged(), SPEC, episodes=1, context=2, key=jr.key(0))[0]
-    lost = model_at(5)
+    still = Logged.of_trajectories(played(Catch(), 20, 9, action=1))  # the paddle stays where it is
+    (lost,) = picture_traces(Falls(5), still, SPEC, episodes=1, context=2, key=jr.key(0))
     assert lost.start == 1 and lost.diverged_at == 4  # rows 2, 3, 4 are right, the fourth step reaches row 5
     assert lost.error[lost.context + 3] > lost.average_error[lost.context + 3]
 

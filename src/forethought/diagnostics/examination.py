@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from ..core import AbstractModel
+from ..core import AbstractFilter, AbstractModel
 from ..types import EnvSpec, Transition
 from .measures import LEVELS, TERMINATION_STEPS, measured, varying
 from .open_loop import compare
@@ -15,6 +15,9 @@ from .windows import cut
 TRUSTED_ERROR = 0.5
 """Error, in standard deviations of the data, above which a prediction is not trusted: three quarters of the variance
 are still explained at it."""
+
+FILTER_STARTS = 512
+"""Starts from which a filter is examined at most: what it believes at each is kept, many samples of a large state."""
 
 PICTURE_NUMBERS, LEAST_STARTS = 500_000, 64
 """Numbers of pictures in the starts of an examination together, and its fewest starts."""
@@ -173,12 +176,14 @@ def examine(
     `min_particles` particles is run several times over. An observation counts as covered by the central
     interval of level q when the mixture's distribution function at it lies within (1 - q) / 2 of neither 0
     nor 1. A filter (`AbstractFilter`) starts from what it believes after the episode up to there; if `widened`, the
-    width of its observations is measured from its one-step errors in other episodes (`widths`). Pictures are many
-    numbers: they are imagined from fewer starts, PICTURE_NUMBERS numbers in all, and at most PICTURE_PARTICLES times
-    over. Raises ValueError for sizes that cannot be, UserError for data that are not finite or do not fit.
+    width of its observations is measured from its one-step errors in other episodes (`widths`). It starts from no more
+    than FILTER_STARTS; pictures are many numbers, and imagined from fewer starts, PICTURE_NUMBERS numbers in all, at
+    most PICTURE_PARTICLES times over. Raises ValueError for sizes that cannot be, UserError for data that are not finite or do not fit.
     """
     if min_particles < 1:
         raise ValueError(f"min_particles={min_particles} must be at least 1")
+    if isinstance(model, AbstractFilter):
+        max_starts = min(max_starts, FILTER_STARTS)
     if spec.image is not None:
         max_starts = min(max_starts, max(PICTURE_NUMBERS // spec.obs_dim, LEAST_STARTS))
         min_particles = min(min_particles, PICTURE_PARTICLES)
