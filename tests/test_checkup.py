@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from latent_world import SMALL
+from picture_world import catch_logged, catch_model, played
 from planted_world import SPEC, STEPS, logged, rows
 from tiny import CONFIGS, Walk
 
@@ -21,11 +23,13 @@ from forethought.diagnostics.calibration import GRID, Recalibration
 from forethought.diagnostics.findings import Evidence, find
 from forethought.diagnostics.logged import Logged
 from forethought.diagnostics.origin import origin
+from forethought.envs.catch import Catch
 from forethought.errors import UserError
 from forethought.fitting import fit, load_fitted
 from forethought.models.distributions import DiagonalNormal
 from forethought.models.recalibrated import Recalibrated
 from forethought.models.simulator import Simulator
+from forethought.models.world_model import WorldModel
 from forethought.presets.fit import FitConfig
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.run import RunConfig
@@ -244,6 +248,36 @@ def test_a_measure_that_fails_costs_no_other_test(monkeypatch):
     evidence = Evidence(spec=Walk().spec, fresh=data, training=data, model=Simulator(Walk()))
     names = {f.name: f.sentence for f in find(evidence, key=jr.key(0))}
     assert "RuntimeError: no share" in names["model-share-not-tested"]
+
+
+def test_a_healthy_latent_model_of_pictures_is_examined_as_a_whole_and_nothing_is_found(tmp_path):
+    fresh, spec = catch_logged(), Catch().spec
+    past = Logged.of_trajectories(played(Catch(), 30, 9))
+    found = diagnose(catch_model(), fresh, spec, training=past, source="catch", horizon=8, key=jr.key(0))
+    assert [f.name for f in found.findings] == [] and found.recalibration is None
+    e = found.examination
+    assert e.names == ("picture",) and e.useful_steps == 8 and 0.8 < e.covered_90[0] <= 1.0
+    assert any("spread of samples" in note for note in found.notes)
+    assert any("no recalibration" in note for note in found.notes)
+    paths = write_checkup(found, tmp_path, target="x")
+    assert paths["still"].is_file() and paths["video"].is_file()
+    page = paths["page"].read_text()
+    assert 'class="still"' in page and "Reward and continue heads" in page and "best constant" in page
+    summary = json.loads(paths["summary"].read_text())
+    assert summary["heads"]["terminations"] == 24 and len(summary["examination"]["error"][0]) == 1
+
+
+def test_the_width_in_the_loss_of_a_latent_model_of_vectors_is_no_finding_and_not_what_is_judged(tmp_path):
+    model = WorldModel(SPEC, dataclasses.replace(SMALL, symlog=False), key=jr.key(0))  # not trained at all
+    fresh, past = logged(rows(6, seed=1)), logged(rows(6))
+    found = diagnose(model, fresh, SPEC, training=past, source="latent", horizon=4, key=jr.key(0))
+    names = [f.name for f in found.findings]
+    assert "reward-head-useless" in names and not [n for n in names if "tested" in n or n == "variance-frozen"]
+    width = np.asarray(found.examination.width)
+    np.testing.assert_allclose(width, np.sqrt(np.mean((fresh.rows.next_obs) ** 2, 0)), rtol=0.3)  # it expects about 0
+    assert 0.75 < found.examination.covered_90[0] < 0.98 and found.verdict.startswith("Do not trust it")
+    paths = write_checkup(found, tmp_path, target="x")
+    assert (tmp_path / "traces.png").is_file() and "still" not in paths and "recalibration" not in paths
 
 
 def test_a_recalibrated_run_keeps_the_planner_that_it_was_given(tmp_path):

@@ -8,6 +8,9 @@ from tiny import CONFIGS, Walk
 
 import forethought
 from forethought import checkup, reporting
+from forethought.presets.parts import PlannerConfig
+from forethought.presets.planet import PlaNetConfig
+from forethought.presets.world_model import WorldModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,39 @@ def test_pictures_that_cannot_be_drawn_cost_no_more_than_themselves(trained, mon
     page = found.paths["page"].read_text()
     assert "no figure &#x27;Imagined return&#x27;: ValueError: nothing to draw" in page
     assert "imagination could not be drawn beside reality" in page
+
+
+@pytest.fixture(scope="module")
+def caught(tmp_path_factory):
+    """A run of a latent agent on pictures, too short to have learned anything."""
+    model = WorldModelConfig(
+        cell="gru", deter=8, hidden=8, latents=2, classes=2, prior_layers=1, units=8, layers=1, depth=1, kernel=3
+    )
+    planner = PlannerConfig(horizon=2, population=8, elites=2, iterations=1)
+    config = PlaNetConfig(
+        random_steps=40, update_every=40, updates=2, batch_size=2, batch_length=4, model=model, planner=planner
+    )
+    run = forethought.RunConfig(steps=80, eval_every=0, final_episodes=2)
+    out = tmp_path_factory.mktemp("runs") / "catch"
+    return forethought.train("planet", "catch", config=config, run=run, out=out, quiet=True)
+
+
+def test_a_run_on_pictures_shows_what_was_imagined_beside_what_was_real_without_being_asked(caught):
+    folder = caught.folder
+    assert (folder.figures / "imagined.png").is_file()
+    assert [p.stem for p in sorted(folder.videos.iterdir())] == ["imagined", "policy"]
+    page = folder.report.read_text()
+    assert "Imagined beside real" in page and 'class="still"' in page
+    folder.report.unlink()
+    caught.report()
+    assert 'class="still"' in folder.report.read_text()
+
+
+def test_the_doctor_shows_it_from_the_folder_of_the_run(caught, tmp_path):
+    found = forethought.doctor(caught.path, episodes=3, horizon=4, out=tmp_path)
+    assert found.paths["still"] == tmp_path / "imagined.png" and found.paths["video"].stem == "imagined"
+    assert 'class="still"' in found.paths["page"].read_text()
+    assert found.heads.terminations == 3 and found.examination.names == ("picture",)
 
 
 def test_statistics_are_held_against_the_rows_that_were_there_at_the_last_fit(trained):

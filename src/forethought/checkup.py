@@ -12,18 +12,22 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .catalogue import AGENTS
-from .core import AbstractHostReplay, AbstractModel
+from .core import AbstractFilter, AbstractHostReplay, AbstractModel
 from .diagnostics.calibration import CoverageChange, Recalibration, coverage_change, recalibrate
 from .diagnostics.data_checks import without_faults
 from .diagnostics.examination import Examination, examine
 from .diagnostics.finding import Finding, told
 from .diagnostics.findings import Evidence, find, in_order
-from .diagnostics.logged import MOST_ROWS, Logged
+from .diagnostics.heads import Heads, heads
+from .diagnostics.logged import Logged, most_rows
+from .diagnostics.one_step import OneStep, following
 from .diagnostics.origin import load_for, origin
 from .diagnostics.verdict import plain_verdict
 from .errors import UserError
+from .fit import AbstractFittable
 from .fitting import FittedModel, same_spaces
 from .models.recalibrated import Recalibrated
+from .models.world_model import WorldModel
 from .replay.dataset import Dataset
 from .run.evaluate import Evaluation, finished
 from .run.progress import updates_due
@@ -33,7 +37,6 @@ from .types import EnvSpec, Given, Transition
 
 HORIZON = 25
 EPISODES = 20
-MOST_BYTES = 2**29  # of latest rows
 STREAM = 0xD0C  # folded into a run's key, so that the doctor's episodes are nobody else's
 
 
@@ -47,6 +50,7 @@ class Checkup:
     examination: Examination | None  # None where nothing could be compared
     recalibration: Recalibration | None
     change: CoverageChange | None  # before and after recalibration, on episodes that it was not made from
+    heads: Heads | None  # of a latent model: what it says of rewards and ends one step after filtering
     notes: list[str]
     model: AbstractModel | None
     spec: EnvSpec
@@ -65,6 +69,7 @@ class Checkup:
             "trusted_steps": None if e is None else e.trusted_steps,
             "episodes": self.episodes,
             "examination": None if e is None else _plain(e),
+            "heads": None if self.heads is None else _plain(self.heads),
             "recalibration": None if self.change is None else _plain(self.change.rows()),
             "notes": self.notes,
             "versions": provenance.versions(),
@@ -125,17 +130,21 @@ def of_evaluation(
 
     `quick` leaves out the recalibration and the tests that take long.
     """
-    fresh = None if evaluation is None else Logged.of_trajectories(evaluation.trajectories)
+    spec, most, notes = setup.env.spec, most_rows(setup.env.spec), list(notes or [])
+    fresh = None if evaluation is None else Logged.of_trajectories(evaluation.trajectories, most=most)
+    if fresh is not None and evaluation is not None and len(fresh.spans) < len(evaluation.lengths):
+        notes.append(f"{len(fresh.spans)} of {len(evaluation.lengths)} episodes are looked at: pictures are large")
     training = stored = None
-    latest = None if replay is None else _latest(replay, setup.env.spec.obs_dim)
+    latest = None if replay is None else _latest(replay, most)
     if latest is not None:
         training = Logged.of_rows(latest, num_envs=setup.run.num_envs)
-        stored = _fitted_to(setup, replay)
+        if isinstance(setup.agent.model(state), AbstractFittable):  # others hold no statistics of their data
+            stored = _fitted_to(setup, replay)
     functions = setup.functions
     return diagnose(
         setup.agent.model(state),
         fresh,
-        setup.env.spec,
+        spec,
         given=functions,
         training=training,
         stored=stored,
@@ -148,9 +157,8 @@ def of_evaluation(
     )
 
 
-def _latest(replay: Any, obs_dim: int) -> Transition | None:
-    """The latest transitions, as many as are looked at and take no more than `MOST_BYTES`; None if there are none."""
-    most = max(min(MOST_ROWS, MOST_BYTES // (8 * obs_dim)), 1)  # float32, twice
+def _latest(replay: Any, most: int) -> Transition | None:
+    """The latest transitions, at most so many; None if there are none."""
     if isinstance(replay, AbstractHostReplay):
         rows = replay.latest(most)
         return rows if len(rows.reward) else None
@@ -243,7 +251,9 @@ def diagnose(
     found += more
     training, more = _finite(training, "training data", notes)
     found += more
-    examination = recalibration = change = None
+    examination = recalibration = change = said = latent = None
+    if isinstance(model, AbstractFilter) and fresh is not None:
+        said, latent = _predicted(model, fresh, spec, notes=notes, key=jr.fold_in(key, 2))
     if model is not None and fresh is not None:
         examination, recalibration, change = _examined(
             model, fresh, spec, given, horizon=horizon, notes=notes, recalibrated=not quick, key=key
@@ -257,10 +267,12 @@ def diagnose(
         reward=given.reward,
         learned_reward=given.reward is None,
         learned_termination=given.termination is None,
+        said=said,
     )
     found += find(evidence, key=jr.fold_in(key, 1), quick=quick)
     if quick:
-        notes.append("the tests that take long, and the recalibration, were left to `forethought doctor`")
+        left = "" if isinstance(model, AbstractFilter) else ", and the recalibration,"
+        notes.append(f"the tests that take long{left} were left to `forethought doctor`")
     if training is None:
         notes.append("the training data are not at hand: tests that need them were left out")
     verdict = "The model could not be examined." if examination is None else plain_verdict(examination)
@@ -271,6 +283,7 @@ def diagnose(
         examination=examination,
         recalibration=recalibration,
         change=change,
+        heads=latent,
         notes=notes,
         model=model,
         spec=spec,
@@ -338,6 +351,18 @@ def _finite(data: Logged | None, what: str, notes: list[str]) -> tuple[Logged | 
     return data, found
 
 
+def _predicted(
+    model: AbstractFilter, fresh: Logged, spec: EnvSpec, *, notes: list[str], key: PRNGKeyArray
+) -> tuple[OneStep | None, Heads | None]:
+    """What a latent model says of every fresh row, and how good its heads are; None, and a note, if asking fails."""
+    try:
+        said = following(model, fresh, spec, key=key)
+        return said, heads(said, fresh)
+    except Exception as error:
+        notes.append(f"the reward and continue heads were not examined: {told(error)}")
+        return None, None
+
+
 def _examined(
     model: AbstractModel,
     fresh: Logged,
@@ -351,12 +376,21 @@ def _examined(
 ) -> tuple[Examination | None, Recalibration | None, CoverageChange | None]:
     """Examination; recalibration from all episodes, and what one from every other episode does to the rest."""
     look_key, fit_key, judge_key = jr.split(key, 3)
+    latent = isinstance(model, WorldModel)  # the width of its observations is a weight in its loss, no uncertainty
     try:
-        examination = examine(model, fresh.padded(), spec, horizon=horizon, key=look_key)
+        examination = examine(model, fresh.padded(), spec, horizon=horizon, widened=latent, key=look_key)
     except Exception as error:  # the model may be anybody's, and the data can be looked at without it
         notes.append(f"the model was not examined: {told(error)}")
         return None, None, None
     notes += examination.notes
+    if latent:
+        notes.append(
+            "intervals are the spread of samples of the latent, and about each the width that one-step errors in other "
+            "episodes leave: the model states no width of its own (its loss's is a weight)"
+        )
+    if isinstance(model, AbstractFilter):
+        notes.append("no recalibration: agents decide in this model's latent states, which it does not reach")
+        return examination, None, None
     if not recalibrated:
         return examination, None, None
     if len(fresh.spans) < 2:

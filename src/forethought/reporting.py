@@ -12,7 +12,7 @@ import numpy as np
 
 from .cards import oracle_return
 from .checkup import STREAM, Checkup, of_evaluation
-from .core import AbstractEnv
+from .core import AbstractEnv, AbstractFilter
 from .diagnostics.curves import plot_learning_curves, plot_losses, seed_series
 from .diagnostics.divergence import Trace, side_by_side, traces
 from .diagnostics.doctor_page import command_line, doctor_page
@@ -27,9 +27,12 @@ from .diagnostics.examination_figures import (
     plot_uncertainty,
 )
 from .diagnostics.finding import Finding, told
+from .diagnostics.imagined_pictures import picture_traces
+from .diagnostics.pictures import frames, strip
 from .diagnostics.report import write_report
 from .diagnostics.trace_figure import plot_traces
 from .diagnostics.video import overlay, write_video
+from .diagnostics.widths import Widened
 from .errors import UserError
 from .run.evaluate import Evaluation, finished
 from .run.steps import HostEvaluator
@@ -40,6 +43,8 @@ from .storage.run_folder import RunFolder
 
 CHECK_HORIZON = 25
 MAX_FRAMES = 600
+IMAGINED, IMAGINED_STILL = "imagined.mp4", "imagined.png"
+PICTURE_FPS = 4
 CHECK_FIGURES = (
     ("Model check by horizon", "model_check.png"),
     ("Model: imagined return", "model_drift.png"),
@@ -69,7 +74,7 @@ def show(
     if evaluation is not None:
         if setup.agent.model(state) is not None:
             try:
-                notes += look(setup, folder, state, replay, evaluation)
+                notes += look(setup, folder, state, replay, evaluation, video=video)
             except Exception as error:  # whatever the doctor meets, a finished run keeps its report
                 notes.append(f"the doctor could not look at the model: {told(error)}")
         if video:
@@ -99,6 +104,8 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
     figures |= {title: folder.figures / name for title, name in CHECK_FIGURES if (folder.figures / name).is_file()}
     if video is None:
         video = next(iter(sorted(folder.videos.glob("policy.*"))), None)
+    still = folder.figures / IMAGINED_STILL
+    dreamt = next(iter(sorted(folder.videos.glob(f"{Path(IMAGINED).stem}.*"))), None)
     summary = {"oracle_return": oracle} if oracle is not None else {}
     if rows:
         summary["wall_s"] = rows[-1]["wall_s"]
@@ -108,6 +115,7 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
         rows=rows,
         figures=figures,
         video=video,
+        imagined=(still if still.is_file() else None, dreamt),
         summary=summary,
         verdict=folder.record.get("verdict"),
         findings=[Finding(**f) for f in folder.record.get("findings", [])],
@@ -116,8 +124,13 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
     return Shown(report, curve, video, folder.record.get("verdict"))
 
 
-def look(setup: Setup, folder: RunFolder, state: Any, replay: Any, evaluation: Evaluation) -> list[str]:
-    """The doctor's look at the episodes of an evaluation: verdict and findings into the record, figures; its notes."""
+def look(
+    setup: Setup, folder: RunFolder, state: Any, replay: Any, evaluation: Evaluation, *, video: bool = True
+) -> list[str]:
+    """The doctor's look at the episodes of an evaluation: verdict and findings into the record, figures; its notes.
+
+    Where the task is seen as pictures, also what the model imagines of them, unless not `video` as stills alone.
+    """
     key = jr.fold_in(jr.key(setup.run.seed), STREAM)
     checkup = of_evaluation(
         setup, state, replay, evaluation, source=str(folder.path), key=key, horizon=CHECK_HORIZON, quick=True
@@ -127,17 +140,24 @@ def look(setup: Setup, folder: RunFolder, state: Any, replay: Any, evaluation: E
         drawn = (plot_examination, plot_drift, plot_uncertainty)
         for (_, name), plot in zip(CHECK_FIGURES, drawn):
             plot(checkup.examination, folder.figures / name)
+        if checkup.spec.image is not None:
+            film = folder.videos / IMAGINED if video else None
+            try:
+                picture_imagination(checkup, folder.figures / IMAGINED_STILL, film)
+            except Exception as error:
+                checkup.notes.append(f"imagination could not be drawn beside reality: {told(error)}")
     return checkup.notes
 
 
 def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: str) -> dict[str, Path]:
     """Everything that the doctor found, into `folder`: figures, video or traces, recalibration, JSON, page; the paths.
 
-    `env` draws what is imagined beside what was real, where it can tell its state from an observation.
+    `env` draws what is imagined beside what was real, where it can tell its state from an observation; pictures need
+    no drawing.
     """
     with faults(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    paths, figures, video = {"figures": folder, "summary": folder / "doctor.json"}, {}, None
+    paths, figures, video, still = {"figures": folder, "summary": folder / "doctor.json"}, {}, None, None
     write_json(paths["summary"], checkup.summary())
     if checkup.recalibration is not None:
         paths["recalibration"] = folder / "recalibration.npz"
@@ -145,9 +165,12 @@ def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: st
     if checkup.examination is not None:
         figures = _examination_figures(checkup, checkup.examination, folder)
         try:
-            found = imagine(checkup)
-            figures["Imagined beside real"] = plot_traces(found, folder / "traces.png")
-            video = film_imagination(env, found, folder / "imagined.mp4")
+            if checkup.spec.image is not None:
+                still, video = picture_imagination(checkup, folder / IMAGINED_STILL, folder / IMAGINED)
+            else:
+                found = imagine(checkup)
+                figures["Imagined beside real"] = plot_traces(found, folder / "traces.png")
+                video = film_imagination(env, found, folder / IMAGINED)
         except Exception as error:  # a picture that cannot be drawn costs no more than itself
             checkup.notes.append(f"imagination could not be drawn beside reality: {told(error)}")
     paths["page"] = folder / "doctor.html"
@@ -158,13 +181,16 @@ def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: st
         examination=checkup.examination,
         change=checkup.change,
         episodes=checkup.episodes,
+        heads=checkup.heads,
         figures=figures,
+        still=still,
         video=video,
         notes=checkup.notes,
         command=command_line(target),
     )
     with replacing(paths["page"]) as file:
         file.write(page.encode())
+    paths |= {} if still is None else {"still": still}
     return paths if video is None else paths | {"video": video}
 
 
@@ -199,7 +225,23 @@ def imagine(checkup: Checkup) -> list[Trace]:
     length = int(fresh.lengths[longest])
     starts = sorted({min(int(part * length / 3), max(length - e.horizon, 0)) for part in range(3)})
     one = fresh.chosen([longest]).padded()
-    return traces(checkup.model, one, checkup.spec, starts=starts, horizon=e.horizon, key=jr.key(0))
+    model = checkup.model
+    if e.width is not None and isinstance(model, AbstractFilter):
+        model = Widened(model, jnp.asarray(e.width, jnp.float32))
+    return traces(model, one, checkup.spec, starts=starts, horizon=e.horizon, key=jr.key(0))
+
+
+def picture_imagination(checkup: Checkup, still: Path, video: Path | None) -> tuple[Path | None, Path | None]:
+    """What the model imagines of pictures beside the real ones, as a `still` strip and as a `video`; the paths.
+
+    None for what there is nothing of, or was not asked for.
+    """
+    fresh, e = checkup.fresh, checkup.examination
+    if fresh is None or e is None or checkup.model is None:
+        return None, None
+    found = picture_traces(checkup.model, fresh, checkup.spec, horizon=e.horizon, key=jr.key(0))
+    drawn = strip(found, still)
+    return drawn, None if video is None else write_video(video, frames(found), fps=PICTURE_FPS)
 
 
 def film_imagination(env: Any, found: list[Trace], path: Path) -> Path | None:

@@ -130,7 +130,7 @@ def _show(found) -> None:
     print()
     for text in found.notes:
         tables.note(text)
-    for what in ("page", "video", "recalibration", "summary"):
+    for what in ("page", "video", "still", "recalibration", "summary"):
         if what in found.paths:
             print(f"{what:<14} {found.paths[what]}")
 

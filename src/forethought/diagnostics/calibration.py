@@ -126,6 +126,8 @@ def recalibrate(
     root mean square of its residuals. The table ends where fewer than MIN_RESIDUALS residuals are left. Raises
     as `examine` does, and UserError if there are too few residuals at one step, or predictions are not finite.
     """
+    if spec.image is not None:
+        raise UserError(f"{spec.name} is seen as pictures, which are not recalibrated")
     start_key, model_key = jr.split(key)
     real = cut(trajectories, spec, horizon=horizon, max_starts=max_starts, key=start_key)
     valid = real.windows.valid
@@ -134,7 +136,7 @@ def recalibrate(
         raise UserError(
             f"{int(valid[:, 0].sum())} held-out steps are too few to recalibrate from; give at least {MIN_RESIDUALS}"
         )
-    said, particles = compare(model, real, spec, min_particles=min_particles, key=model_key)
+    said, particles, _ = compare(model, real, spec, min_particles=min_particles, key=model_key)
     finite = np.isfinite(said.error) & np.isfinite(said.variance)
     wrong = (~finite.all(-1) & valid).any(0)
     if wrong.any():

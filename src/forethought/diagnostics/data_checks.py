@@ -56,14 +56,18 @@ def without_faults(data: Logged, what: str) -> tuple[Logged, list[Finding]]:
     return data.chosen([k for k in range(len(data.spans)) if k not in touched]), [finding]
 
 
-def constant_columns(data: Logged, fresh: Logged | None) -> list[Finding]:
-    """Dimensions of the observation that never change in the data: where they vary in fresh episodes, lost perhaps."""
-    still = np.flatnonzero(_still(data.rows.obs))
+def constant_columns(data: Logged, fresh: Logged | None, pixels: int = 0) -> list[Finding]:
+    """Dimensions of the observation that never change in the data: where they vary in fresh episodes, lost perhaps.
+
+    The first `pixels` dimensions are left to `still_picture`.
+    """
+    still = pixels + np.flatnonzero(_still(data.rows.obs[:, pixels:]))
     if not len(still):
         return []
     found, moved = [], []
     if fresh is not None and fresh is not data:
-        moved = [int(d) for d in still if not _still(fresh.rows.obs)[d]]
+        moving = ~_still(fresh.rows.obs[:, still])
+        moved = [int(d) for d in still[moving]]
         found = _dropped(data, fresh, moved) if moved else []
     others = [int(d) for d in still if d not in moved]
     if others:
@@ -71,6 +75,19 @@ def constant_columns(data: Logged, fresh: Logged | None) -> list[Finding]:
         remedy = "leave it out of the observation, or look why it stands still"
         found.append(Finding("constant-column", "note", sentence, remedy, {"columns": float(len(others))}))
     return found
+
+
+def still_picture(data: Logged, fresh: Logged | None, spec: EnvSpec) -> list[Finding]:
+    """Pictures that are all the same in the training data, or in fresh episodes."""
+    for what, part in (("the data", data), ("fresh episodes", fresh)):
+        if spec.image is None or part is None or len(part.rows.reward) < 2:
+            continue
+        pixels = part.rows.obs[:, : spec.num_pixels]
+        if (pixels == pixels[0]).all():
+            sentence = f"every picture in {what} is the same, mean grey level {pixels[0].mean():.3g} of 255"
+            remedy = "look at what the renderer draws (`forethought check-env`); a model can learn nothing from it"
+            return [Finding("picture-still", "error", sentence, remedy, {"steps": float(len(pixels))})]
+    return []
 
 
 def _dropped(data: Logged, fresh: Logged, dims: list[int]) -> list[Finding]:
@@ -113,17 +130,16 @@ def _lost(data: Logged, fresh: Logged, dim: int) -> bool:
 
 
 def wrapped_angle(data: Logged, spec: EnvSpec) -> list[Finding]:
-    """A dimension that jumps by a full turn between steps and is not declared to be an angle."""
-    jump = np.abs(data.rows.next_obs - data.rows.obs)
-    values = np.concatenate([data.rows.obs, data.rows.next_obs])
+    """A dimension, no pixel, that jumps by a full turn between steps and is not declared to be an angle."""
     found = []
-    for dim in range(spec.obs_dim):
+    for dim in range(spec.num_pixels, spec.obs_dim):
         if dim in spec.angle_dims:
             continue
-        width = np.ptp(values[:, dim])
+        before, after = data.rows.obs[:, dim], data.rows.next_obs[:, dim]
+        jump, width = np.abs(after - before), np.ptp(np.concatenate([before, after]))
         for period, name in PERIODS.items():
-            turns = jump[:, dim] > 0.75 * period
-            between = (jump[:, dim] > 0.35 * period) & ~turns
+            turns = jump > 0.75 * period
+            between = (jump > 0.35 * period) & ~turns
             if not 0.9 * period < width < 1.02 * period or turns.sum() < 2 or between.sum() > 0.1 * turns.sum():
                 continue
             sentence = (

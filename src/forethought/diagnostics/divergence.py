@@ -11,9 +11,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from ..core import AbstractModel
+from ..core import AbstractFilter, AbstractModel
 from ..errors import UserError
 from ..types import EnvSpec, Transition
+from .following import beliefs_at
 from .open_loop import moments, particles_of, seen_by
 from .video import overlay
 from .windows import Windows, checked, scales
@@ -23,6 +24,9 @@ SURPRISE = 0.01
 
 LOST = 1.0
 """Error, in standard deviations of the data, from which on a prediction tells no more than their mean would."""
+
+TOGETHER, APART = (0, 158, 115), (213, 94, 0)
+"""Colours of frames in which imagination is still what happened, and no longer."""
 
 LEVELS = (0.5, 0.9)
 _BISECTIONS, _WIDEST = 40, 50.0  # halvings, and standard deviations from the mean, of the search for a quantile
@@ -68,8 +72,9 @@ def traces(
     Reality has diverged from what was imagined at the first step at which a dimension lies outside the limits
     of the predictive distribution, or the error of its mean reaches LOST. Limits are those of central
     intervals of level 1 - SURPRISE / (steps * dimensions), so that many comparisons are no more alarming than one
-    (Bonferroni). A recalibrated model is judged by its recalibrated intervals. Raises UserError for data that
-    are not finite or do not fit, and for an episode or start that is not there.
+    (Bonferroni). A filter begins with what it believes after the episode up to the start. A recalibrated model is
+    judged by its recalibrated intervals. Raises UserError for data that are not finite or do not fit, and for an
+    episode or start that is not there.
     """
     data, length = checked(trajectories, spec)
     if not 0 <= episode < len(length):
@@ -95,7 +100,12 @@ def traces(
     tail = SURPRISE / (steps * len(kept)) / 2
     probability = jnp.asarray([(1 + side * level) / 2 for level in LEVELS for side in (-1, 1)] + [tail, 1 - tail])
     repeats = -(-min_particles // particles_of(model, spec))
-    said = _imagined(model, windows, probability, spec, repeats, keys=jr.split(key, len(starts)))
+    keys = jr.split(key, len(starts))
+    believed = None
+    if isinstance(model, AbstractFilter):
+        where = (np.full(len(starts), episode), np.asarray(starts))
+        believed = beliefs_at(model, np.asarray(data.obs), np.asarray(data.action), *where, repeats, key=key)
+    said = _imagined(model, windows, believed, probability, spec, repeats, keys=keys)
     found = []
     for i, start in enumerate(starts):
         n = min(steps, int(length[episode]) - start)
@@ -142,13 +152,21 @@ def _trace(
 
 @eqx.filter_jit
 def _imagined(
-    model: AbstractModel, windows: Windows, probability: Array, spec: EnvSpec, repeats: int, *, keys: PRNGKeyArray
+    model: AbstractModel,
+    windows: Windows,
+    believed: Any,
+    probability: Array,
+    spec: EnvSpec,
+    repeats: int,
+    *,
+    keys: PRNGKeyArray,
 ) -> dict[str, Array]:
     """Leaves `[starts, T, ...]`: error of the mean, quantiles and one particle about the mean, reward, survival."""
 
-    def one_start(window: Windows, key: PRNGKeyArray) -> dict[str, Array]:
+    def one_start(window: Windows, belief: Any, key: PRNGKeyArray) -> dict[str, Array]:
         init_key, step_key = jr.split(key)
-        belief = jax.vmap(lambda k: model.init(window.obs, key=k))(jr.split(init_key, repeats))
+        if belief is None:
+            belief = jax.vmap(lambda k: model.init(window.obs, key=k))(jr.split(init_key, repeats))
         particles = jax.tree.leaves(belief)[0].shape[1]
 
         def step(carry: Any, x: Any) -> tuple[Any, dict[str, Array]]:
@@ -174,7 +192,7 @@ def _imagined(
         carry = (belief, jnp.ones((repeats, particles)))
         return jax.lax.scan(step, carry, (window.action, window.next_obs, jr.split(step_key, len(window.action))))[1]
 
-    return jax.vmap(one_start)(windows, keys)
+    return jax.vmap(one_start)(windows, believed, keys)
 
 
 def _quantiles(
@@ -214,7 +232,6 @@ def side_by_side(
     """
     if not len(real) or not len(imagined):
         raise UserError(f"{len(real)} real and {len(imagined)} imagined frames; give at least one of each")
-    green, orange = (0, 158, 115), (213, 94, 0)
     frames = []
     for t in range(max(len(real), len(imagined))):
         apart = diverged_at is not None and t >= diverged_at
@@ -224,7 +241,7 @@ def side_by_side(
         framed = np.pad(right, ((border, border), (border, border), (0, 0)))
         edge = np.ones(framed.shape[:2], bool)
         edge[border:-border, border:-border] = False
-        framed[edge] = orange if apart else green
+        framed[edge] = APART if apart else TOGETHER
         plain = np.pad(left, ((border, border), (border, border), (0, 0)), constant_values=255)
         frames.append(np.concatenate([plain, framed], 1))
     return frames

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from ..core import AbstractModel
+from ..core import AbstractFilter, AbstractModel
 from ..types import EnvSpec, Transition
 from .measures import LEVELS, TERMINATION_STEPS, measured, varying
 from .open_loop import compare
@@ -16,6 +16,15 @@ TRUSTED_ERROR = 0.5
 """Error, in standard deviations of the data, above which a prediction is not trusted: three quarters of the variance
 are still explained at it."""
 
+FILTER_STARTS = 512
+"""Starts from which a filter is examined at most: what it believes at each is kept, many samples of a large state."""
+
+PICTURE_NUMBERS, LEAST_STARTS = 500_000, 64
+"""Numbers of pictures in the starts of an examination together, and its fewest starts."""
+
+PICTURE_PARTICLES = 8
+"""Predictions that each predictive distribution of pictures is made of."""
+
 TOO_FEW, TOO_MANY = 0.85, 0.96
 """Coverage of the 90 % intervals below which a model is called over-confident, above which under-confident."""
 
@@ -24,7 +33,8 @@ TOO_FEW, TOO_MANY = 0.85, 0.96
 class Examination:
     """How far and how surely a model predicts. Index h-1 of an axis H is horizon h.
 
-    Errors, biases and deviations of observations are in units of `scale`, those of rewards and returns in
+    A picture is judged as one dimension, the first: root mean squares over the pixels that vary. Errors, biases and
+    deviations of observations are in units of `scale`, those of rewards and returns in
     the reward's own units unless said otherwise. Bands `[2, ...]` are the lower and upper end of 95 % bootstrap
     intervals over whole episodes (starts of one episode are not independent), widened as so many episodes call
     for (see `over_episodes`), NaN for one episode.
@@ -59,6 +69,7 @@ class Examination:
     reward_correlation: np.ndarray  # [H] Pearson correlation over starts of predicted and real reward
     terminations: int  # episodes that really terminated
     continuation_error: np.ndarray  # [H] Brier score: mean squared error of the probability of going on
+    continuation_constant: np.ndarray  # [H] the same for the share of steps that the episode went on after
     missed: np.ndarray  # [H] of real terminations h steps ahead: share imagined as more likely survived
     false_alarm: np.ndarray  # [H] of episodes really going on after h steps: share imagined as more likely ended
     missed_share: float  # `missed` over the first TERMINATION_STEPS horizons together
@@ -71,9 +82,11 @@ class Examination:
     drift_error: np.ndarray  # [H] root mean squared difference over starts
     return_spread: np.ndarray  # [H] standard deviation over starts of the real return
     return_correlation: np.ndarray  # [H] Pearson correlation over starts of imagined and real return
-    scale: np.ndarray  # [D] standard deviation of the observations in the episodes; 1 where nothing varies
+    scale: np.ndarray  # [D] standard deviation of the observations in the episodes (of a picture in 0..1); 1 if still
+    names: tuple[str, ...]  # [D] what the dimensions are called
     reward_scale: float  # standard deviation of the rewards; 1 where nothing varies
     constant: tuple[int, ...]  # dimensions that never vary
+    width: np.ndarray | None  # [obs] deviation of observations about a latent sample, where that was measured
     particles: int  # predictions that each predictive distribution is made of
     notes: tuple[str, ...]  # what should be known of the data
 
@@ -153,6 +166,7 @@ def examine(
     key: PRNGKeyArray,
     max_starts: int = 1024,
     min_particles: int = 20,
+    widened: bool = False,
 ) -> Examination:
     """Imagine up to `horizon` steps with the real actions from up to `max_starts` real observations, and compare.
 
@@ -161,13 +175,22 @@ def examine(
     predictive distribution is the mixture over particles of `model.observation`; a model with fewer than
     `min_particles` particles is run several times over. An observation counts as covered by the central
     interval of level q when the mixture's distribution function at it lies within (1 - q) / 2 of neither 0
-    nor 1. Raises ValueError for sizes that cannot be, UserError for data that are not finite or do not fit.
+    nor 1. A filter (`AbstractFilter`) starts from what it believes after the episode up to there; if `widened`, the
+    width of its observations is measured from its one-step errors in other episodes (`widths`). It starts from no more
+    than FILTER_STARTS; pictures are many numbers, and imagined from fewer starts, PICTURE_NUMBERS numbers in all, at
+    most PICTURE_PARTICLES times over. Raises ValueError for sizes that cannot be, UserError for data that are not
+    finite or do not fit.
     """
     if min_particles < 1:
         raise ValueError(f"min_particles={min_particles} must be at least 1")
+    if isinstance(model, AbstractFilter):
+        max_starts = min(max_starts, FILTER_STARTS)
+    if spec.image is not None:
+        max_starts = min(max_starts, max(PICTURE_NUMBERS // spec.obs_dim, LEAST_STARTS))
+        min_particles = min(min_particles, PICTURE_PARTICLES)
     start_key, model_key = jr.split(key)
     real = cut(trajectories, spec, horizon=horizon, max_starts=max_starts, endings=TERMINATION_STEPS, key=start_key)
-    said, particles = compare(model, real, spec, min_particles=min_particles, key=model_key)
+    said, particles, width = compare(model, real, spec, min_particles=min_particles, widened=widened, key=model_key)
     return Examination(
         count=real.evenly().windows.valid.sum(0),
         episodes=real.num_episodes,
@@ -176,6 +199,8 @@ def examine(
         scale=real.scale,
         reward_scale=real.reward_scale,
         constant=real.constant,
+        names=tuple(real.groups.names),
+        width=width if spec.image is None else None,
         particles=particles,
         notes=real.notes,
         **measured(real, said, spec),

@@ -61,7 +61,7 @@ def plot_dimensions(examination: Examination, path: str | PathLike[str], *, name
                 *([_Line("states", e.deviation[:, dim], MODEL, ":")] if e.states_uncertainty else []),
             ]
             _draw(axes, e.horizon, lines, labels=False)
-            axes.set_title(names[int(dim)] if names is not None else f"observation {dim}", fontsize=9.5)
+            axes.set_title((names or e.names)[int(dim)], fontsize=9.5)
             axes.set_xlabel("steps ahead" if dim in shown[-columns:] else "")
         panels[0].set_ylabel("standard deviations")
         left_out = f" {len(order) - len(shown)} better ones are left out." if len(order) > len(shown) else ""

@@ -9,12 +9,12 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from ..core import AbstractModel
+from ..core import AbstractFilter, AbstractModel
 from ..types import EnvSpec, RewardFunction, Transition
-from . import data_checks, model_checks
+from . import data_checks, heads, model_checks
 from .finding import Finding, told
-from .logged import Logged, Rows
-from .one_step import OneStep, one_step
+from .logged import Logged, pooled
+from .one_step import OneStep, following
 
 Answer = TypeVar("Answer")
 
@@ -33,6 +33,7 @@ class Evidence:
     reward: RewardFunction | None = None  # given, not learned
     learned_reward: bool = True  # whether the model predicts rewards of its own
     learned_termination: bool = True
+    said: OneStep | None = None  # what the model predicts for each fresh row, where it was already asked
 
 
 def find(evidence: Evidence, *, key: PRNGKeyArray, quick: bool = False) -> list[Finding]:
@@ -45,23 +46,25 @@ def find(evidence: Evidence, *, key: PRNGKeyArray, quick: bool = False) -> list[
     data = fresh if training is None else training
     if data is None:
         return []
-    found = _tried(data_checks.constant_columns, data, fresh)
+    pictures, filters = spec.image is not None, isinstance(model, AbstractFilter)
+    found = _tried(data_checks.constant_columns, data, fresh, spec.num_pixels)
+    found += _tried(data_checks.still_picture, data, fresh, spec)
     found += _tried(data_checks.wrapped_angle, data, spec)
-    found += _tried(data_checks.reset_as_next_obs, data, spec)
+    found += _tried(data_checks.reset_as_next_obs, *pooled(data, spec))
     found += _tried(data_checks.truncation_as_termination, data, fresh, spec)
-    if not quick:
+    if not quick and not pictures:
         found += _tried(data_checks.clipped_action, data, spec)
-    if not quick or evidence.reward is not None:
+    if evidence.reward is not None or not (quick or pictures):
         found += _tried(_shifted_reward, evidence, data, jr.fold_in(key, 2))
     share = None
     if model is not None and fresh is not None:
-        said, failed = _measured(_one_step, model, fresh.rows, spec, key)
+        said, failed = (evidence.said, []) if evidence.said else _measured(_one_step, model, fresh, spec, key)
         found += failed
         found += _of_model(evidence, model, training, fresh, said, key=jr.fold_in(key, 1))
         if said is not None:
             share, failed = _measured(model_checks.model_share, said, fresh, spec)
             found += failed
-    if not quick:
+    if not (quick or pictures or filters):  # one picture never holds a velocity, and a filter needs none
         found += _tried(data_checks.hidden_state, data, spec, share)
     return in_order(found)
 
@@ -89,8 +92,8 @@ def in_order(found: list[Finding]) -> list[Finding]:
     return sorted(kept, key=lambda f: ("error", "warning", "note").index(f.severity))
 
 
-def _one_step(model: AbstractModel, rows: Rows, spec: EnvSpec, key: PRNGKeyArray) -> OneStep:
-    return one_step(model, rows, spec, key=key)
+def _one_step(model: AbstractModel, data: Logged, spec: EnvSpec, key: PRNGKeyArray) -> OneStep:
+    return following(model, data, spec, key=key)
 
 
 def _shifted_reward(evidence: Evidence, data: Logged, key: PRNGKeyArray) -> list[Finding]:
@@ -100,7 +103,9 @@ def _shifted_reward(evidence: Evidence, data: Logged, key: PRNGKeyArray) -> list
         return model_checks.misplaced_given_reward(np.asarray(answer), data)
     if evidence.model is None or data is not evidence.training:
         return data_checks.shifted_reward(data, evidence.spec, None)
-    said = one_step(evidence.model, data.rows, evidence.spec, key=key)
+    if isinstance(evidence.model, AbstractFilter):
+        data = data.latest(LATEST_ROWS)
+    said = following(evidence.model, data, evidence.spec, key=key)
     return data_checks.shifted_reward(data, evidence.spec, said.reward)
 
 
@@ -125,15 +130,21 @@ def _of_model(
         found += _tried(model_checks.misplaced_reward, said, fresh)
     if evidence.learned_termination:
         found += _tried(model_checks.imagined_ends, said, fresh)
+    before = None
     if training is not None:
-        found += _tried(_other_world, model, training, fresh, said, spec, key)
+        before, failed = _measured(_one_step, model, training.latest(LATEST_ROWS), spec, key)
+        found += failed
+    if before is not None and training is not None and spec.image is None:
+        found += _tried(_other_world, before, training, fresh, said, spec)
+    if isinstance(model, AbstractFilter):
+        found += _tried(heads.useless_reward, said, fresh, training)
+        parts = [(said, fresh)]
+        if before is not None and training is not None:
+            parts.append((before, training.latest(LATEST_ROWS)))
+        found += _tried(heads.useless_continuation, parts)
     return found
 
 
-def _other_world(
-    model: AbstractModel, training: Logged, fresh: Logged, said: OneStep, spec: EnvSpec, key: PRNGKeyArray
-) -> list[Finding]:
-    latest = training.latest(LATEST_ROWS)
+def _other_world(before: OneStep, training: Logged, fresh: Logged, said: OneStep, spec: EnvSpec) -> list[Finding]:
     scale = np.maximum(data_checks.change(training, spec).std(0), 1e-9)
-    before = one_step(model, latest.rows, spec, key=key)
-    return model_checks.other_world(before, latest, said, fresh, spec, scale)
+    return model_checks.other_world(before, training.latest(LATEST_ROWS), said, fresh, spec, scale)

@@ -1,13 +1,20 @@
 """Transitions on the host, in order and cut into episodes: what the doctor looks at."""
 
+import dataclasses
 from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 
-from ..types import Transition
+from ..types import EnvSpec, Transition
 
 MOST_ROWS = 20_000  # latest rows that are looked at: enough for every test, and quick
+MOST_NUMBERS = 2**26  # numbers in their observations and successors; of pictures that is fewer rows
+
+
+def most_rows(spec: EnvSpec) -> int:
+    """How many rows of this task are looked at."""
+    return max(1, min(MOST_ROWS, MOST_NUMBERS // (2 * spec.obs_dim)))
 
 
 class Rows(NamedTuple):
@@ -51,13 +58,17 @@ class Logged(NamedTuple):
         return cls._joined(kept, sorted(done + open_))
 
     @classmethod
-    def of_trajectories(cls, trajectories: Transition) -> Self:
-        """From leaves `[episodes, time, ...]`; what follows an episode's first end is left out."""
-        rows = _host(trajectories)
+    def of_trajectories(cls, trajectories: Transition, *, most: int | None = None) -> Self:
+        """From leaves `[episodes, time, ...]`; what follows an episode's first end is left out.
+
+        The first episodes alone that hold at most `most` rows together, padding included, but at least two.
+        """
+        steps = trajectories.reward.shape[1]
+        kept = slice(None) if most is None else slice(max(2, most // max(steps, 1)))
+        rows = _host(jax.tree.map(lambda x: x[kept], dataclasses.replace(trajectories, extras=None)))
         over = np.cumsum(rows.terminated | rows.truncated, axis=1) > 0
         lengths = np.where(over.any(1), over.argmax(1) + 1, over.shape[1])
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-        steps = over.shape[1]
         return cls._joined(flat, [list(range(k * steps, k * steps + n)) for k, n in enumerate(lengths)])
 
     @classmethod
@@ -115,6 +126,28 @@ class Logged(NamedTuple):
         kept = np.cumsum(self.lengths[::-1])
         number = min(int(np.searchsorted(kept, count)) + 1, len(self.spans))
         return self.chosen(range(len(self.spans) - number, len(self.spans)))
+
+
+def pooled(data: Logged, spec: EnvSpec, side: int = 8) -> tuple[Logged, EnvSpec]:
+    """The same with pictures of at most `side` pixels a side, each the mean of what it covers; and their spec."""
+    if spec.image is None:
+        return data, spec
+    height, width, channels = spec.image
+    small = (min(height, side), min(width, side), channels)
+    edges = [np.linspace(0, length, new + 1).astype(int)[:-1] for length, new in zip(spec.image, small[:2])]
+    cells = np.outer(*(np.diff([*e, length]) for e, length in zip(edges, spec.image)))[..., None]
+
+    def pool(obs: np.ndarray) -> np.ndarray:
+        picture = obs[:, : spec.num_pixels].reshape(-1, *spec.image)
+        summed = np.add.reduceat(np.add.reduceat(picture, edges[0], axis=1), edges[1], axis=2)
+        return np.column_stack([(summed / cells).reshape(len(obs), -1).astype(obs.dtype), obs[:, spec.num_pixels :]])
+
+    rows = data.rows._replace(obs=pool(data.rows.obs), next_obs=pool(data.rows.next_obs))
+    size = int(np.prod(small))
+    angles = tuple(d - spec.num_pixels + size for d in spec.angle_dims)
+    return data._replace(rows=rows), dataclasses.replace(
+        spec, obs_dim=size + spec.vector_dim, image=small, angle_dims=angles
+    )
 
 
 def _host(rows: Transition) -> Rows:

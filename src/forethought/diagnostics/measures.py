@@ -10,12 +10,9 @@ import numpy as np
 
 from ..types import EnvSpec
 from .on_host import difference
-from .open_loop import Imagined
+from .open_loop import LEVELS, Imagined
 from .over_episodes import OverEpisodes, correlation, spearman
 from .windows import Cut
-
-LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
-"""Nominal levels of the central predictive intervals whose coverage is measured."""
 
 TERMINATION_STEPS = 5
 """Steps ahead over which the headline shares of missed terminations and false alarms are counted."""
@@ -44,11 +41,9 @@ def measured(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, Any]:
 
 
 def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndarray]:
-    windows, over = real.windows, OverEpisodes(real.episode, real.windows.valid)
+    over = OverEpisodes(real.episode, real.windows.valid)
     kept = varying(len(real.scale), real.constant)
-    stay = difference(spec, windows.next_obs, windows.obs[:, None]).astype(np.float64) / real.scale
-    error = said.error / real.scale
-    square, stay_square = error**2, stay**2
+    error, square, stay_square = said.error / real.scale, _square(real, said), _stay(real, spec)
     all_dims, stay_all = square[..., kept].mean(-1), stay_square[..., kept].mean(-1)
     persistence = np.sqrt(over.mean(stay_square))
     nll = -(said.log_density + np.log(real.scale))
@@ -69,12 +64,34 @@ def _observations(real: Cut, said: Imagined, spec: EnvSpec) -> dict[str, np.ndar
     }
 
 
+def _square(real: Cut, said: Imagined) -> np.ndarray:
+    """Squared errors `[starts, H, groups]`, in units of `scale`."""
+    square = (said.error / real.scale) ** 2
+    if said.picture is not None:
+        square[..., 0] = said.picture.square / real.scale[0] ** 2
+    return square
+
+
+def _stay(real: Cut, spec: EnvSpec) -> np.ndarray:
+    """The same for the observation that the window starts with."""
+    windows = real.windows
+    change = difference(spec, windows.next_obs, windows.obs[:, None])
+    if spec.image is None:
+        return (change.astype(np.float64) / real.scale) ** 2
+    return real.groups.mean(np.square(change)) / (real.groups.units * real.scale) ** 2
+
+
 def _certainty(real: Cut, said: Imagined) -> dict[str, np.ndarray]:
     over, kept = OverEpisodes(real.episode, real.windows.valid), varying(len(real.scale), real.constant)
-    away = np.abs(said.below - 0.5)
-    inside = lambda level: (away <= level / 2 + 1e-6).astype(float)
+
+    def inside(level: float) -> np.ndarray:
+        parts = [] if said.picture is None else [said.picture.inside[..., np.isclose(LEVELS, level)]]
+        if said.below is not None:
+            parts.append((np.abs(said.below - 0.5) <= level / 2 + 1e-6).astype(float))
+        return np.concatenate(parts, -1)
+
     within_90 = inside(0.9)[..., kept].mean(-1)
-    error, stated = np.abs(said.error) / real.scale, np.sqrt(said.variance) / real.scale
+    error, stated = np.sqrt(_square(real, said)), np.sqrt(said.variance) / real.scale
     rank = [_mean_over([spearman(stated[v, h, d], error[v, h, d]) for d in kept]) for h, v in enumerate(over.valid.T)]
     variation = [_mean_over(list(_variation(stated[v, h][:, kept]))) for h, v in enumerate(over.valid.T)]
     return {
@@ -112,6 +129,7 @@ def _terminations(real: Cut, said: Imagined) -> dict[str, np.ndarray | float]:
     alarm, near = goes_on & (said.survival <= 0.5), slice(0, TERMINATION_STEPS)
     return {
         "continuation_error": over.mean((said.continuation - ~windows.terminated) ** 2),
+        "continuation_constant": over.mean(windows.terminated) * (1 - over.mean(windows.terminated)),
         "false_alarm": alarm.sum(0) / goes_on.sum(0),
         "false_alarm_share": float(alarm[:, near].sum() / goes_on[:, near].sum()),
     }

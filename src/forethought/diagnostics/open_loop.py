@@ -9,24 +9,39 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..core import AbstractDistribution, AbstractModel
+from ..core import AbstractDistribution, AbstractFilter, AbstractModel
 from ..errors import UserError
 from ..types import Discrete, EnvSpec, Transition
+from .following import beliefs_at
+from .groups import GREYS, Groups
+from .widths import Widened, measured_width
 from .windows import Cut, Windows
 
+LEVELS = np.round(np.arange(0.05, 0.951, 0.05), 2)
+"""Nominal levels of the central predictive intervals whose coverage is measured."""
+
 CHUNK = 32  # starts imagined at a time: enough to fill the matrix products, few enough for the cache
+
+
+class Pictured(eqx.Module):
+    """What a model said of pictures, over the pixels that vary; leaves `[starts, horizon, ...]`."""
+
+    square: Float[Any, "starts horizon"]  # mean squared error of a pixel, in 0..1
+    inside: Float[Any, "starts horizon levels"]  # share of pixels inside the central intervals of LEVELS
 
 
 class Imagined(eqx.Module):
     """What a model said of every step of every window; leaves `[starts, horizon, ...]`.
 
-    The predictive distribution is the mixture over particles of `model.observation`.
+    The predictive distribution is the mixture over particles of `model.observation`. A picture is one group, for which
+    means over its pixels stand, in 0..1.
     """
 
-    error: Float[Any, "starts horizon obs"]  # real minus predictive mean, angles the short way round
-    variance: Float[Any, "starts horizon obs"]  # of the predictive distribution
-    below: Float[Any, "starts horizon obs"]  # its distribution function at what really happened
-    log_density: Float[Any, "starts horizon obs"]  # its log-density there; NaN where the model is certain
+    error: Float[Any, "starts horizon groups"]  # real minus predictive mean, angles the short way round
+    variance: Float[Any, "starts horizon groups"]  # of the predictive distribution
+    below: Float[Any, "starts horizon vector"] | None  # its distribution function at what happened, beside pictures
+    log_density: Float[Any, "starts horizon groups"]  # its log-density there; NaN where the model is certain
+    picture: Pictured | None
     reward: Float[Any, "starts horizon"]  # mean over particles
     continuation: Float[Any, "starts horizon"]  # mean predicted probability that the episode goes on
     survival: Float[Any, "starts horizon"]  # imagined probability that it has gone on through this step
@@ -81,33 +96,76 @@ def seen_by(model: AbstractModel, belief: Any) -> AbstractDistribution:
 
 
 @eqx.filter_jit
-def imagine(model: AbstractModel, windows: Windows, spec: EnvSpec, repeats: int, *, key: PRNGKeyArray) -> Imagined:
-    """The model's account of every window from its first observation and its actions alone.
+def imagine(
+    model: AbstractModel, windows: Windows, start: Any, groups: Groups, repeats: int, *, key: PRNGKeyArray
+) -> Imagined:
+    """The model's account of every window from what it believes at first and from the actions alone.
 
-    The model is run `repeats` times over, so that the predictive mixture has enough particles.
+    `start` are these beliefs, `repeats` of each; where it is None they are drawn from the window's first observation.
     """
     keys = jr.split(key, windows.reward.shape[0])
-    body = lambda x: _one_start(model, x[0], spec, repeats, key=x[1])
-    return jax.lax.map(body, (windows, keys), batch_size=CHUNK)
+    body = lambda x: _one_start(model, x[0], x[1], groups, repeats, key=x[2])
+    return jax.lax.map(body, (windows, start, keys), batch_size=CHUNK)
 
 
 def compare(
-    model: AbstractModel, real: Cut, spec: EnvSpec, *, min_particles: int, key: PRNGKeyArray
-) -> tuple[Imagined, int]:
-    """`imagine` on the windows of `real` as NumPy float64 arrays, and the number of particles."""
+    model: AbstractModel, real: Cut, spec: EnvSpec, *, min_particles: int, widened: bool = False, key: PRNGKeyArray
+) -> tuple[Imagined, int, np.ndarray | None]:
+    """`imagine` on the windows of `real` as NumPy float64 arrays, the number of particles, and measured widths.
+
+    A filter's beliefs have taken in the episode up to the window. If it is to be `widened`, its observations get the
+    width that its one-step errors leave; every other episode is judged by the widths of the others. The widths
+    returned, `[obs]`, are of all episodes.
+    """
     particles = particles_of(model, spec)
     repeats = -(-min_particles // particles)
-    starts = len(real.episode)
-    padded = -(-starts // CHUNK) * CHUNK  # whole chunks: a remainder would be compiled a second time
-    fill = np.minimum(np.arange(padded), starts - 1)
-    windows = jax.tree.map(lambda x: x[fill], real.windows)
-    said = imagine(model, windows, spec, repeats, key=key)
-    return jax.tree.map(lambda x: np.asarray(x, np.float64)[:starts], said), particles * repeats
+    if not isinstance(model, AbstractFilter):
+        said = _said_of(model, real, None, np.arange(len(real.episode)), repeats, key=key)
+        return said, particles * repeats, None
+    follow_key, width_key, key = jr.split(key, 3)
+    obs, action = np.asarray(real.data.obs), np.asarray(real.data.action)
+    start = beliefs_at(model, obs, action, real.episode, real.time, repeats, key=follow_key)
+    if not widened:
+        said = _said_of(model, real, start, np.arange(len(real.episode)), repeats, key=key)
+        return said, particles * repeats, None
+    half = real.episode % 2
+    windows = real.windows
+
+    def width(rows: np.ndarray) -> np.ndarray:
+        chosen = jax.tree.map(lambda x: x[rows], (start, windows.action[:, 0], windows.next_obs[:, 0]))
+        return measured_width(model, *chosen, real.deviation, spec, key=width_key)
+
+    even = np.arange(len(half)) < real.even
+    whole = width(np.flatnonzero(even))
+    said, order = [], []
+    for part in (0, 1):
+        rows, others = np.flatnonzero(half == part), np.flatnonzero((half != part) & even)
+        if not len(rows):
+            continue
+        judged = Widened(model, jnp.asarray(width(others) if len(others) else whole, jnp.float32))
+        said.append(_said_of(judged, real, start, rows, repeats, key=jr.fold_in(key, part)))
+        order.append(rows)
+    back = np.argsort(np.concatenate(order))
+    return jax.tree.map(lambda *x: np.concatenate(x)[back], *said), particles * repeats, whole
 
 
-def _one_start(model: AbstractModel, window: Windows, spec: EnvSpec, repeats: int, *, key: PRNGKeyArray) -> Imagined:
+def _said_of(
+    model: AbstractModel, real: Cut, start: Any, rows: np.ndarray, repeats: int, *, key: PRNGKeyArray
+) -> Imagined:
+    """`imagine` on those windows, as NumPy float64 arrays."""
+    padded = -(-len(rows) // CHUNK) * CHUNK  # whole chunks: a remainder would be compiled a second time
+    fill = rows[np.minimum(np.arange(padded), len(rows) - 1)]
+    windows, start = jax.tree.map(lambda x: x[fill], (real.windows, start))
+    said = imagine(model, windows, start, real.groups, repeats, key=key)
+    return jax.tree.map(lambda x: np.asarray(x, np.float64)[: len(rows)], said)
+
+
+def _one_start(
+    model: AbstractModel, window: Windows, belief: Any, groups: Groups, repeats: int, *, key: PRNGKeyArray
+) -> Imagined:
     init_key, step_key = jr.split(key)
-    belief = jax.vmap(lambda k: model.init(window.obs, key=k))(jr.split(init_key, repeats))
+    if belief is None:
+        belief = jax.vmap(lambda k: model.init(window.obs, key=k))(jr.split(init_key, repeats))
     particles = jax.tree.leaves(belief)[0].shape[1]
 
     def step(carry: Any, x: Any) -> tuple[Any, Imagined]:
@@ -119,12 +177,9 @@ def _one_start(model: AbstractModel, window: Windows, spec: EnvSpec, repeats: in
         # A model run on past termination may say NaN or inf, and 0 * NaN is NaN.
         total = total + jnp.where(going > 0, going * said.reward, 0.0)
         going = going * said.continuation
-        error, variance, below, log_density = _judged(model, belief, target, spec)
+        error, variance, below, log_density = _judged(model, belief, target, groups.spec)
         return (belief, going, total), Imagined(
-            error=error,
-            variance=variance,
-            below=below,
-            log_density=log_density,
+            **_grouped(error, variance, below, log_density, groups),
             reward=said.reward.mean(),
             continuation=said.continuation.mean(),
             survival=going.mean(),
@@ -135,6 +190,23 @@ def _one_start(model: AbstractModel, window: Windows, spec: EnvSpec, repeats: in
     keys = jr.split(step_key, window.action.shape[0])
     carry = (belief, going, jnp.zeros_like(going))
     return jax.lax.scan(step, carry, (window.action, window.next_obs, keys))[1]
+
+
+def _grouped(error: Array, variance: Array, below: Array, log_density: Array, groups: Groups) -> dict[str, Any]:
+    """The fields of `Imagined` that are about observations, by name."""
+    pixels, units = groups.spec.num_pixels, jnp.asarray(groups.units, jnp.float32)
+    picture = None
+    if groups.spec.image is not None:
+        away = jnp.abs(below - 0.5)
+        inside = [groups.picture((away <= level / 2 + 1e-6).astype(jnp.float32)) for level in LEVELS]
+        picture = Pictured(groups.picture((error / GREYS) ** 2), jnp.stack(inside))
+    return {
+        "error": groups.mean(error) / units,
+        "variance": groups.mean(variance) / units**2,
+        "below": below[pixels:] if groups.spec.vector_dim else None,
+        "log_density": groups.mean(log_density) + jnp.log(units),
+        "picture": picture,
+    }
 
 
 def _judged(model: AbstractModel, belief: Any, target: Array, spec: EnvSpec) -> tuple[Array, Array, Array, Array]:

@@ -88,6 +88,14 @@ def picture(title: str, path: Path) -> str:
     return f'<figure><img src="{uri}" alt="{text(title)}"></figure>'
 
 
+def still(title: str, path: Path) -> str:
+    """An embedded picture in its own colours, which scrolls sideways where it is wide, or why there is none."""
+    uri = _data_uri(path)
+    if not uri.startswith("data:"):
+        return sentence(f"{title}: {uri}", "quiet")
+    return f'<div class="scroll"><img class="still" src="{uri}" alt="{text(title)}"></div>'
+
+
 def video(path: Path) -> str:
     """An embedded player (or moving picture, for a GIF), or a sentence that says why there is none."""
     uri = _data_uri(path)
@@ -161,6 +169,7 @@ figure img { display: block; width: 100%; max-width: 860px; margin: 0 auto; heig
   mix-blend-mode: screen; } }
 video, img.film { display: block; width: 100%; max-width: 640px; max-height: 520px; margin: 0 auto;
   border-radius: 8px; background: #000; object-fit: contain; }
+img.still { display: block; max-width: none; margin: 0 0 16px; border-radius: 8px; background: #fff; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14.5px; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--muted); font-weight: 600; font-size: 13px; white-space: nowrap; }

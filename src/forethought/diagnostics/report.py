@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import StorageFault
 from .curves import Row, is_number, seed_series
-from .doctor_page import found
+from .doctor_page import found, imagined_beside_real
 from .finding import Finding
 from .page import card, commands, folded, page, picture, section, sentence, table, text, video
 from .statistics import bootstrap_interval, interquartile_mean
@@ -29,6 +29,7 @@ def write_report(
     rows: Sequence[Row],
     figures: Mapping[str, str | PathLike[str]],
     video: str | PathLike[str] | None = None,
+    imagined: tuple[Path | None, Path | None] = (None, None),
     summary: Mapping[str, Any] | None = None,
     verdict: str | None = None,
     findings: Sequence[Finding] | None = None,
@@ -37,8 +38,9 @@ def write_report(
     """Write the page to `path` (in the run's folder, which its commands name) and return the path.
 
     `record` is the run's `run.json` and `rows` its metrics; what either lacks is left out or said to be
-    missing. `figures` maps a title to a .png or .svg; those whose title starts with "Model" stand beside
-    `verdict` and the doctor's `findings` (None: it has not looked). `summary` may hold `oracle_return`,
+    missing. `imagined` are a still picture and a video of what the model imagined beside what was real.
+    `figures` maps a title to a .png or .svg; those whose title starts with "Model" stand beside `verdict` and
+    the doctor's `findings` (None: it has not looked). `summary` may hold `oracle_return`,
     `random_return` and `wall_s`; everything else in it becomes a card of its own. Every text is
     escaped, and the page forbids scripts. Raises StorageFault if the file cannot be written.
     """
@@ -52,6 +54,7 @@ def write_report(
         _cards(record, rows, known),
         _learning(rows, {t: f for t, f in images.items() if not t.startswith("Model")}),
         _model({t: f for t, f in images.items() if t.startswith("Model")}, verdict, findings),
+        imagined_beside_real(*imagined),
         _film(None if video is None else Path(video)),
         _seeds(rows),
         _told(record),

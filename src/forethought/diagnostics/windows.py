@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 
 from ..errors import UserError
 from ..types import Discrete, EnvSpec, Transition
+from .groups import Groups
+
+_COLUMNS = 1024  # numbers of an observation whose deviations are taken at a time: pictures are large in float64
 
 MAX_ENDINGS = 100  # real terminations that are looked at from their last starts
 
@@ -33,10 +36,14 @@ class Cut:
     windows: Windows  # of NumPy arrays
     even: int  # the first so many starts are spread evenly; those behind them only see terminations
     episode: np.ndarray  # [starts] which episode each window is from
+    time: np.ndarray  # [starts] its first step in that episode
+    data: Transition  # the episodes themselves, leaves [episodes, time, ...] of NumPy arrays
+    groups: Groups  # what an observation is judged as
     known: np.ndarray  # [starts, horizon] the sum of rewards up to this step is known, whatever might have happened
-    scale: np.ndarray  # [obs] standard deviation of the observations; 1 where nothing varies
+    deviation: np.ndarray  # [obs] standard deviation of the observations; 1 where nothing varies
+    scale: np.ndarray  # [groups] the same for each group, root mean square, a picture's in 0..1
     reward_scale: float  # standard deviation of the rewards; 1 where nothing varies
-    constant: tuple[int, ...]  # dimensions of the observation that never vary
+    constant: tuple[int, ...]  # groups that never vary
     num_episodes: int
     num_terminations: int
     notes: tuple[str, ...]
@@ -50,7 +57,8 @@ class Cut:
         """Without the starts that only see terminations."""
         first = lambda x: x[: self.even]
         windows = jax.tree.map(first, self.windows)
-        return dataclasses.replace(self, windows=windows, episode=first(self.episode), known=first(self.known))
+        episode, time, known = map(first, (self.episode, self.time, self.known))
+        return dataclasses.replace(self, windows=windows, episode=episode, time=time, known=known)
 
 
 def cut(
@@ -58,7 +66,8 @@ def cut(
 ) -> Cut:
     """Windows of up to `horizon` steps from up to `max_starts` starts, spread evenly over all recorded steps.
 
-    Behind these come, of up to MAX_ENDINGS real terminations, the `endings` last starts that are not among them.
+    Behind these come, of up to MAX_ENDINGS real terminations, the `endings` last starts that are not among them (of
+    pictures no more than `max_starts` in all).
     `trajectories` has leaves `[episodes, time, ...]`; what follows an episode's first terminated or truncated
     step is ignored. Raises ValueError for sizes that cannot be, UserError for data that do not fit `spec` or
     are not finite.
@@ -72,7 +81,8 @@ def cut(
     phase = float(jr.uniform(key))
     flat = np.minimum(((np.arange(n) + phase) * first[-1] / n).astype(int), first[-1] - 1)
     terminated = np.asarray(data.terminated)[np.arange(num), length - 1]
-    flat = np.concatenate([flat, _before_endings(first, np.flatnonzero(terminated), endings, flat)])
+    most = MAX_ENDINGS if spec.image is None else max(1, min(MAX_ENDINGS, max_starts // max(endings, 1)))
+    flat = np.concatenate([flat, _before_endings(first, np.flatnonzero(terminated), endings, flat, most)])
     episode = np.searchsorted(first, flat, side="right") - 1
     time = flat - first[episode]
     left = (length[episode] - time)[:n]
@@ -91,17 +101,28 @@ def cut(
         valid=ahead < length[episode, None],
     )
     in_time = ahead < _possible_length(length, terminated, spec)
-    scale, reward_scale, constant = scales(data, length, spec)
+    deviation, reward_scale, still = scales(data, length, spec)
+    groups = Groups.of(spec, np.isin(np.arange(spec.obs_dim), still))
+    constant = still
+    if spec.image is not None:
+        dark = (0,) if np.isin(np.arange(spec.num_pixels), still).all() else ()
+        constant = (*dark, *(d - spec.num_pixels + 1 for d in still if d >= spec.num_pixels))
+    scale = np.sqrt(groups.mean(deviation**2)) / groups.units
+    scale[list(constant)] = 1.0
     if num == 1:
         notes.append("one episode only: there are no bands over episodes")
     if constant:
-        named = ", ".join(map(str, constant))
+        named = ", ".join(groups.names[d].removeprefix("observation ") for d in constant)
         notes.append(f"observation {named} never varies: judged in its own units and left out of averages")
     return Cut(
         windows=windows,
         even=n,
         episode=episode,
+        time=time,
+        data=data,
+        groups=groups,
         known=in_time & (windows.valid | terminated[episode, None]),
+        deviation=deviation,
         scale=scale,
         reward_scale=reward_scale,
         constant=constant,
@@ -123,9 +144,11 @@ def _possible_length(length: np.ndarray, terminated: np.ndarray, spec: EnvSpec) 
     return max(longest, -(-spec.max_episode_steps // spec.action_repeat))
 
 
-def _before_endings(first: np.ndarray, terminated: np.ndarray, endings: int, taken: np.ndarray) -> np.ndarray:
-    """Steps, counted through all episodes, from which a real termination is at most `endings` steps ahead."""
-    every = -(-len(terminated) // MAX_ENDINGS) or 1
+def _before_endings(
+    first: np.ndarray, terminated: np.ndarray, endings: int, taken: np.ndarray, most: int
+) -> np.ndarray:
+    """Steps, counted through all episodes, from which one of `most` terminations is at most `endings` steps ahead."""
+    every = -(-len(terminated) // most) or 1
     chosen = terminated[::every]
     back = first[chosen + 1][:, None] - 1 - np.arange(endings)
     return np.setdiff1d(back[back >= first[chosen][:, None]], taken).astype(int)
@@ -183,13 +206,17 @@ def checked(trajectories: Transition, spec: EnvSpec) -> tuple[Transition, np.nda
 def scales(data: Transition, length: np.ndarray, spec: EnvSpec) -> tuple[np.ndarray, float, tuple[int, ...]]:
     """Standard deviations of observations (angles about their circular mean) and rewards, and constant dimensions."""
     inside = np.arange(data.reward.shape[1]) < length[:, None]
-    obs, reward = np.asarray(data.obs, np.float64)[inside], np.asarray(data.reward, np.float64)[inside]
-    centre = obs.mean(0)
-    away = obs - centre
-    for dim in spec.angle_dims:
-        centre[dim] = np.arctan2(np.sin(obs[:, dim]).mean(), np.cos(obs[:, dim]).mean())
-        away[:, dim] = (obs[:, dim] - centre[dim] + np.pi) % (2 * np.pi) - np.pi
-    deviation = np.sqrt((away**2).mean(0))
+    reward = np.asarray(data.reward, np.float64)[inside]
+    deviation, centre = np.zeros(spec.obs_dim), np.zeros(spec.obs_dim)
+    for first in range(0, spec.obs_dim, _COLUMNS):
+        obs = np.asarray(data.obs)[..., first : first + _COLUMNS][inside].astype(np.float64)
+        middle = obs.mean(0)
+        away = obs - middle
+        for dim in (d - first for d in spec.angle_dims if first <= d < first + _COLUMNS):
+            middle[dim] = np.arctan2(np.sin(obs[:, dim]).mean(), np.cos(obs[:, dim]).mean())
+            away[:, dim] = (obs[:, dim] - middle[dim] + np.pi) % (2 * np.pi) - np.pi
+        columns = slice(first, first + _COLUMNS)
+        deviation[columns], centre[columns] = np.sqrt((away**2).mean(0)), middle
     still = deviation <= 1e-6 * (1 + np.abs(centre))
     spread = float(reward.std())
     reward_scale = spread if spread > 1e-6 * (1 + abs(float(reward.mean()))) else 1.0
