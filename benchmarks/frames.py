@@ -46,8 +46,8 @@ def command(
         words += ["--eval-every", "0", "--final-episodes", "1", "--no-video", "--out", str(out)]
         return words, {"XDG_CACHE_HOME": str(given.cache)}, out / "metrics.jsonl"
     rows = folder / "rows.jsonl"
-    options = {"steps": given.steps, "random": TINY.random_steps, "ratio": UPDATES_PER_STEP}
-    words = sheeprl_options.loop(work.DREAMING["tiny"], env, str(rows), str(folder), **options)
+    schedule = {"steps": given.steps, "random": TINY.random_steps, "ratio": UPDATES_PER_STEP}
+    words = sheeprl_options.loop(work.DREAMING["tiny"], env, str(rows), str(folder), **schedule)
     words += [f"seed={seed}", f"num_threads={given.threads}"]
     return [python_of(given.venv), "-m", "sheeprl", *words], {}, rows
 

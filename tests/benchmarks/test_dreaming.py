@@ -42,43 +42,62 @@ def products(jaxpr, times: int = 1) -> int:
     return total
 
 
-def per_row(function, *shapes: tuple[int, ...]) -> int:
-    """FLOP that one more row takes; what is worked out once, of the weights alone, does not count."""
+def traced(function, *arguments):
+    """The jaxpr of `function`, without what its result does not need; arrays in `arguments` are shapes alone."""
+    shaped = lambda x: isinstance(x, jax.ShapeDtypeStruct)
+    dynamic, static = eqx.partition(arguments, shaped)
+    call = lambda dynamic: eqx.filter(function(*eqx.combine(dynamic, static)), eqx.is_array)
+    closed = jax.make_jaxpr(call)(dynamic)
+    return jax.interpreters.partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.out_avals))[0]
 
-    def count(rows: int) -> int:
-        return products(jax.make_jaxpr(function)(*(jnp.zeros((rows, *shape)) for shape in shapes)).jaxpr)
 
-    return count(2) - count(1)
+def untrained(sizes: work.Dreaming):
+    """An agent and the shapes of its state."""
+    agent = ours.dreamer(sizes)
+    return agent, eqx.filter_eval_shape(lambda: agent.init(key=jr.key(0)))
+
+
+def shape(*lengths: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(lengths, dtype)
 
 
 @pytest.mark.parametrize("sizes", [TINY, PICTURES], ids=["vectors", "pictures"])
 def test_flop_of_every_network_are_those_of_the_products_in_it(sizes):
-    agent = ours.dreamer(sizes)
-    learned = agent.init(key=jr.key(0)).learned
+    agent, state = untrained(sizes)
+    learned = state.learned
     model, rssm = learned.model, learned.model.rssm
-    deter, stoch, features = (sizes.deter,), (sizes.stoch,), (sizes.features,)
-    assert per_row(rssm.cell, deter, stoch, (sizes.action,)) == sizes.cell
-    assert per_row(lambda x: rssm.prior(x).log_probs, deter) == sizes.prior
-    assert per_row(model.encoder, (agent.spec.obs_dim,)) == sizes.encoder[0]
-    decode = lambda d, s, f: model.decoder(LatentBelief(d, s), f).loc
-    assert per_row(decode, deter, stoch, features) == sizes.decoder
-    assert per_row(model.reward_head.network, features) == sizes.head(work.BINS)
-    assert per_row(model.continue_head.network, features) == sizes.head(1)
-    assert per_row(learned.actor.network, features) == sizes.head(2 * sizes.action, sizes.behaviour_layers)
-    assert per_row(learned.critic.network, features) == sizes.head(work.BINS, sizes.behaviour_layers)
+
+    def per_row(function, network, *inputs: int) -> int:
+        """What one more row takes; what is worked out once, of the weights alone, does not count."""
+        count = lambda rows: products(traced(function, network, *(shape(rows, size) for size in inputs)))
+        return count(2) - count(1)
+
+    call = lambda network, *inputs: network(*inputs)
+    decode = lambda decoder, d, s, f: decoder(LatentBelief(d, s), f).loc
+    assert per_row(call, rssm.cell, sizes.deter, sizes.stoch, sizes.action) == sizes.cell
+    assert per_row(lambda rssm, x: rssm.prior(x).log_probs, rssm, sizes.deter) == sizes.prior
+    assert per_row(call, model.encoder, agent.spec.obs_dim) == sizes.encoder[0]
+    assert per_row(decode, model.decoder, sizes.deter, sizes.stoch, sizes.features) == sizes.decoder
+    assert per_row(call, model.reward_head.network, sizes.features) == sizes.head(work.BINS)
+    assert per_row(call, model.continue_head.network, sizes.features) == sizes.head(1)
+    behaviour = sizes.behaviour_layers
+    assert per_row(call, learned.actor.network, sizes.features) == sizes.head(2 * sizes.action, behaviour)
+    assert per_row(call, learned.critic.network, sizes.features) == sizes.head(work.BINS, behaviour)
 
 
 @pytest.mark.parametrize("sizes", [TINY, PICTURES], ids=["vectors", "pictures"])
 def test_a_gradient_step_is_counted_as_what_must_be_done_which_is_at_most_what_is_done(sizes):
-    agent = ours.dreamer(sizes)
-    state, shape = agent.init(key=jr.key(0)), (sizes.batch, sizes.length)
-    no = jnp.zeros(shape, bool)
-    action = jnp.zeros((*shape, sizes.action))
-    batch = Sequence(jnp.zeros((*shape, agent.spec.obs_dim)), action, jnp.zeros(shape), no, no, no)
-    gradient = eqx.filter_grad(lambda learned: agent.loss(learned, state, batch, key=jr.key(0))[0])
-    traced = jax.make_jaxpr(lambda: eqx.filter(gradient(state.learned), eqx.is_array))()
-    done = products(jax.interpreters.partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.out_avals))[0])
-    assert sizes.flop <= done <= 2 * sizes.flop
+    agent, state = untrained(sizes)
+    steps = (sizes.batch, sizes.length)
+    flag = shape(*steps, dtype=bool)
+    seen, done = shape(*steps, agent.spec.obs_dim), shape(*steps, sizes.action)
+    batch = Sequence(seen, done, shape(*steps), flag, flag, flag)
+
+    def gradient(state, batch):
+        return eqx.filter_grad(lambda learned: agent.loss(learned, state, batch, key=jr.key(0))[0])(state.learned)
+
+    counted = products(traced(gradient, state, batch))
+    assert sizes.flop <= counted <= 2 * sizes.flop
 
 
 @pytest.mark.parametrize("name", ["tiny", "1m"])
