@@ -52,7 +52,11 @@ def main(argv: list[str] | None = None) -> None:
     names = list(work.DREAMING)
     parser.add_argument("--sizes", nargs="+", choices=names, default=names, help="which (%(default)s)")
     parser.add_argument(
-        "--compiled", nargs="*", choices=names, default=names[:2], help="also sheeprl's `algo.compile` at (%(default)s)"
+        "--compiled",
+        nargs="+",
+        choices=names,
+        default=[],
+        help="sizes at which sheeprl also runs with its algo.compile",
     )
     given = parser.parse_args(argv)
     tasks = {name: work.DREAMING[name] for name in given.sizes}

@@ -139,7 +139,7 @@ def test_dreaming_alternates_its_arms_and_its_table_names_them(monkeypatch, tmp_
     numpy_only = lambda venv: [arm for arm in real(venv, (16,)) if "NumPy" in arm.name]
     monkeypatch.setattr(arms, "peak_arms", numpy_only)
     monkeypatch.setattr(work, "DREAMING", {"small": TINY})
-    dreaming.main(["--no-peers", "--rounds", "2", "--compiled", "--out", str(out), "--quiet"])
+    dreaming.main(["--no-peers", "--rounds", "2", "--out", str(out), "--quiet"])
     raw = json.loads(out.read_text())
     assert [len(arm["timings"]) for arm in raw["arms"].values()] == [2, 2]
     assert f"| ours, small | {raw['arms']['ours, small']['parameters']:,} |" in tables.dreaming(raw)
