@@ -13,7 +13,7 @@ import sys
 
 from .record import ROOT
 
-AGAINST_PEERS = ("matmul_peak", "planning", "fitting", "time_per_action")
+AGAINST_PEERS = ("matmul_peak", "planning", "fitting", "time_per_action", "dreaming", "frames")
 ALONE = ("time_to_oracle", "latency")
 
 

@@ -44,6 +44,11 @@ def peer(name: str, venv: pathlib.Path, **env: str) -> Process:
     return Process(name, "benchmarks.peers.worker", venv, tuple(env.items()))
 
 
+def sheeprl(name: str, venv: pathlib.Path) -> Process:
+    """A process of sheeprl's."""
+    return Process(name, "benchmarks.peers.sheeprl_worker", venv)
+
+
 def mbrl_lib(venv: pathlib.Path, kind: str, task: dict[str, Any], flop: int) -> list[Arm]:
     """mbrl-lib as it is shipped, and with glibc's allocator set for it."""
     return [

@@ -1,5 +1,6 @@
-"""Forethought at work, on command: one iteration of planning, one pass of fitting, one action, one matrix product."""
+"""Forethought at work, on command: planning, fitting, an action, a gradient step of Dreamer v3, a matrix product."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -15,13 +16,17 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
+from forethought.agents.dreamer_v3 import DreamerV3
 from forethought.agents.pets import PETS
 from forethought.envs.pets_cartpole import PetsCartPole
 from forethought.fit import GradientLearner
 from forethought.models.ensemble import Ensemble
 from forethought.planners.cem import CEM
+from forethought.presets.dreamer_v3 import DreamerV3Config
 from forethought.presets.pets import PETSConfig
 from forethought.presets.values import from_dict
+from forethought.presets.world_model import WorldModelConfig
+from forethought.replay.sequence import SequenceReplay
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, EnvSpec, Given, Transition, never_terminates
 
@@ -44,8 +49,8 @@ def _reward(obs, action, next_obs):
 class Compiled:
     """A compiled function and its arguments; compiling is timed apart."""
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any):
-        self.arguments = arguments
+    def __init__(self, function: Callable[..., Any], *arguments: Any, notes: dict[str, Any] | None = None):
+        self.arguments, self.notes = arguments, notes or {}  # notes: what the raw file should say of it
         begun = time.perf_counter()
         self.program = eqx.filter_jit(function).lower(*arguments).compile()
         self.compile_s = time.perf_counter() - begun
@@ -111,6 +116,54 @@ def action(task: dict, arm: dict) -> Compiled:
     return Compiled(act, state, agent.init_memory(state), jnp.zeros(4), jr.key(1))
 
 
+def dreamer(sizes: work.Dreaming) -> DreamerV3:
+    """An agent of those sizes, which takes one gradient step per update."""
+    c = sizes
+    spec = EnvSpec("benchmark", c.obs + 3 * c.image**2, Box((-1.0,) * c.action, (1.0,) * c.action))
+    spec = dataclasses.replace(spec, image=(c.image, c.image, 3) if c.image else None)
+    model = WorldModelConfig(
+        deter=c.deter,
+        hidden=c.hidden,
+        latents=c.latents,
+        classes=c.classes,
+        blocks=c.blocks,
+        prior_layers=c.prior_layers,
+        units=c.units,
+        layers=c.layers,
+        depth=c.depth,
+    )
+    config = DreamerV3Config(
+        train_ratio=1,
+        batch_size=c.batch,
+        batch_length=c.length,
+        imagination=c.imagination,
+        actor_layers=c.behaviour_layers,
+        critic_layers=c.behaviour_layers,
+        model=model,
+    )
+    return DreamerV3(spec, config)
+
+
+def dreaming(task: dict, arm: dict) -> Compiled:
+    """One update of Dreamer v3 from a replay of random steps, drawing the batch included."""
+    sizes = work.Dreaming(**task)
+    agent = dreamer(sizes)
+    state, spec = agent.init(key=jr.key(0)), agent.spec
+    steps = 4 * sizes.length
+    keys = jr.split(jr.key(1), 3)
+    obs = jr.normal(keys[0], (1 + steps, 1, spec.obs_dim))
+    if sizes.image:
+        obs = jr.randint(keys[0], obs.shape, 0, 256).astype(jnp.float32)
+    action, reward = spec.action.sample((steps, 1), key=keys[1]), jr.normal(keys[2], (steps, 1))
+    no = jnp.zeros((steps, 1), bool)
+    rows = Transition(obs[:-1], action, reward, obs[1:], no, no)
+    add = lambda replay, row: (replay.add(row), None)
+    replay, _ = jax.lax.scan(add, SequenceReplay.empty(spec, steps + 1), rows)
+    weights = sum(x.size for x in jax.tree.leaves(eqx.filter(state.learned, eqx.is_inexact_array)))
+    update = lambda state, replay, key: agent.update(state, replay, key=key)
+    return Compiled(update, state, replay, jr.key(2), notes={"parameters": weights})
+
+
 def peak(task: dict, arm: dict) -> Compiled:
     """Products of two square matrices, one after another."""
     left, right = (jr.uniform(k, (task["size"], task["size"])) for k in jr.split(jr.key(0)))
@@ -118,7 +171,7 @@ def peak(task: dict, arm: dict) -> Compiled:
     return Compiled(product, left, right)
 
 
-KINDS = {"planning": planning, "fitting": fitting, "action": action, "peak": peak}
+KINDS = {"planning": planning, "fitting": fitting, "action": action, "dreaming": dreaming, "peak": peak}
 
 
 class Jobs:
@@ -132,6 +185,7 @@ class Jobs:
         job = KINDS[kind](task, options)
         self.jobs[name] = job
         times = {"compile_s": round(job.compile_s, 3), "cached_compile_s": round(job.cached_compile_s, 3)}
+        times |= job.notes
         return {**times, "first_s": timed(job)["wall_s"], "devices": [device.device_kind for device in jax.devices()]}
 
     def time(self, name: str) -> dict:

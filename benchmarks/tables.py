@@ -17,6 +17,7 @@ from .record import RESULTS, ROOT, read
 
 PAGE = ROOT / "docs" / "speed.md"
 FIGURE = ROOT / "docs" / "images" / "speed-return-by-latency.png"
+PEERS = ("mbrl-lib", "sheeprl")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -57,7 +58,7 @@ def matmul_peak(raw: dict[str, Any]) -> str:
 def speeds(raw: dict[str, Any]) -> str:
     """Milliseconds, GFLOP/s, share of the peak and time to compile of every arm."""
     found = raw["arms"]
-    best, peak = arms.best_peak(found)
+    peak = arms.best_peak(found)[1]
     rows = []
     for name, arm in found.items():
         if name.startswith("peak "):
@@ -69,16 +70,48 @@ def speeds(raw: dict[str, Any]) -> str:
             [name, spread(arm["wall_s"], 0, 1e3), f"{arm['gflops']['median']:.0f}", f"{share:.0f} %", ratio, compiling]
         )
     head = ["arm", "ms, median (min to max)", "GFLOP/s", "of the peak", "speed-up", "compile, s (from disk)"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows) + peak_line(raw)
+
+
+def peak_line(raw: dict[str, Any]) -> str:
+    """The peak that shares are of."""
+    best, peak = arms.best_peak(raw["arms"])
     rounds = raw["settings"]["rounds"]
-    peak_line = f"\nPeak in the same {rounds} rounds: {spread(peak, 0)} GFLOP/s ({best.removeprefix('peak ')}).\n"
-    return where(raw, raw["machine"]) + "\n" + table(head, rows) + peak_line
+    return f"\nPeak in the same {rounds} rounds: {spread(peak, 0)} GFLOP/s ({best.removeprefix('peak ')}).\n"
 
 
 def against_peer(arm: dict[str, Any], found: dict[str, Any]) -> str:
-    """How many times faster an arm is than mbrl-lib as shipped at the same work; empty where that was not measured."""
-    same = [a for name, a in found.items() if name.startswith("mbrl-lib") and a["flop"] == arm["flop"]]
-    peers = [a for a in same if not a["env"]]
+    """How many times faster an arm is than the peer as shipped at the same work; empty where that was not measured."""
+    same = [a for name, a in found.items() if name.startswith(PEERS) and a["flop"] == arm["flop"]]
+    peers = [a for a in same if not a["env"] and not a["options"]]
     return f"{peers[0]['wall_s']['median'] / arm['wall_s']['median']:.2f}" if peers else ""
+
+
+def dreaming(raw: dict[str, Any]) -> str:
+    """As `speeds`, with the number of weights and what a gradient step comes to."""
+    found = raw["arms"]
+    peak = arms.best_peak(found)[1]
+    rows = []
+    for name, arm in found.items():
+        if name.startswith("peak "):
+            continue
+        sizes = [f"{arm['parameters']:,}", f"{arm['flop'] / 1e9:.1f}", spread(arm["wall_s"], 0, 1e3)]
+        share = 100 * arm["gflops"]["median"] / peak["median"]
+        started = arm.get("compile_s", arm["first_s"])
+        rows.append([name, *sizes, f"{share:.0f} %", against_peer(arm, found), f"{started:.1f}"])
+    head = ["arm", "weights", "GFLOP", "ms, median (min to max)", "of the peak", "speed-up", "to start, s"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows) + peak_line(raw)
+
+
+def frames(raw: dict[str, Any]) -> str:
+    """Environment steps per second, and the gradient steps among them."""
+    rows = []
+    for name, arm in raw["arms"].items():
+        steps = arm["timings"][0]["env_steps"]
+        updates = arm["frames_per_s"]["median"] * raw["settings"]["updates_per_step"]
+        rows.append([name, f"{steps:,}", str(arm["wall_s"]["n"]), spread(arm["frames_per_s"], 1), f"{updates:.1f}"])
+    head = ["arm", "steps counted", "runs", "environment steps per second, median (min to max)", "updates per second"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
 
 
 PLANNED = 600  # of the first 800 steps on the cart-pole; the others are random
@@ -180,20 +213,21 @@ RENDER = {
     "fitting": ("fitting", speeds),
     "time-to-oracle": ("time_to_oracle", time_to_oracle),
     "time-per-action": ("time_per_action", time_per_action),
+    "dreaming": ("dreaming", dreaming),
+    "frames": ("frames", frames),
     "latency": ("latency", latency),
     "returns": ("latency", returns),
 }
 
 
 def rendered(page: str, results: pathlib.Path = RESULTS) -> str:
-    """`page` with every table written anew. Raises KeyError for a table that no raw file backs."""
+    """`page` with every table written anew; where there is no raw file it says so. Raises KeyError for other tables."""
 
     def fresh(match: re.Match) -> str:
         file, render = RENDER[match[2]]
         raw = read(results / f"{file}.json")
-        if raw is None:
-            raise KeyError(f"{match[2]}: no {file}.json; run `python -m benchmarks.{file}`")
-        return match[1] + "\n" + render(raw) + "\n" + match[3]
+        text = f"Not measured yet: `python -m benchmarks.{file}` does it.\n" if raw is None else render(raw)
+        return match[1] + "\n" + text + "\n" + match[3]
 
     return BLOCK.sub(fresh, page)
 

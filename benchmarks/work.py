@@ -87,6 +87,114 @@ class Action:
         return self.iterations * Planning(self.networks, self.particles, self.population, self.horizon).flop
 
 
+@dataclasses.dataclass(frozen=True)
+class Dreaming:
+    """One gradient step of Dreamer v3: world model, imagination, actor and critic. Defaults are its size 1m on vectors.
+
+    A network is counted once for each state it is needed in, backward where something learns from it, and convolutions
+    of a doubled image in their cheapest exact form (3 x 3 different pixels under each 5 x 5 kernel).
+    """
+
+    deter: int = 512
+    hidden: int = 64
+    latents: int = 32
+    classes: int = 4
+    blocks: int = 8
+    prior_layers: int = 2
+    units: int = 64
+    layers: int = 3  # of the vector's encoder and decoder
+    behaviour_layers: int = 3  # of actor and critic
+    depth: int = 4  # channels of the first convolution, halved
+    obs: int = 3  # numbers in the observation; 0: none
+    image: int = 0  # side of its picture of three channels, 64 or 128; 0: none
+    action: int = 1
+    batch: int = 16
+    length: int = 64
+    imagination: int = 15
+
+    @property
+    def stoch(self) -> int:
+        """Length of the latent."""
+        return self.latents * self.classes
+
+    @property
+    def features(self) -> int:
+        """Length of what the heads see."""
+        return self.deter + self.stoch
+
+    @property
+    def channels(self) -> list[int]:
+        """Of the picture and of what each of four convolutions makes of it."""
+        return [3, *(self.depth * m for m in (2, 3, 4, 4))]
+
+    @property
+    def pixels(self) -> list[int]:
+        """In the picture and after each halving."""
+        return [(self.image >> halvings) ** 2 for halvings in range(5)]
+
+    def head(self, outputs: int, layers: int = 1) -> int:
+        """Forward FLOP of a network on the features."""
+        return forward((self.features, *[self.units] * layers, outputs))
+
+    @property
+    def cell(self) -> int:
+        """Of one step of the block GRU."""
+        group = self.deter // self.blocks
+        inputs = sum(2 * size * self.hidden for size in (self.deter, self.stoch, self.action))
+        return inputs + self.blocks * forward((group + 3 * self.hidden, group, 3 * group))
+
+    @property
+    def prior(self) -> int:
+        """Of one prior."""
+        return forward((self.deter, *[self.hidden] * self.prior_layers, self.stoch))
+
+    @property
+    def encoder(self) -> tuple[int, int]:
+        """Of one observation; and of its first layers, whose inputs need no gradient."""
+        vector = (self.obs, *[self.units] * self.layers)
+        convolutions = [
+            2 * 25 * seen * i * o for seen, (i, o) in zip(self.pixels, itertools.pairwise(self.channels), strict=False)
+        ]
+        first = (2 * self.obs * self.units if self.obs else 0) + convolutions[0]
+        return (forward(vector) if self.obs else 0) + sum(convolutions), first
+
+    @property
+    def decoder(self) -> int:
+        """Of one reconstruction."""
+        vector = self.head(self.obs, self.layers) if self.obs else 0
+        if not self.image:
+            return vector
+        smallest = self.pixels[-1] * self.channels[-1]
+        start = 2 * self.deter * smallest // self.blocks + forward((self.stoch, 2 * self.units, smallest))
+        doublings = zip(self.pixels, itertools.pairwise(self.channels), strict=False)
+        return vector + start + sum(2 * 9 * made * i * o for made, (i, o) in doublings)
+
+    @property
+    def flop(self) -> int:
+        """Of one gradient step."""
+        states, first = self.batch * self.length, 2 * self.features * self.units
+        embedding = self.pixels[-1] * self.channels[-1] + (self.units if self.obs else 0)
+        posterior = forward((self.deter + embedding, self.hidden, self.stoch))
+        encoder, unneeded = self.encoder
+        unneeded += 2 * self.action * self.hidden
+        actor, critic = self.head(2 * self.action, self.behaviour_layers), self.head(BINS, self.behaviour_layers)
+        foreseen = self.head(BINS) + self.head(1)
+        learned = 3 * (encoder + self.cell + posterior + self.prior + self.decoder + foreseen) - unneeded
+        imagined = self.imagination * (self.cell + self.prior + actor + critic) + (self.imagination + 1) * (
+            foreseen + critic
+        )
+        behaviour = self.imagination * (2 * (actor + critic) - 2 * first)
+        return states * (learned + imagined + behaviour) + (states - self.batch) * 4 * critic
+
+
+BINS = 255  # of the reward's and the critic's classification
+DREAMING = {
+    "tiny": Dreaming(
+        deter=128, hidden=64, latents=8, classes=8, prior_layers=1, units=128, layers=2, behaviour_layers=2, length=16
+    ),
+    "1m": Dreaming(),
+    "1m, pictures": Dreaming(obs=0, image=64),
+}
 FITTING = {"batch 256": Fitting(batch=256, steps=40), "batch 32": Fitting(batch=32, steps=313)}
 
 # glibc gives memory back to the system whenever some is freed, and takes it again page by page; these stop that.

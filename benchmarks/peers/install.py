@@ -1,4 +1,4 @@
-"""Makes the environment in which other libraries are measured: mbrl-lib on PyTorch (about 1 GB on disk).
+"""Makes the environment in which other libraries are measured: mbrl-lib and sheeprl on PyTorch (about 1.7 GB on disk).
 
     python -m benchmarks.peers.install
 
@@ -35,7 +35,8 @@ def main() -> None:
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-r", str(pathlib.Path(__file__).with_name("requirements.txt"))], check=True)
     subprocess.run([*pip, "--no-deps", MBRL], check=True)
-    subprocess.run([python, "-m", "benchmarks.peers.mbrl_lib"], cwd=ROOT, check=True)
+    for library in ("mbrl_lib", "sheeprl_dreamer"):
+        subprocess.run([python, "-m", f"benchmarks.peers.{library}"], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

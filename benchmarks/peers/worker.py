@@ -1,19 +1,14 @@
 """mbrl-lib at work, on command: one iteration of planning, one pass of fitting, one action, one matrix product."""
 
-import gc
-import os
-from collections.abc import Callable
-from typing import Any
-
 import mbrl.models
 import mbrl.types
 import mbrl.util.common
 import numpy as np
-import torch
 
 from .. import work
-from ..workers import serve, timed, warm
+from ..workers import serve
 from . import mbrl_lib
+from .jobs import Jobs, peak
 
 
 def planning(task: dict):
@@ -67,18 +62,6 @@ def action(task: dict):
     return lambda: agent.act(np.zeros(4))
 
 
-def peak(task: dict):
-    """Products of two square matrices."""
-    left, right = (torch.rand(task["size"], task["size"]) for _ in range(2))
-    out = torch.empty_like(left)
-
-    def run():
-        for _ in range(task["repeats"]):
-            torch.matmul(left, right, out=out)
-
-    return run
-
-
 def _rows(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.normal(size=(count, 4)), rng.uniform(-1, 1, size=(count, 1))
@@ -95,27 +78,6 @@ def _check(cfg, networks: work.Networks) -> None:
 KINDS = {"planning": planning, "fitting": fitting, "action": action, "peak": peak}
 
 
-class Jobs:
-    """What is timed, by name."""
-
-    def __init__(self) -> None:
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        self.jobs: dict[str, Callable[[], Any]] = {}
-
-    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict:
-        """Builds a job and runs it once; says how long that took and which versions are at work."""
-        np.random.seed(0)
-        torch.manual_seed(0)
-        self.jobs[name] = KINDS[kind](task)
-        first = timed(self.jobs[name])["wall_s"]
-        return {"first_s": first, "threads": torch.get_num_threads(), "versions": mbrl_lib.versions()}
-
-    def time(self, name: str) -> dict:
-        """One timing."""
-        gc.collect()
-        return warm(self.jobs[name])
-
-
 if __name__ == "__main__":
-    jobs = Jobs()
+    jobs = Jobs(KINDS, mbrl_lib.versions())
     serve({"prepare": jobs.prepare, "time": jobs.time})

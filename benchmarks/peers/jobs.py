@@ -1,0 +1,51 @@
+"""A measuring process of a PyTorch library: builds what is named, and times it on command."""
+
+import gc
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..workers import timed, warm
+
+
+class Jobs:
+    """What is timed, by name. `kinds` build it from a task and options; `notes` says more of it to the raw file."""
+
+    def __init__(
+        self,
+        kinds: dict[str, Callable[..., Callable[[], Any]]],
+        versions: dict[str, str],
+        notes: Callable[[Any], dict[str, Any]] = lambda job: {},
+    ) -> None:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        self.kinds, self.versions, self.notes = kinds, versions, notes
+        self.jobs: dict[str, Callable[[], Any]] = {}
+
+    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict:
+        """Builds a job and runs it once; says how long that took and which versions are at work."""
+        np.random.seed(0)
+        torch.manual_seed(0)
+        job = self.jobs[name] = self.kinds[kind](task, **options)
+        first = timed(job)["wall_s"]
+        said = {"first_s": first, "threads": torch.get_num_threads(), "versions": self.versions}
+        return {**self.notes(job), **said}
+
+    def time(self, name: str) -> dict:
+        """One timing."""
+        gc.collect()
+        return warm(self.jobs[name])
+
+
+def peak(task: dict) -> Callable[[], None]:
+    """Products of two square matrices."""
+    left, right = (torch.rand(task["size"], task["size"]) for _ in range(2))
+    out = torch.empty_like(left)
+
+    def run() -> None:
+        for _ in range(task["repeats"]):
+            torch.matmul(left, right, out=out)
+
+    return run
