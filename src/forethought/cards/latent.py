@@ -105,7 +105,7 @@ def latent_cards(gap: float, half_gap: float) -> tuple[Card, ...]:
         ),
         _card(
             "dreamer-v3/dmc-cartpole-balance",
-            preset="dmc",
+            preset="cartpole",
             env="dm_control/cartpole-balance-v0",
             version="dm-control 1.0.50, mujoco 3.17",
             run=RunConfig(steps=30_000, eval_every=10_000, final_episodes=10),
