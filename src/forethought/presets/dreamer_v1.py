@@ -73,11 +73,21 @@ _SMALL = DreamerV1Config(
     updates=25,
     batch_size=16,
     batch_length=16,
+    discount=0.97,
     actor_layers=2,
     critic_layers=2,
     model_rate=1e-3,
-    actor_rate=5e-4,
+    actor_rate=3e-4,
     critic_rate=1e-3,
-    model=dataclasses.replace(_PAPER_MODEL, deter=128, hidden=128, units=128, depth=4),
+    model=dataclasses.replace(
+        _PAPER_MODEL,
+        deter=100,
+        hidden=100,
+        units=64,
+        depth=4,
+        kernel=3,
+        observation_weight=5.0,
+        free_nats=0.5,
+    ),
 )
 PRESETS: dict[str, DreamerV1Config] = {"default": _SMALL, "pendulum": _SMALL, "paper": DreamerV1Config()}

@@ -90,7 +90,13 @@ _SMALL = DreamerV2Config(
 )
 PRESETS: dict[str, DreamerV2Config] = {
     "default": _SMALL,
-    "catch": dataclasses.replace(_SMALL, update_every=16, imagination=10, discount=0.97),
+    "catch": dataclasses.replace(
+        _SMALL,
+        update_every=16,
+        imagination=10,
+        discount=0.97,
+        model=dataclasses.replace(_SMALL.model, observation_weight=5.0, reward_scale=5.0),
+    ),
     "paper-atari": DreamerV2Config(
         random_steps=50_000,
         update_every=16,
