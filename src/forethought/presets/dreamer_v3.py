@@ -80,6 +80,7 @@ PRESETS: dict[str, DreamerV3Config] = {
     "cartpole": dataclasses.replace(
         _TINY, horizon=200, model=dataclasses.replace(_TINY.model, observation_weight=100.0)
     ),
+    "pendulum-pixels": dataclasses.replace(_TINY, model=dataclasses.replace(_TINY.model, images="dense")),
     "minatar": dataclasses.replace(
         _TINY,
         train_ratio=3,
