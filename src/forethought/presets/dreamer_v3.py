@@ -80,6 +80,13 @@ PRESETS: dict[str, DreamerV3Config] = {
     "cartpole": dataclasses.replace(
         _TINY, horizon=200, model=dataclasses.replace(_TINY.model, observation_weight=100.0)
     ),
+    "dmc": dataclasses.replace(
+        _TINY,
+        train_ratio=128,
+        entropy=1e-4,
+        behaviour_rate=5e-4,
+        model=dataclasses.replace(_TINY.model, observation_weight=20.0),
+    ),
     "pendulum-pixels": dataclasses.replace(_TINY, model=dataclasses.replace(_TINY.model, images="dense")),
     "minatar": dataclasses.replace(
         _TINY,
