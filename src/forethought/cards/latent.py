@@ -49,7 +49,7 @@ def latent_cards(gap: float, half_gap: float) -> tuple[Card, ...]:
             env="catch",
             version=_OURS,
             run=RunConfig(
-                steps=50_000, num_envs=16, eval_every=10_000, eval_episodes=20, final_episodes=100, video=False
+                steps=50_000, num_envs=16, eval_every=10_000, eval_episodes=20, final_episodes=100
             ),
             seeds=5,
             mark=(0.9, "the ball is caught 19 times in 20"),

@@ -16,6 +16,8 @@ from . import machine, tables
 from .common import Anywhere, Machine, Switch
 from .parse import option_names, parse
 
+MOST_ROWS = 1000  # of episodes, and of updates, in a raw file
+
 HELP = """Run a result card and say whether it passes: the card's preset on its environment, one seed after another.
 Seeds that are finished in --out are not run again; one that was stopped goes on. Exit code 0 passed, 1 not.
 
@@ -134,12 +136,25 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
         **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},
     }
     lines = [f"  {json.dumps(name)}: {json.dumps(value, default=plain)}" for name, value in kept.items()]
-    listed = [json.dumps(row, default=plain) for row in rows if row["kind"] in ("episode", "update", "eval")]
+    listed = [json.dumps(row, default=plain) for row in thinned(rows)]
     text = "{\n" + ",\n".join(lines) + ',\n  "rows": [\n    ' + ",\n    ".join(listed) + "\n  ]\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode())
     return json.loads(text)
+
+
+def thinned(rows: list[dict[str, Any]], most: int = MOST_ROWS) -> list[dict[str, Any]]:
+    """All evaluations, and of the episodes and updates every so-manieth, the last one included: `most` of each."""
+    every = {kind: -(-sum(row["kind"] == kind for row in rows) // most) or 1 for kind in ("episode", "update")}
+    kept, seen = [], dict.fromkeys(every, 0)
+    for row in reversed(rows):
+        kind = row["kind"]
+        if kind == "eval" or (kind in every and seen[kind] % every[kind] == 0):
+            kept.append(row)
+        if kind in every:
+            seen[kind] += 1
+    return kept[::-1]
 
 
 def _commit() -> str | None:
