@@ -2,9 +2,9 @@
 
     python reproductions/figures.py
 
-writes docs/images/CARD.png of every card, the tables of docs/cards.md, and, where the runs themselves are still beside
-the raw files (from `forethought reproduce pets/cartpole --out reproductions/pets-cartpole`),
-docs/images/pets-cartpole.gif.
+writes docs/images/CARD.png of every card (one picture of all latent agents), the tables of docs/cards.md, and,
+where the runs themselves are still beside the raw files (from `forethought reproduce pets/cartpole --out
+reproductions/pets-cartpole`), docs/images/pets-cartpole.gif.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 import imageio
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from writing import DOCS, HERE, IMAGES, put, table
 
@@ -28,6 +29,11 @@ TITLES = {
     "pets/cartpole-learned-reward": "PETS on its cart-pole, reward and termination learned",
     "pets/pendulum": "PETS on Pendulum-v1, reward and termination learned",
 }
+LATENT = tuple(
+    name
+    for name, card in CARDS.items()
+    if card.agent.startswith(("planet", "dreamer")) and (HERE / card.raw[14:]).is_dir()
+)
 LADDER = "mpc-ladder/cartpole"
 ERRORS = ("holdout_error", "visited_error", "visited_error_common")
 ARMS = {
@@ -106,6 +112,58 @@ def results_table() -> str:
     return table(["card", "median", "lowest seed", "highest seed", "oracle", "of the oracle", "mark", ""], rows)
 
 
+def latent_table() -> str:
+    """Final returns of the agents with latent world models, and what a seed costs."""
+    rows = []
+    for name in LATENT:
+        card, found = CARDS[name], results(name)
+        finals, minutes = values(found, "", "final_return"), statistics.median(values(found, "", "wall_s")) / 60
+        mark, median = card.marks[0], statistics.median(finals)
+        cells = [f"{x:.{places(mark.least)}f}" for x in (median, min(finals), max(finals), mark.least)]
+        steps = f"{card.arms[0].run.steps:,}"
+        verdict = "passed" if median >= mark.least else "missed"
+        rows.append([f"`{name}`", str(len(finals)), steps, *cells, verdict, f"{minutes:.1f}"])
+    heads = ["seeds", "steps", "median", "lowest seed", "highest seed", "mark", "", "minutes a seed"]
+    return table(["card", *heads], rows)
+
+
+def places(mark: float) -> int:
+    """Digits behind the point: more for small returns."""
+    return 2 if abs(mark) < 10 else 1
+
+
+def latent_curves() -> None:
+    """Returns of the training episodes of every seed, as means over a fortieth of the run; dashed: the mark."""
+
+    def draw(figure: Any) -> None:
+        columns = 5
+        axes = figure.subplots(-(-len(LATENT) // columns), columns, squeeze=False).ravel()
+        for place, name in zip(axes, LATENT, strict=False):
+            card = CARDS[name]
+            for number, raw in enumerate(read(name)):
+                episodes = [row for row in raw["rows"] if row["kind"] == "episode"]
+                steps = np.array([row["env_steps"] for row in episodes])
+                bins = np.minimum(40 * steps // card.arms[0].run.steps, 39)
+                returns = np.array([row["return"] for row in episodes])
+                means = [(steps[bins == b].mean(), returns[bins == b].mean()) for b in np.unique(bins)]
+                place.plot(*np.array(means).T, color=PALETTE[number], linewidth=1.2)
+                place.plot(card.arms[0].run.steps, raw["final_return"], "o", color=PALETTE[number], markersize=4)
+            place.axhline(card.marks[0].least, color=MUTED, linewidth=0.8, linestyle="--")
+            place.set_title(name.replace("/", "\n"), fontsize=9)
+            place.set_xlim(0, 1.04 * card.arms[0].run.steps)
+            place.xaxis.set_major_locator(MaxNLocator(2))
+            place.tick_params(labelsize=8)
+        for place in axes[len(LATENT) :]:
+            place.set_axis_off()
+        text = (
+            "Environment steps. Lines: returns of training episodes, one line a seed. Dots: final evaluation. "
+            "Dashed: the mark."
+        )
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=MUTED)
+
+    save_figure(IMAGES / "latent-cards.png", draw, size=(11, 4.8))
+
+
 def ladder_table() -> str:
     """Returns and errors of the versions."""
     rows, found = [], results(LADDER)
@@ -144,7 +202,13 @@ if __name__ == "__main__":
     for name, title in TITLES.items():
         curve(name, title)
     ladder()
-    for block, text in (("results", results_table), ("ladder", ladder_table), ("ladder marks", marks_table)):
+    latent_curves()
+    for block, text in (
+        ("results", results_table),
+        ("latent", latent_table),
+        ("ladder", ladder_table),
+        ("ladder marks", marks_table),
+    ):
         put(DOCS / "cards.md", block, text())
     video = HERE / "pets-cartpole" / "runs" / "seed-0" / "videos" / "policy.mp4"
     if video.is_file():

@@ -48,9 +48,7 @@ def latent_cards(gap: float, half_gap: float) -> tuple[Card, ...]:
             preset="catch",
             env="catch",
             version=_OURS,
-            run=RunConfig(
-                steps=50_000, num_envs=16, eval_every=10_000, eval_episodes=20, final_episodes=100
-            ),
+            run=RunConfig(steps=50_000, num_envs=16, eval_every=10_000, eval_episodes=20, final_episodes=100),
             seeds=5,
             mark=(0.9, "the ball is caught 19 times in 20"),
             published="none for Catch in the paper",

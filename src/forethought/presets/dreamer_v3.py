@@ -70,7 +70,9 @@ _TINY = DreamerV3Config(
     warmup=100,
     actor_layers=2,
     critic_layers=2,
-    model=WorldModelConfig(deter=128, hidden=64, latents=8, classes=8, units=64, layers=2, prior_layers=1, kernel=3),
+    model=WorldModelConfig(
+        deter=128, hidden=64, latents=8, classes=8, blocks=1, units=64, layers=2, prior_layers=1, kernel=3
+    ),
 )
 
 PRESETS: dict[str, DreamerV3Config] = {
