@@ -59,13 +59,19 @@ class ImageEncoder(eqx.Module):
 
 
 class DenseImageEncoder(eqx.Module):
-    """Dense layers on all pixels at once: for small symbolic images, where convolutions cost more than they help."""
+    """Dense layers on all pixels at once: for small symbolic images, where convolutions cost more than they help.
+
+    They see each pixel's distance from the image's mean, and that mean: a background that is always there would drown
+    what moves before it.
+    """
 
     network: MLP
 
     def __call__(self, pixels: Float[Array, "*batch height width channels"]) -> Float[Array, "*batch outputs"]:
         """The embedding of pixels in 0..255."""
-        return self.network(pixels.reshape(*pixels.shape[:-3], -1) / 255.0 - 0.5)
+        flat = pixels.reshape(*pixels.shape[:-3], -1) / 255.0
+        mean = jnp.mean(flat, -1, keepdims=True)
+        return self.network(jnp.concatenate([flat - mean, mean], -1))
 
 
 class Encoder(eqx.Module):
@@ -99,7 +105,7 @@ class Encoder(eqx.Module):
         self.picture = self.vector = None
         self.outputs = 0
         if spec.image is not None and images == "dense":
-            self.picture = DenseImageEncoder(MLP(spec.num_pixels, None, **dense, key=picture_key))
+            self.picture = DenseImageEncoder(MLP(spec.num_pixels + 1, None, **dense, key=picture_key))
             self.outputs += units
         elif spec.image is not None:
             self.picture = ImageEncoder(spec.image, depth=depth, kernel=kernel, **common, key=picture_key)

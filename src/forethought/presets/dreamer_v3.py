@@ -89,9 +89,7 @@ PRESETS: dict[str, DreamerV3Config] = {
         behaviour_rate=5e-4,
         model=dataclasses.replace(_TINY.model, observation_weight=20.0),
     ),
-    "pendulum-pixels": dataclasses.replace(
-        _TINY, model=dataclasses.replace(_TINY.model, images="dense", observation_weight=5.0)
-    ),
+    "pendulum-pixels": dataclasses.replace(_TINY, model=dataclasses.replace(_TINY.model, images="dense")),
     "minatar": dataclasses.replace(
         _TINY,
         train_ratio=3,
