@@ -111,9 +111,8 @@ def measure(seed: int) -> None:
         head = {"arm": arm, "seed": seed, "gradient_steps": ROUNDS * UPDATES if arm in ARMS else 0, **config}
         seconds = round(time.process_time() - begun, 1)
         write_raw(file_of(arm, seed), head | found | {"cpu_s": seconds})
-        sys.stderr.write(
-            f"{arm} {seed}: {found['error'][14]:.3f} {found['energy_score'][14]:.3f} in {seconds} s of CPU\n"
-        )
+        error, score = (found[name][SHOWN[2] - 1] for name in ("error", "energy_score"))
+        sys.stderr.write(f"{arm} {seed}: error {error:.3f}, energy score {score:.3f}, {seconds} s of CPU\n")
 
 
 def rounded(values: Any) -> list[float]:
@@ -161,7 +160,7 @@ def futures_table(found: dict[str, dict[int, Any]]) -> str:
     labels = BASELINES | {arm: f"{label}{extra}" for arm, label, extra in named()}
     for arm in (*ARMS, *BASELINES):
         runs = found[arm]
-        cells = [cell(values(runs, seeds, "error", ahead), 2) for ahead in SHOWN]
+        cells = [cell(values(runs, seeds, "error", ahead), 3 if ahead == 1 else 2) for ahead in SHOWN]
         cells += [cell(values(runs, seeds, "energy_score", ahead), 2) for ahead in SHOWN[2:]]
         rows.append([labels[arm], *cells, cell(values(runs, seeds, "reward_error", SHOWN[2]), 2)])
     ahead = [f"error, {n} step{'s' * (n > 1)}" for n in SHOWN]
