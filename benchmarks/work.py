@@ -190,7 +190,16 @@ class Dreaming:
 BINS = 255  # of the reward's and the critic's classification
 DREAMING = {
     "tiny": Dreaming(
-        deter=128, hidden=64, latents=8, classes=8, prior_layers=1, units=128, layers=2, behaviour_layers=2, length=16
+        deter=128,
+        hidden=64,
+        latents=8,
+        classes=8,
+        blocks=1,
+        prior_layers=1,
+        units=64,
+        layers=2,
+        behaviour_layers=2,
+        length=16,
     ),
     "1m": Dreaming(),
     "1m, pictures": Dreaming(obs=0, image=64),

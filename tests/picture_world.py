@@ -16,7 +16,7 @@ from forethought.presets.world_model import WorldModelConfig
 from forethought.types import Sequence, Transition
 
 CONFIG = WorldModelConfig(
-    deter=48, hidden=48, latents=6, classes=6, blocks=4, prior_layers=1, units=48, layers=1, depth=4, kernel=3
+    deter=48, hidden=48, latents=6, classes=6, blocks=4, prior_layers=1, units=48, layers=1, images="dense"
 )
 
 
@@ -77,7 +77,7 @@ def fitted(env, data: Transition, config: WorldModelConfig = CONFIG, *, steps: i
 @functools.cache
 def catch_model() -> WorldModel:
     """Knows Catch well enough for the doctor to find nothing."""
-    return fitted(Catch(), played(Catch(), 100, 9))
+    return fitted(Catch(), played(Catch(), 400, 9))
 
 
 def catch_logged(episodes: int = 24, *, seed: int = 1) -> Logged:

@@ -54,6 +54,7 @@ def test_the_worst_twelve_of_many_dimensions_are_shown(right, tmp_path):
         name: np.concatenate([getattr(right, name)] * 7, -1)
         for name in ("error", "error_band", "persistence", "deviation")
     }
+    wide["names"] = tuple(f"observation {k}" for k in range(14))
     wide["error"][:, 3] *= 1e-3
     wide["error"][:, 8] *= 1e-3
     text = plot_dimensions(dataclasses.replace(right, **wide), tmp_path / "many.svg").read_text()
