@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -97,7 +98,7 @@ def test_a_future_is_filtered_and_imagined_step_by_step(script, futures):
     obs, reward = futures.futures(model, steps, key=jr.key(2))
     assert obs.shape == (futures.DRAWS, 2, futures.HORIZON, 2)
     np.testing.assert_allclose(obs[0], obs[-1])  # a point latent draws nothing
-    filtered, imagined = jax.jit(model.observe), jax.jit(model.step)
+    filtered, imagined = eqx.filter_jit(model.observe), eqx.filter_jit(model.step)
     belief = model.init(steps.obs[1, 0], key=jr.key(3))
     for t in range(1, futures.CONTEXT):
         belief = filtered(belief, steps.action[1, t], steps.obs[1, t], key=jr.key(3))

@@ -92,7 +92,7 @@ def latent_cards(gap: float, half_gap: float) -> tuple[Card, ...]:
             preset="pendulum-pixels",
             env="pendulum-pixels-32-grey",
             version=_PENDULUM,
-            run=RunConfig(steps=25_000, eval_every=5000, final_episodes=10, video=False),
+            run=RunConfig(steps=30_000, eval_every=6000, final_episodes=10, video=False),
             seeds=3,
             mark=(-250.0, "swung up and held, as from vectors"),
             published="none for Pendulum-v1 in the paper",
