@@ -79,7 +79,9 @@ _PENDULUM = dataclasses.replace(_SMALL, planner=dataclasses.replace(_SMALL.plann
 PRESETS: dict[str, PlaNetConfig] = {
     "default": _SMALL,
     "pendulum": _PENDULUM,
-    "pendulum-pixels": dataclasses.replace(_PENDULUM, model=dataclasses.replace(_PENDULUM.model, images="dense")),
+    "pendulum-pixels": dataclasses.replace(
+        _PENDULUM, updates=200, model=dataclasses.replace(_PENDULUM.model, images="dense")
+    ),
     "paper": PlaNetConfig(),
     # The ablations of the paper: only deterministic, only stochastic, and the latter with latent overshooting.
     "rnn": dataclasses.replace(_SMALL, model=dataclasses.replace(_SMALL.model, latent="point")),
