@@ -12,7 +12,8 @@ Deviations from the authors' code:
 - evaluation takes the actor's likeliest action, where theirs samples;
 - images whose sides cannot be halved down to 3 or 4 get fewer layers (`models/convolution.py`);
 - presets other than `1m` to `400m` are small, for CPUs, with larger step sizes, one for the model and one for actor and
-  critic, more weight on the entropy, and more on reconstruction where a task's numbers are small.
+  critic, more weight on the entropy, and more on reconstruction where a task's numbers are small; their dreams begin in
+  the last states of each sequence only, and some read small images with dense layers.
 """
 
 import equinox as eqx
