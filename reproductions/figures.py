@@ -151,7 +151,7 @@ def latent_curves() -> None:
             place.axhline(card.marks[0].least, color=MUTED, linewidth=0.8, linestyle="--")
             place.set_title(name.replace("/", "\n"), fontsize=9)
             place.set_xlim(0, 1.04 * card.arms[0].run.steps)
-            place.xaxis.set_major_locator(MaxNLocator(2))
+            place.xaxis.set_major_locator(MaxNLocator(3))
             place.tick_params(labelsize=8)
         for place in axes[len(LATENT) :]:
             place.set_axis_off()
