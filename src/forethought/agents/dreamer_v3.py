@@ -15,6 +15,8 @@ Deviations from the authors' code:
   critic, more weight on the entropy, and more on reconstruction where a task's numbers are small.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -81,7 +83,8 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
     def init(self, *, key: PRNGKeyArray) -> DreamerV3State:
         c, keys = self.config, jr.split(key, 3)
         model = WorldModel(self.spec, c.model, discount=1 - 1 / c.horizon, key=keys[0])
-        size, style = model.rssm.feature_dim, {"norm": c.model.norm, "activation": c.model.activation}
+        style: Any = {"norm": c.model.norm, "activation": c.model.activation}
+        size = model.rssm.feature_dim
         actor = Actor(
             size,
             self.spec.action,
