@@ -258,13 +258,13 @@ def adam(learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 
         zeros = jax.tree.map(jnp.zeros_like, params)
         return AdamState(zeros, zeros, jnp.zeros((), jnp.int32))
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, AdamState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, AdamState]:
         count = state.count + 1
         step = learning_rate * jnp.sqrt(1 - b2**count) / (1 - b1**count)
-        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, grads)
-        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, grads)
-        updates = jax.tree.map(lambda m, v: -step * m / (jnp.sqrt(v) + eps), mean, square)
-        return updates, AdamState(mean, square, count)
+        mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, updates)
+        change = jax.tree.map(lambda m, v: -step * m / (jnp.sqrt(v) + eps), mean, square)
+        return change, AdamState(mean, square, count)
 
     return optax.GradientTransformation(init, update)
 

@@ -144,13 +144,13 @@ def build(
     functions = Given(reward_fn, termination_fn, _oracle_model(world) if run.oracle else None)
     if entry is not None:
         config = entry.preset(preset) if config is None else config
-        with clear_errors(agent):
+        name = str(agent)
+        with clear_errors(name):
             if learner is not None and not isinstance(learner, AbstractLearner):
                 learner = learner(world.spec, functions)
             if planner is not None and not isinstance(planner, AbstractPlanner):
                 planner = planner(world.spec.action)
             built = entry.build(world.spec, config, given=functions, learner=learner, planner=planner)
-        name = str(agent)
     else:
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""

@@ -16,6 +16,8 @@ Deviations from the authors' code:
   the last states of each sequence only, and some read small images with dense layers.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -82,7 +84,8 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
     def init(self, *, key: PRNGKeyArray) -> DreamerV3State:
         c, keys = self.config, jr.split(key, 3)
         model = WorldModel(self.spec, c.model, discount=1 - 1 / c.horizon, key=keys[0])
-        size, style = model.rssm.feature_dim, {"norm": c.model.norm, "activation": c.model.activation}
+        style: Any = {"norm": c.model.norm, "activation": c.model.activation}
+        size = model.rssm.feature_dim
         actor = Actor(
             size,
             self.spec.action,

@@ -114,6 +114,7 @@ def useless_continuation(parts: list[tuple[OneStep, Logged]]) -> list[Finding]:
 
     `parts` are fresh episodes and, for where these hold too few ends, the latest training data.
     """
+    end, ended = np.zeros(0), np.zeros(0, bool)
     for count in range(1, len(parts) + 1):
         end = np.concatenate([1.0 - np.asarray(said.continuation, np.float64) for said, _ in parts[:count]])
         ended = np.concatenate([data.rows.terminated for _, data in parts[:count]]).astype(bool)

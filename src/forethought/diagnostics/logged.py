@@ -138,7 +138,7 @@ def pooled(data: Logged, spec: EnvSpec, side: int = 8) -> tuple[Logged, EnvSpec]
     cells = np.outer(*(np.diff([*e, length]) for e, length in zip(edges, spec.image)))[..., None]
 
     def pool(obs: np.ndarray) -> np.ndarray:
-        picture = obs[:, : spec.num_pixels].reshape(-1, *spec.image)
+        picture = obs[:, : spec.num_pixels].reshape(-1, height, width, channels)
         summed = np.add.reduceat(np.add.reduceat(picture, edges[0], axis=1), edges[1], axis=2)
         return np.column_stack([(summed / cells).reshape(len(obs), -1).astype(obs.dtype), obs[:, spec.num_pixels :]])
 

@@ -132,8 +132,9 @@ def compare(
     windows = real.windows
 
     def width(rows: np.ndarray) -> np.ndarray:
-        chosen = jax.tree.map(lambda x: x[rows], (start, windows.action[:, 0], windows.next_obs[:, 0]))
-        return measured_width(model, *chosen, real.deviation, spec, key=width_key)
+        chosen = (start, windows.action[:, 0], windows.next_obs[:, 0])
+        beliefs, action, next_obs = jax.tree.map(lambda x: x[rows], chosen)
+        return measured_width(model, beliefs, action, next_obs, real.deviation, spec, key=width_key)
 
     even = np.arange(len(half)) < real.even
     whole = width(np.flatnonzero(even))

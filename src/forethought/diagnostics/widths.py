@@ -80,8 +80,8 @@ def measured_width(
     total = np.zeros(spec.obs_dim)
     for first in range(0, n, CHUNK):
         rows = np.minimum(np.arange(first, first + CHUNK), n - 1)
-        chunk = jax.tree.map(lambda x, rows=rows: x[rows], (beliefs, action, next_obs))
-        left = _left(model, *chunk, spec, jr.split(jr.fold_in(key, first), CHUNK))
+        belief, acted, seen = jax.tree.map(lambda x, rows=rows: x[rows], (beliefs, action, next_obs))
+        left = _left(model, belief, acted, seen, spec, jr.split(jr.fold_in(key, first), CHUNK))
         total += np.asarray(left, np.float64)[: min(CHUNK, n - first)].sum(0)
     least = LEAST * deviation
     least[: spec.num_pixels] = LEAST_GREY
@@ -96,7 +96,7 @@ def _left(model: AbstractModel, belief: Any, action: Any, next_obs: Any, spec: E
         repeats, particles = jax.tree.leaves(belief)[0].shape[:2]
         spread = jnp.broadcast_to(action, (particles, *jnp.shape(action)))
         move = jax.vmap(lambda b, k: model.step(b, spread, key=k)[0])
-        seen = jax.vmap(model.observation)(move(belief, jr.split(key, repeats)))
+        seen: Any = jax.vmap(model.observation)(move(belief, jr.split(key, repeats)))
         mean = seen.mean()
         mean = mean.reshape(-1, mean.shape[-1])
         offset = spec.difference(mean, mean[:1])

@@ -1,5 +1,6 @@
 """The DeepMind control suite as Gymnasium environments: observations flattened in the suite's order."""
 
+import functools
 import math
 
 import gymnasium
@@ -50,7 +51,7 @@ class DmControlEnv(gymnasium.Env):
         steps = math.ceil(limit) if math.isfinite(limit) else None
         self._pixels, self._grey = pixels, grey
         asked = {"id": id, "pixels": pixels, "grey": grey}
-        name = id if pixels is None else named(id, pixels, grey)
+        self._name = name = id if pixels is None else named(id, pixels, grey)
         entry_point = "forethought.envs.dm_control:DmControlEnv"
         self.spec = EnvSpec(name, max_episode_steps=steps, entry_point=entry_point, kwargs=asked)
         size = sum(int(np.prod(part.shape)) for part in self._env.observation_spec().values())
@@ -60,7 +61,7 @@ class DmControlEnv(gymnasium.Env):
             shape = (pixels, pixels, 1 if grey else 3)
             self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
             self._env.reset()
-            self._picture()
+            self._picture(pixels)
         self.action_space = gymnasium.spaces.Box(
             action.minimum.astype(np.float32), action.maximum.astype(np.float32), action.shape
         )
@@ -84,18 +85,18 @@ class DmControlEnv(gymnasium.Env):
 
     def _seen(self, observation: dict) -> np.ndarray | Frame:
         if self._pixels is not None:
-            return Frame(self._picture)
+            return Frame(functools.partial(self._picture, self._pixels))
         return np.concatenate([np.ravel(part) for part in observation.values()]).astype(np.float32)
 
-    def _picture(self) -> np.ndarray:
+    def _picture(self, size: int) -> np.ndarray:
         quality = self._env.physics.model.vis.quality
         kept = quality.shadowsize, quality.offsamples
         quality.shadowsize = quality.offsamples = 0
         flags = {"shadow": False, "reflection": False}
         try:
-            frame = self._env.physics.render(self._pixels, self._pixels, camera_id=0, render_flag_overrides=flags)
+            frame = self._env.physics.render(size, size, camera_id=0, render_flag_overrides=flags)
         except Exception as error:  # no OpenGL, in one of many ways
-            raise no_picture(self.spec.id, error) from error
+            raise no_picture(self._name, error) from error
         finally:
             quality.shadowsize, quality.offsamples = kept
-        return fitted(frame, self._pixels, grey=self._grey, name=self.spec.id)
+        return fitted(frame, size, grey=self._grey, name=self._name)

@@ -59,7 +59,10 @@ def _spec(id: str) -> EnvSpec:
         action = Box(tuple(map(float, low)), tuple(map(float, high)))
     else:
         raise UserError(f"{id}: {type(acts).__name__} actions are not supported, wanted Box or Discrete")
-    image = (*seen.shape, 1)[:3] if picture else None
+    image = None
+    if picture:
+        height, width, channels = (*seen.shape, 1)[:3]
+        image = height, width, channels
     limit = int(params.max_steps_in_episode)
     return EnvSpec(id, math.prod(seen.shape), action, limit, image=image)
 

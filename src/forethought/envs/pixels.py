@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import gymnasium
@@ -14,7 +14,7 @@ from ..core import AbstractEnv
 from ..errors import UserError
 from ..types import EnvSpec
 from .headless import no_picture
-from .raster import LUMA, raster
+from .raster import LUMA, Scene, raster
 from .task import AbstractTask, TaskState
 from .view import AbstractView
 
@@ -88,7 +88,8 @@ class Pixels(AbstractView):
         return EnvSpec(name, length, inner.action, inner.max_episode_steps, image=image)
 
     def look(self, state: TaskState, obs: Float[Array, " own"]) -> Float[Array, " obs"]:
-        picture = raster(self.env.scene(state.physics), self.size, grey=self.grey).reshape(-1)
+        scene = cast(Scene, self.env.scene(state.physics))  # checked at the start
+        picture = raster(scene, self.size, grey=self.grey).reshape(-1)
         return jnp.concatenate([picture, obs[np.array(self.env.velocity_dims)]]) if self.velocity else picture
 
 
@@ -155,7 +156,7 @@ def fitted(frame: np.ndarray, size: int, *, grey: bool, name: str) -> np.ndarray
 def as_pixels(env: Any, size: int, grey: bool, velocity: bool) -> AbstractEnv | gymnasium.Env:
     """`env` seen as pictures. Raises UserError if nothing can draw it."""
     if isinstance(env, AbstractEnv):
-        return Pixels(env, size, grey, velocity)
+        return Pixels(cast(AbstractTask, env), size, grey, velocity)  # which checks it
     if velocity:
         raise no_velocity(type(env).__name__)
     if isinstance(env, gymnasium.Env):

@@ -1,7 +1,7 @@
 """Action repeat for JAX-native environments; host adapters repeat inside, environment by environment."""
 
 import dataclasses
-from typing import Generic
+from typing import Any, Generic
 
 import jax
 import jax.numpy as jnp
@@ -49,8 +49,8 @@ class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     def step(
         self, state: EnvState, action: Array, *, key: PRNGKeyArray
     ) -> tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
-        view = self.env if isinstance(self.env, AbstractView) else None
-        env: AbstractEnv = view.env if view else self.env  # pictures are drawn once, of the last state
+        view: Any = self.env if isinstance(self.env, AbstractView) else None
+        env: Any = view.env if view else self.env  # pictures are drawn once, of the last state
         first = env.step(state, action, key=jr.fold_in(key, 0))
 
         def again(now, i):

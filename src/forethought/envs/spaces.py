@@ -106,13 +106,14 @@ def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
             f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis; wrap the "
             "environment with gymnasium.wrappers.FlattenObservation"
         )
-    images = {}
+    images, shapes = {}, {}
     for key, part in space.spaces.items():
         if not isinstance(part, spaces.Box):
             raise UserError(
                 f"{name}: observation {key!r} is a {type(part).__name__}, wanted a Box; wrap the environment with "
                 "gymnasium.wrappers.TransformObservation, or FilterObservation to leave it out"
             )
+        shapes[key] = part.shape
         if part.shape and (image := _image_of(f"{name}: observation {key!r}", part)) is not None:
             images[key] = image
     if len(images) != 1:
@@ -121,8 +122,8 @@ def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
             f"{name}: a Dict with {len(images)} pictures ({', '.join(map(repr, images or space.spaces))}) is not "
             f"supported, wanted exactly one; {remedy} (gymnasium.wrappers)"
         )
-    keys = sorted(space.spaces, key=lambda key: key not in images)  # stable: the vectors keep their order
-    return ObservationMap(tuple((key, space[key].shape) for key in keys), *images.values())
+    keys = sorted(shapes, key=lambda key: key not in images)  # stable: the vectors keep their order
+    return ObservationMap(tuple((key, shapes[key]) for key in keys), *images.values())
 
 
 def _image_of(name: str, space: spaces.Box) -> tuple[int, int, int] | None:
@@ -149,17 +150,17 @@ def _remedy(shape: tuple[int, ...], space: spaces.Box) -> str | None:
         box = f"gymnasium.spaces.Box(0, 255, {image}, np.uint8)"
         return f"wrap the environment with gymnasium.wrappers.TransformObservation(env, lambda x: {func}, {box})"
 
-    low, high = space.low.min(), space.high.max()
-    if low < 0 or high > 255 or len(shape) > 4:
+    axes, low, high = len(shape), space.low.min(), space.high.max()
+    if low < 0 or high > 255 or axes > 4:
         return "wrap the environment with gymnasium.wrappers.FlattenObservation"
-    if len(shape) == 4:
+    if axes == 4:
         return "join the frames: " + transform("np.concatenate(list(x), -1)", *shape[1:3], shape[0] * shape[3])
     if channels_first(shape):
         return "turn channels first to last: " + transform("np.moveaxis(x, 0, -1)", *shape[1:], shape[0])
     if space.dtype != np.uint8:
         scaled = "255 * x" if high <= 1 else "x"
         return f"its bounds are {low:g}..{high:g}: " + transform(f"np.rint({scaled}).astype(np.uint8)", *shape)
-    if len(shape) == 3 and shape[2] > max(shape[:2]):
+    if axes == 3 and shape[2] > max(shape[:2]):
         return "more channels than pixels a side: wrap the environment with gymnasium.wrappers.FlattenObservation"
     return None
 

@@ -1,7 +1,7 @@
 """Actors and critics that learn in the imagination of a latent world model, and the parts of their losses."""
 
 import abc
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -215,7 +215,7 @@ class Actor(eqx.Module):
         if not 0 <= unimix < 1:
             raise ValueError(f"unimix={unimix} must be at least 0 and below 1; 0.01 is usual")
         outputs = 2 * space.feature_dim if isinstance(space, Box) else space.feature_dim
-        style = {"norm": norm, "activation": activation}
+        style: Any = {"norm": norm, "activation": activation}
         self.network = MLP(features, outputs, units=units, layers=layers, **style, out_scale=0.01, key=key)
         self.space, self.kind, self.unimix = space, kind, unimix
 

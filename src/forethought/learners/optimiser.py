@@ -29,11 +29,11 @@ def laprop(
         zeros = jax.tree.map(jnp.zeros_like, params)
         return LaPropState(zeros, zeros, jnp.zeros((), jnp.int32))
 
-    def update(grads: Any, state: LaPropState, params: Any = None) -> tuple[Any, LaPropState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, LaPropState]:
         count = state.count + 1
         fix1, fix2 = 1 - b1**count, 1 - b2**count
-        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, grads)
-        scaled = jax.tree.map(lambda g, v: g / (jnp.sqrt(v / fix2) + eps), grads, square)
+        square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.square, updates)
+        scaled = jax.tree.map(lambda g, v: g / (jnp.sqrt(v / fix2) + eps), updates, square)
         momentum = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.momentum, scaled)
         rate = learning_rate * jnp.minimum(state.count / warmup if warmup else 1.0, 1.0)
         return jax.tree.map(lambda m: -rate * m / fix1, momentum), LaPropState(square, momentum, count)
@@ -49,12 +49,12 @@ def clip_adaptively(ratio: float = 0.3, floor: float = 1e-3) -> optax.GradientTr
     def init(params: Any) -> optax.EmptyState:
         return optax.EmptyState()
 
-    def update(grads: Any, state: optax.EmptyState, params: Any) -> tuple[Any, optax.EmptyState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.EmptyState]:
         def clip(grad: Array, weight: Array) -> Array:
             most = ratio * jnp.maximum(jnp.linalg.norm(weight), floor)
             return grad / jnp.maximum(1.0, jnp.linalg.norm(grad) / most)
 
-        return jax.tree.map(clip, grads, params), state
+        return jax.tree.map(clip, updates, params), state
 
     return optax.GradientTransformation(init, update)
 
@@ -70,13 +70,13 @@ def by_part(**optimisers: optax.GradientTransformation) -> optax.GradientTransfo
     def init(params: Any) -> dict[str, Any]:
         return {name: optimiser.init(getattr(params, name)) for name, optimiser in optimisers.items()}
 
-    def update(grads: Any, state: dict[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, dict[str, Any]]:
         done = {
-            name: optimiser.update(getattr(grads, name), state[name], getattr(params, name))
+            name: optimiser.update(getattr(updates, name), state[name], getattr(params, name))
             for name, optimiser in optimisers.items()
         }
-        updates = dataclasses.replace(grads, **{name: updates for name, (updates, _) in done.items()})
-        return updates, {name: new for name, (_, new) in done.items()}
+        steps = dataclasses.replace(updates, **{name: step for name, (step, _) in done.items()})
+        return steps, {name: new for name, (_, new) in done.items()}
 
     return optax.GradientTransformation(init, update)
 

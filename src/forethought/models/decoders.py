@@ -1,5 +1,7 @@
 """From what a model knows to what it would see."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -73,7 +75,7 @@ class ImageDecoder(eqx.Module):
     """
 
     from_memory: BlockLinear | Linear | None
-    from_latent: list[eqx.Module]
+    from_latent: list[MLP]
     norms: list[Norm]
     convs: list[Conv]
     image: tuple[int, int, int] = eqx.field(static=True)
@@ -104,7 +106,8 @@ class ImageDecoder(eqx.Module):
         if not isinstance(rssm.cell, Memoryless):
             make = (lambda k: BlockLinear(rssm.deter, size, blocks, key=k)) if blocks > 1 else None
             self.from_memory = make(keys[0]) if make else Linear(rssm.deter, size, key=keys[0])
-        stoch, style = rssm.latent.stoch, {"norm": norm, "activation": activation}
+        style: Any = {"norm": norm, "activation": activation}
+        stoch = rssm.latent.stoch
         self.from_latent = [MLP(stoch, size, units=2 * units, layers=1 if blocks > 1 else 0, **style, key=keys[1])]
         self.norms = [Norm(norm, c) for c in reversed(channels)]
         outputs = [*reversed(channels[:-1]), image[2]]
@@ -166,13 +169,13 @@ class Decoder(eqx.Module):
         key: PRNGKeyArray,
     ):
         picture_key, vector_key = jr.split(key)
-        style = {"norm": norm, "activation": activation}
+        style: Any = {"norm": norm, "activation": activation}
         self.picture = self.vector = None
         if spec.image is not None and images == "dense":
-            sizes = {"units": units, "layers": layers}
-            self.picture = DenseImageDecoder(MLP(rssm.feature_dim, spec.num_pixels, **sizes, **style, key=picture_key))
+            dense = MLP(rssm.feature_dim, spec.num_pixels, units=units, layers=layers, **style, key=picture_key)
+            self.picture = DenseImageDecoder(dense)
         elif spec.image is not None:
-            sizes = {"units": units, "depth": depth, "kernel": kernel, "blocks": blocks}
+            sizes: Any = {"units": units, "depth": depth, "kernel": kernel, "blocks": blocks}
             self.picture = ImageDecoder(spec.image, rssm, **sizes, **style, key=picture_key)
         if spec.vector_dim:
             self.vector = MLP(rssm.feature_dim, spec.vector_dim, units=units, layers=layers, **style, key=vector_key)
@@ -182,9 +185,10 @@ class Decoder(eqx.Module):
     def __call__(self, belief: LatentBelief, features: Float[Array, "*batch features"]) -> Reconstruction:
         """`features` are the RSSM's of `belief`."""
         parts = []
-        if self.picture is not None:
-            dense = isinstance(self.picture, DenseImageDecoder)
-            parts.append(self.picture(features) if dense else self.picture(belief))
+        if isinstance(self.picture, DenseImageDecoder):
+            parts.append(self.picture(features))
+        elif self.picture is not None:
+            parts.append(self.picture(belief))
         if self.vector is not None:
             parts.append(self.vector(features))
         return Reconstruction(jnp.concatenate(parts, -1), self.num_pixels, self.symlog, self.weight)

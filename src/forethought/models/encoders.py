@@ -1,5 +1,7 @@
 """From an observation to what the posterior sees of it."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -100,8 +102,8 @@ class Encoder(eqx.Module):
         """Raises ValueError for an image of a size that cannot be taken."""
         picture_key, vector_key = jr.split(key)
         vector = spec.feature_dim - spec.num_pixels
-        common = {"norm": norm, "activation": activation}
-        dense = {"units": units, "layers": layers, **common}
+        common: Any = {"norm": norm, "activation": activation}
+        dense: Any = {"units": units, "layers": layers, **common}
         self.picture = self.vector = None
         self.outputs = 0
         if spec.image is not None and images == "dense":

@@ -181,7 +181,9 @@ class ChunkStore:
     def _layout(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "record": [[name, self.dtype[name].base.str, list(self.dtype[name].shape)] for name in self.dtype.names],
+            "record": [
+                [name, self.dtype[name].base.str, list(self.dtype[name].shape)] for name in self.dtype.names or ()
+            ],
             "num_envs": self.num_envs,
             "chunk_steps": self.chunk_steps,
         }

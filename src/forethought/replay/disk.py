@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import io_callback
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
@@ -135,7 +136,7 @@ class DiskReplay(AbstractHostReplay):
         if self.noting:
             io_callback(lambda words: self.staging.noted.append(asked(words)), None, words, ordered=True)
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), _like(self.spec, batch_size, length)).sequence()
-        if not any(isinstance(x, jax.core.Tracer) for x in (words, self.end)):
+        if not any(isinstance(x, Tracer) for x in (words, self.end)):
             return jax.device_put(self._answer(asked(words), np.asarray(self.end))).sequence()
 
         def called_back(words: Array, end: Array) -> Steps:
@@ -219,7 +220,8 @@ class DiskReplay(AbstractHostReplay):
         """All transitions, environment by environment, and which are in use: all. All at once in memory."""
         kept = [(steps[:-1][~steps["first"][1:]], steps[1:][~steps["first"][1:]]) for steps in self._all()]
         before, after = (np.concatenate(part) for part in zip(*kept))
-        return self._transitions(before, after), np.ones(len(after), bool)
+        used: Any = np.ones(len(after), bool)
+        return self._transitions(before, after), used
 
     def _window(self) -> Window:
         return Window.of(self.store.window(np.asarray(self.end)))
@@ -255,7 +257,8 @@ class DiskReplay(AbstractHostReplay):
     def _transitions(self, before: np.ndarray, after: np.ndarray) -> Transition:
         obs, next_obs = (np.concatenate([x["pixels"], x["vector"]], -1, dtype=np.float32) for x in (before, after))
         rest = (np.ascontiguousarray(after[name]) for name in ("terminated", "truncated"))
-        return Transition(obs, np.ascontiguousarray(after["action"]), after["reward"].copy(), next_obs, *rest)
+        parts: Any = (obs, np.ascontiguousarray(after["action"]), after["reward"].copy(), next_obs, *rest)
+        return Transition(*parts)
 
 
 def _drawn(store: ChunkStore, spec: EnvSpec, asked: Asked, window: Window) -> Steps:
@@ -265,7 +268,8 @@ def _drawn(store: ChunkStore, spec: EnvSpec, asked: Asked, window: Window) -> St
         return _nothing(spec, asked)
     drawn = np.random.default_rng(list(asked.key)).integers(starts.sum(), size=asked.batch_size)
     steps = np.stack([store.read(*_place(int(k), starts, window), asked.length) for k in drawn])
-    return Steps(*(np.ascontiguousarray(steps[name]) for name in store.dtype.names))
+    parts: Any = (np.ascontiguousarray(steps[name]) for name in store.dtype.names or ())
+    return Steps(*parts)
 
 
 def _nothing(spec: EnvSpec, asked: Asked) -> Steps:

@@ -26,9 +26,8 @@ def run_steps(agent: AbstractAgent, env: AbstractEnv | AbstractHostEnv, run: Run
     actions = -(-run.steps // (run.num_envs * spec.action_repeat))  # of each environment
     if agent.sequence_length is None:
         return actions * run.num_envs
-    longest = shortest = longest_episode(spec)
-    if longest is None or env.termination_function is not never_terminates:
-        shortest = 1
+    longest = longest_episode(spec)
+    shortest = 1 if longest is None or env.termination_function is not never_terminates else longest
     return (actions + -(-actions // shortest) + 1) * run.num_envs
 
 

@@ -143,7 +143,7 @@ class StepDriver:
         update = lambda s, r, k, n: agent.update(s, r, key=stream(k, UPDATE, n))
         self._update = eqx.filter_jit(update) if agent.traceable else update
         # Without results nothing is left to be computed but the keys of what is drawn.
-        self._play = eqx.filter_jit(lambda *args: (update(*args), None)[1])
+        self._play = eqx.filter_jit(lambda s, r, k, n: (update(s, r, k, n), None)[1])
         self._sample = jax.jit(jax.vmap(lambda k: agent.spec.action.sample(key=k)))
         self._keys = jax.jit(self._step_keys)
         self._fresh = eqx.filter_jit(
