@@ -1,26 +1,14 @@
-"""The cards there are, and the oracles that their marks are relative to."""
+"""The cards there are."""
 
 import dataclasses
 
 from ..errors import UserError, nearest
 from ..presets.run import RunConfig
-from .card import Arm, Card, Mark, Oracle
-from .latent import latent_cards
+from .card import Arm, Card, Mark
+from .latent import LATENT
 from .marks import gap_between_intervals, median_return, ratio_of_medians
+from .oracles import ORACLES, share_of_gap
 
-_CEM = "CEM 400 candidates x 5 iterations, 40 elites, horizon 25, on the true dynamics"
-ORACLES: dict[str, Oracle] = {
-    "pets-cartpole": Oracle(
-        env="pets-cartpole", mean_return=179.604, how=_CEM, raw="reproductions/oracles/pets-cartpole.json"
-    ),
-    "Pendulum-v1": Oracle(
-        env="Pendulum-v1",
-        mean_return=-174.521,
-        random_return=-1239.579,
-        how=_CEM,
-        raw="reproductions/oracles/Pendulum-v1.json",
-    ),
-}
 _PETS_RUN = RunConfig(steps=2000, eval_every=400, eval_episodes=1, final_episodes=10)
 _CARTPOLE = ORACLES["pets-cartpole"].mean_return
 _CARTPOLE_VERSION = "forethought 0.1.0 (checked step by step against MuJoCo)"
@@ -28,14 +16,6 @@ _OTHER_CARTPOLE = (
     "199.6 +- 4.6 over 4 seeds after 50,000 steps in another cart-pole with a maximum of 200 (POPLIN, Wang & Ba 2020, "
     "Table 1); the PETS paper gives curves only"
 )
-
-
-def _gap(env: str, share: float) -> float:
-    """The return at `share` of the way from random actions to the oracle."""
-    oracle = ORACLES[env]
-    if oracle.random_return is None:
-        raise ValueError(f"{env}: the return of random actions was not measured")
-    return oracle.random_return + share * (oracle.mean_return - oracle.random_return)
 
 
 def _ladder(version: str, *, steps: int) -> Arm:
@@ -78,7 +58,7 @@ _ALL = (
         arms=(Arm("", "pendulum", _PETS_RUN),),
         seeds=5,
         given="nothing given: reward and termination are learned",
-        marks=(median_return(_gap("Pendulum-v1", 0.95), "95 % of the gap from random actions to the oracle"),),
+        marks=(median_return(share_of_gap("Pendulum-v1", 0.95), "95 % of the gap from random actions to the oracle"),),
         published="none for Pendulum-v1 in the paper",
         raw="reproductions/pets-pendulum",
     ),
@@ -129,7 +109,7 @@ _ALL = (
         raw="reproductions/mpc-ladder-cartpole",
         model_errors=True,
     ),
-    *latent_cards(_gap("Pendulum-v1", 0.8), _gap("Pendulum-v1", 0.5)),
+    *LATENT,
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 
@@ -139,8 +119,3 @@ def find(name: str) -> Card:
     if name not in CARDS:
         raise UserError(f"unknown card {name!r}; {nearest(name, list(CARDS))}")
     return CARDS[name]
-
-
-def oracle_return(env: str) -> float | None:
-    """The committed return of a planner on the true dynamics of `env`, where there is one."""
-    return ORACLES[env].mean_return if env in ORACLES else None
