@@ -77,7 +77,7 @@ def fitted(env, data: Transition, config: WorldModelConfig = CONFIG, *, steps: i
 @functools.cache
 def catch_model() -> WorldModel:
     """Knows Catch well enough for the doctor to find nothing."""
-    return fitted(Catch(), played(Catch(), 400, 9))
+    return fitted(Catch(), played(Catch(), 400, 9), steps=2000)
 
 
 def catch_logged(episodes: int = 24, *, seed: int = 1) -> Logged:
