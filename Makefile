@@ -52,7 +52,7 @@ lint: install-dev
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --upgrade
 lock: $(VENV)/.uv
 	$(COMPILE) --extra build -o requirements/run.txt
-	$(COMPILE) --extra build --extra envs --extra jaxenvs --extra offline --extra dev -o requirements/dev.txt
+	$(COMPILE) --extra build --extra envs --extra jaxenvs --extra offline --extra search --extra dev -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV)

@@ -13,8 +13,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .types import (
     ActionSpace,
+    Discrete,
     EnvSpec,
     Metrics,
+    Moves,
     Prediction,
     RewardFunction,
     Sequence,
@@ -85,6 +87,10 @@ class AbstractModel(eqx.Module, Generic[Belief]):
 
     def drawn(self, belief: Belief) -> Float[Array, "particles *batch obs"] | None:
         """Where each particle stands: what was drawn from `observation`. None where a belief holds no observation."""
+        return None
+
+    def moves(self, belief: Belief) -> Moves | None:
+        """Legal actions and whose turn it is, `[particles, *batch, ...]`; None: all are legal, and one player acts."""
         return None
 
 
@@ -183,6 +189,42 @@ class AbstractEnv(eqx.Module, Generic[EnvState]):
     def render(self, state: EnvState) -> np.ndarray | None:
         """One RGB frame `[height, width, 3]` uint8, drawn on the host; None where there is no picture."""
         return None
+
+
+class AbstractGame(AbstractEnv[EnvState], Generic[EnvState]):
+    """A game of perfect information for one player or two, with discrete actions and a legal mask.
+
+    All is told from the side of the player to move: `obs` shows that player's things first, and a step's reward is
+    that of the player who took it (zero-sum: the other's is its negative). `state_from(obs)` gives the state. An
+    action that is not legal loses: it ends the game with reward -1.
+    """
+
+    @property
+    @abc.abstractmethod
+    def num_players(self) -> int:
+        """1 or 2."""
+
+    @abc.abstractmethod
+    def moves(self, state: EnvState) -> Moves:
+        """Legal actions `[actions]` and the player to move `[]`."""
+
+    @abc.abstractmethod
+    def text(self, state: EnvState) -> str:
+        """The board as lines of plain text, for a terminal."""
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What a person types for each action."""
+        space = self.spec.action
+        return tuple(str(i + 1) for i in range(space.n)) if isinstance(space, Discrete) else ()
+
+    @property
+    def symmetries(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+        """Pairs of permutations (of observations, of actions) that change nothing, the identity left out.
+
+        With a pair `(o, a)`, `obs[o]` is the mirrored position, and `policy[a]` the mirrored policy.
+        """
+        return ()
 
 
 class HostStep(NamedTuple):
@@ -335,6 +377,11 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     def sequence_length(self) -> int | None:
         """How many consecutive steps `update` draws at a time from the `AbstractSequenceReplay` that it is then fed;
         None where it draws transitions."""
+        return None
+
+    @property
+    def extras(self) -> PyTree:
+        """An example of what `act` returns beside action and memory, for the replay's shapes; None: nothing is kept."""
         return None
 
     @abc.abstractmethod

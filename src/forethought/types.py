@@ -207,6 +207,13 @@ class Prediction(eqx.Module):
     extras: PyTree[Any] = None  # what some models know besides: legal actions, the player to move
 
 
+class Moves(eqx.Module):
+    """What the rules allow in a game: what may be done, and whose turn it is."""
+
+    legal: Bool[Array, "*batch actions"]  # none of them where the game is over
+    player: Int[Array, "*batch"]  # 0, or with two players 0 or 1: who is to move
+
+
 class Given(eqx.Module):
     """What an agent is told about its task instead of having to learn it; `None` means learned.
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
-from ..core import AbstractEnv, AbstractModel
+from ..core import AbstractEnv, AbstractGame, AbstractModel
 from ..errors import UserError
-from ..types import Prediction
+from ..types import Moves, Prediction
 from .distributions import DiagonalNormal
 
 
@@ -53,6 +53,14 @@ class Simulator(AbstractModel[SimulatorBelief]):
         back = lambda x: x.reshape(*batch, *x.shape[1:])
         prediction = Prediction(back(reward), 1.0 - back(terminated).astype(jnp.float32))
         return SimulatorBelief(jax.tree.map(back, state), back(obs)), prediction
+
+    def moves(self, belief: SimulatorBelief) -> Moves | None:
+        if not isinstance(self.env, AbstractGame):
+            return None
+        moves = self.env.moves
+        for _ in belief.obs.shape[:-1]:
+            moves = jax.vmap(moves)
+        return moves(belief.state)
 
     def observation(self, belief: SimulatorBelief) -> DiagonalNormal:
         return DiagonalNormal(belief.obs, jnp.zeros_like(belief.obs))
