@@ -13,12 +13,14 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
-from ..core import AbstractEnv, AbstractHostEnv
+from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
 from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
+from .games.connect_four import ConnectFour
+from .games.tic_tac_toe import TicTacToe
 from .headless import choose_renderers, no_picture, opengl_failed
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
@@ -31,7 +33,7 @@ from .point_mass import PointMass
 from .repeat import ActionRepeat
 from .task import AbstractTask
 
-OWN: dict[str, Callable[[], AbstractTask]] = {
+TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
     "cartpole-swingup": CartPoleSwingUp,
     "pendulum": Pendulum,
@@ -42,6 +44,10 @@ OWN: dict[str, Callable[[], AbstractTask]] = {
     "point-mass": PointMass,
     "catch": Catch,
 }
+
+GAMES: dict[str, Callable[[], AbstractGame]] = {"tic-tac-toe": TicTacToe, "connect-four": ConnectFour}
+
+OWN: dict[str, Callable[[], AbstractEnv]] = {**TASKS, **GAMES}
 
 ALIASES: dict[str, str] = {
     "minatar-asterix": "gymnax/Asterix-MinAtar",
@@ -92,8 +98,8 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
 
 def list_envs() -> dict[str, list[str]]:
     """All known ids by family; families whose package is not installed are left out."""
-    own = [*OWN, *(f"{id}-pixels" for id, kind in OWN.items() if has_picture(kind))]
-    own += [id + SUFFIX for id, kind in OWN.items() if kind().velocity_dims]
+    own = [*OWN, *(f"{id}-pixels" for id, kind in TASKS.items() if has_picture(kind))]
+    own += [id + SUFFIX for id, kind in TASKS.items() if kind().velocity_dims]
     families = {"forethought": own, "gymnasium": sorted(gymnasium.registry)}
     if importlib.util.find_spec("gymnax") is not None:
         families["minatar"] = list(ALIASES)
