@@ -22,6 +22,7 @@ from .catch import Catch
 from .games import pgx
 from .games.connect_four import ConnectFour
 from .games.tic_tac_toe import TicTacToe
+from .gridworld import GridWorld
 from .headless import choose_renderers, no_picture, opengl_failed
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
@@ -44,6 +45,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "mountain-car-continuous": MountainCarContinuous,
     "point-mass": PointMass,
     "catch": Catch,
+    "gridworld": GridWorld,
 }
 
 GAMES: dict[str, Callable[[], AbstractGame]] = {"tic-tac-toe": TicTacToe, "connect-four": ConnectFour}
