@@ -1,7 +1,7 @@
 """Plain Monte-Carlo tree search: UCB1 in the tree, random play below it."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -52,7 +52,8 @@ class UCT(AbstractPlanner[UCTPlan]):
 
     Source: Kocsis & Szepesvari 2006; the tree grows by one node a rollout, untried actions come first, and the most
     visited action is chosen (Coulom 2006; Chaslot et al. 2008). All ties are broken at random. Returns keep the task's
-    own scale (-1 to 1 in a game), so `exploration` does too. Where the model is stochastic, each action in the tree
+    own scale, and `exploration` is in its unit: in a game, with -1 to 1, the default is half of what UCB1's proof asks
+    for (rewards of 0 to 1); Connect Four is played better so. Where the model is stochastic, each action in the tree
     keeps the outcome that was drawn when it was first tried.
     Raises UserError for continuous actions, and ValueError for sizes below 1 and for beliefs of several particles.
     """
@@ -92,8 +93,7 @@ class UCT(AbstractPlanner[UCTPlan]):
 
     @property
     def _actions(self) -> int:
-        assert isinstance(self.action, Discrete)
-        return self.action.n
+        return cast(Discrete, self.action).n
 
     def _root(self, model: AbstractModel, belief: PyTree) -> Tree:
         particles = jax.tree.leaves(belief)[0].shape[0]
