@@ -11,7 +11,7 @@ import pytest
 
 from forethought.envs.acrobot import Acrobot
 from forethought.envs.cartpole_swingup import CartPoleSwingUp
-from forethought.envs.make import OWN
+from forethought.envs.make import TASKS
 from forethought.envs.mountain_car import MountainCar, MountainCarContinuous
 from forethought.envs.pendulum import Pendulum
 from forethought.envs.pets_cartpole import PetsCartPole
@@ -146,9 +146,9 @@ def test_point_mass_is_an_exact_double_integrator():
     np.testing.assert_allclose(now.physics, [0.1 + 0.005, -0.0025, 1.1, -0.05], rtol=1e-6)
 
 
-@pytest.fixture(params=sorted(OWN))
+@pytest.fixture(params=sorted(TASKS))
 def env(request):
-    return OWN[request.param]()
+    return TASKS[request.param]()
 
 
 @eqx.filter_jit

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from forethought.envs.cartpole_swingup import CartPoleSwingUp
-from forethought.envs.make import OWN, list_envs, make
+from forethought.envs.make import TASKS, list_envs, make
 from forethought.envs.partial import NoVelocity
 from forethought.envs.pendulum import Pendulum
 from forethought.envs.pendulum_wind import TURN, PendulumWind
@@ -16,7 +16,7 @@ from forethought.envs.task import TaskState
 from forethought.errors import UserError
 
 KEY = jr.key(0)
-MOVING = sorted(name for name, kind in OWN.items() if kind().velocity_dims)
+MOVING = sorted(name for name, kind in TASKS.items() if kind().velocity_dims)
 
 
 def rollout(env, actions, start=None):

@@ -10,5 +10,8 @@ OWN_ENVS = (
     "mountain-car-continuous",
     "point-mass",
     "catch",
+    "gridworld",
+    "tic-tac-toe",
+    "connect-four",
 )
-"""Our own tasks; `forethought.envs.make` knows them too, and a test holds the two together."""
+"""Our own tasks and games; `forethought.envs.make` knows them too, and a test holds the two together."""

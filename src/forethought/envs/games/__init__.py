@@ -1,0 +1,1 @@
+"""Board games, told from the side of the player to move."""
