@@ -1,4 +1,4 @@
-"""Each agent of latent models learns a task that needs its memory: a sign is shown, and asked for one step later."""
+"""Each agent of latent models learns a task that needs its memory: a sign is shown, and counts one step later."""
 
 import dataclasses
 from collections.abc import Callable
@@ -35,9 +35,9 @@ class RecallState(eqx.Module):
 
 
 class Recall(AbstractEnv[RecallState]):
-    """Sees (sign, step), the sign at step 0 only; the second and last action is paid by how well it repeats the sign.
+    """Sees (sign, step), the sign at step 0 only; the second and last action takes none or all of twice the sign.
 
-    Random actions return 0 on average, the best ones 1; without memory nothing is above 0.
+    Who takes it only if it is positive gets 1 on average; without memory nothing is above 0.
     """
 
     action: ActionSpace
@@ -54,10 +54,10 @@ class Recall(AbstractEnv[RecallState]):
         return state, self._obs(state)
 
     def step(self, state, action, *, key):
-        said = jnp.clip(action[0], -1.0, 1.0) if isinstance(self.action, Box) else 2.0 * action - 1.0
+        taken = 0.5 + 0.5 * jnp.clip(action[0], -1.0, 1.0) if isinstance(self.action, Box) else action
         after = RecallState(state.sign, state.steps + 1)
         over = after.steps == 2
-        return after, self._obs(after), jnp.where(over, said * state.sign, 0.0), over, jnp.zeros((), bool)
+        return after, self._obs(after), jnp.where(over, 2.0 * taken * state.sign, 0.0), over, jnp.zeros((), bool)
 
 
 MODEL = dataclasses.replace(SMALL, deter=32, hidden=32, units=32, blocks=1)
@@ -111,7 +111,7 @@ AGENTS: dict[str, tuple[ActionSpace, Callable[[EnvSpec], AbstractAgent]]] = {
             spec,
             DreamerV3Config(
                 **DREAM, **SMALL_ACTOR, train_ratio=32, warmup=50, learning_rate=2e-3, behaviour_rate=1e-3,
-                entropy=3e-3, model=dataclasses.replace(MODEL, observation_weight=10.0),
+                model=MODEL,
             ),
         ),
     ),
@@ -119,23 +119,23 @@ AGENTS: dict[str, tuple[ActionSpace, Callable[[EnvSpec], AbstractAgent]]] = {
 
 
 def learn(name: str, seed: int, steps: int) -> tuple[float, float]:
-    """Mean return of 50 evaluation episodes before any learning and after it."""
+    """Mean return of 200 evaluation episodes before any learning and after it."""
     action, make = AGENTS[name]
     env = Recall(action)
     agent = make(env.spec)
     driver = JitDriver(agent, env)
-    evaluate = JitEvaluator(agent, env, num_episodes=50)
+    evaluate = JitEvaluator(agent, env, num_episodes=200)
     progress = driver.start(SequenceReplay.empty(env.spec, 8000), seed=seed)
     before = evaluate(progress.agent_state, key=jr.key(100)).returns.mean()
     *_, end = driver.train(progress, total_steps=steps)
     return float(before), float(evaluate(end.agent_state, key=jr.key(100)).returns.mean())
 
 
-# Measured over seeds 0 and 1: planet 0.97 and NNN, dreamer-v1 1.00 twice, dreamer-v2 0.84 and 0.96, dreamer-v3 0.88 and
-# NNN. One action forever returns 0.32 or -0.32 in these 50 episodes.
+# Measured over seeds 0 and 1: planet 0.99 and 1.01, dreamer-v1 1.04 twice, dreamer-v2 1.00 and 1.01, dreamer-v3 0.99 and
+# 0.96. What a policy without memory gets in these episodes lies between -0.1 and 0.3.
 @pytest.mark.parametrize(
-    ("name", "steps"), [("planet", 2400), ("dreamer-v1", 6000), ("dreamer-v2", 4000), ("dreamer-v3", 6000)]
+    ("name", "steps"), [("planet", 2400), ("dreamer-v1", 4000), ("dreamer-v2", 3000), ("dreamer-v3", 4000)]
 )
-def test_latent_agent_recalls_a_sign_that_it_saw_one_step_before(name, steps):
+def test_latent_agent_remembers_a_sign_that_it_saw_one_step_before(name, steps):
     before, after = learn(name, seed=0, steps=steps)
-    assert abs(before) < 0.4 and after > 0.75
+    assert before < 0.4 and after > 0.85
