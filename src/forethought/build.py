@@ -10,6 +10,8 @@ from .planners.gradient import GradientPlanner
 from .planners.icem import ICEM
 from .planners.mppi import MPPI
 from .planners.shooting import RandomShooting
+from .planners.tree_rules import PUCT, UCB, Gumbel
+from .planners.tree_search import TreeSearch
 from .presets.parts import EnsembleConfig, PlannerConfig
 from .types import ActionSpace, Box, EnvSpec, Given
 
@@ -87,4 +89,8 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
             learning_rate=c.step_size,
             discount=c.discount,
         )
-    raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient")
+    if c.kind == "tree":
+        rules = {"gumbel": Gumbel(), "puct": PUCT(), "ucb": UCB()}
+        rule = rules[c.tree_rule]
+        return TreeSearch(action, c.simulations, rule, discount=c.discount, max_depth=c.horizon)
+    raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient, tree")
