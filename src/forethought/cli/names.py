@@ -10,6 +10,7 @@ OWN_ENVS = (
     "mountain-car-continuous",
     "point-mass",
     "catch",
+    "gridworld",
     "tic-tac-toe",
     "connect-four",
 )

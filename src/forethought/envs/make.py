@@ -19,8 +19,10 @@ from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
+from .games import pgx
 from .games.connect_four import ConnectFour
 from .games.tic_tac_toe import TicTacToe
+from .gridworld import GridWorld
 from .headless import choose_renderers, no_picture, opengl_failed
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
@@ -43,6 +45,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "mountain-car-continuous": MountainCarContinuous,
     "point-mass": PointMass,
     "catch": Catch,
+    "gridworld": GridWorld,
 }
 
 GAMES: dict[str, Callable[[], AbstractGame]] = {"tic-tac-toe": TicTacToe, "connect-four": ConnectFour}
@@ -66,11 +69,11 @@ def make(
 def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False) -> AbstractEnv | AbstractHostEnv:
     """The environment that `env` names or is.
 
-    `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, a Gymnasium id,
-    `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels` behind it
-    (then `-32` for a size, `-grey`, `-velocity`) is that task seen as pictures, 64x64 in colour; one of our own with
-    `-no-velocity` behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others
-    come with `num_envs` environments side by side.
+    `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, `pgx/<game>`, a
+    Gymnasium id, `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels`
+    behind it (then `-32` for a size, `-grey`, `-velocity`) is that task seen as pictures, 64x64 in colour; one of our
+    own with `-no-velocity` behind it does not show its velocities. JAX-native ones come as they are unless `host`; all
+    others come with `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
     if num_envs < 1:
@@ -103,7 +106,7 @@ def list_envs() -> dict[str, list[str]]:
     families = {"forethought": own, "gymnasium": sorted(gymnasium.registry)}
     if importlib.util.find_spec("gymnax") is not None:
         families["minatar"] = list(ALIASES)
-    for family, module in (("dm_control", dm_control), ("gymnax", gymnax)):
+    for family, module in (("dm_control", dm_control), ("gymnax", gymnax), ("pgx", pgx)):
         if importlib.util.find_spec(family) is not None:
             try:
                 families[family] = module.task_ids()
@@ -143,6 +146,8 @@ def _maker(id: str) -> Any:
         return lambda: dm_control.DmControlEnv(id)
     if id.startswith("gymnax/"):
         return lambda: gymnax.GymnaxEnv(id)
+    if id.startswith(pgx.PREFIX):
+        return lambda: pgx.PgxGame(id)
     if ":" in id:
         found = _import(id)
         if found is not None:

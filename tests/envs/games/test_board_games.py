@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pgx
 import pytest
-from plain_rules import CONNECT_FOUR, TIC_TAC_TOE, reachable
+from plain_games import CONNECT_FOUR, TIC_TAC_TOE, reachable
 
 from forethought.core import AbstractGame
 from forethought.envs.games.connect_four import ConnectFour
