@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from envs.games.plain_rules import TIC_TAC_TOE, reachable
+from plain_games import TIC_TAC_TOE, reachable
 from planner_toys import Cliff, Lock, Poisoned, belief_at, lock_optimum
 
 from forethought.agents.pets import PETS
