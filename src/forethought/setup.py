@@ -21,6 +21,7 @@ from .errors import UserError
 from .models.simulator import Simulator
 from .presets.run import RunConfig
 from .replay.disk import DiskReplay
+from .replay.games import GameReplay, Searched
 from .replay.sequence import SequenceReplay
 from .replay.sizes import agreed_capacity, run_steps
 from .replay.uniform import UniformReplay
@@ -64,7 +65,9 @@ class Setup:
             return DiskReplay.at(folder, spec, num_envs=run.num_envs, gigabytes=run.replay_gb).emptied()
         if self.agent.sequence_length is not None:
             return SequenceReplay.empty(spec, max(self.capacity, 2 * run.num_envs), run.num_envs)
-        return UniformReplay.empty(spec, self.capacity)
+        if isinstance(self.agent.extras, Searched):
+            return GameReplay.empty(spec, self.capacity, run.num_envs)
+        return UniformReplay.empty(spec, self.capacity, self.agent.extras)
 
     @property
     def capacity(self) -> int:
