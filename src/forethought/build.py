@@ -5,6 +5,7 @@ from jaxtyping import PRNGKeyArray
 from .core import AbstractRefiningPlanner
 from .fit import GradientLearner
 from .models.ensemble import Ensemble
+from .models.policy_value import PolicyValue
 from .planners.cem import CEM
 from .planners.gradient import GradientPlanner
 from .planners.icem import ICEM
@@ -13,6 +14,7 @@ from .planners.shooting import RandomShooting
 from .planners.tree_rules import PUCT, UCB, Gumbel
 from .planners.tree_search import TreeSearch
 from .presets.parts import EnsembleConfig, PlannerConfig
+from .presets.search import PolicyValueConfig
 from .types import ActionSpace, Box, EnvSpec, Given
 
 
@@ -57,6 +59,12 @@ def make_learner(
         new_fraction=new_fraction,
         old_rows=old_rows,
     )
+
+
+def make_policy_value(spec: EnvSpec, config: PolicyValueConfig, *, bounded: bool, key: PRNGKeyArray) -> PolicyValue:
+    """A network that guides searches, with fresh weights. Raises ValueError for sizes that cannot be."""
+    sizes = {"units": config.units, "layers": config.layers, "channels": config.channels, "blocks": config.blocks}
+    return PolicyValue(spec, config.kind, **sizes, bounded=bounded, key=key)
 
 
 def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefiningPlanner:

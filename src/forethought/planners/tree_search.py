@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..errors import UserError
@@ -167,7 +167,7 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
             step_key, guide_key = jr.split(key)
             node = jax.tree.map(lambda x: x[0], node)
             after, said = model.step(_restored(node.belief, belief), jnp.repeat(action, particles), key=step_key)
-            legal, player = self._moves(model, after)
+            legal, player = turn(model, after, self._num_actions)
             reward = _mean(said.reward, node.alive)
             going = _mean(said.continuation, node.alive)
             alive = node.alive * said.continuation
@@ -184,7 +184,7 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
             alive = jnp.where(over, 0.0, alive)
             return said, jax.tree.map(lambda x: x[None], Node(_stored(after), alive, player))
 
-        legal, player = self._moves(model, belief)
+        legal, player = turn(model, belief, self._num_actions)
         _refuse_if_over(legal)
         logits, value = valued(belief, legal, alive, root_key)
         root = jax.tree.map(lambda x: x[None], Node(_stored(belief), alive, player))
@@ -199,16 +199,17 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
             key=search_key,
         )
 
-    def _moves(self, model: AbstractModel, belief: PyTree) -> tuple[Bool[Array, " actions"], Array]:
-        """Legal actions, and the player to move."""
-        moves = model.moves(belief)
-        if moves is None:
-            return jnp.ones(self._num_actions, bool), jnp.zeros((), jnp.int32)
-        return jnp.any(moves.legal, 0), moves.player[0].astype(jnp.int32)
-
     def _unguided(self, belief: PyTree, key: PRNGKeyArray) -> tuple[Array, Array]:
         particles = _stored(belief)[0].shape[0]
         return jnp.zeros((particles, self._num_actions)), jnp.zeros(particles)
+
+
+def turn(model: AbstractModel, belief: PyTree, num_actions: int) -> tuple[Bool[Array, " actions"], Int[Array, ""]]:
+    """Legal actions, and the player to move; all of them and player 0 where the model knows of no moves."""
+    moves = model.moves(belief)
+    if moves is None:
+        return jnp.ones(num_actions, bool), jnp.zeros((), jnp.int32)
+    return jnp.any(moves.legal, 0), moves.player[0].astype(jnp.int32)
 
 
 def _mean(x: Float[Array, " particles"], alive: Float[Array, " particles"]) -> Float[Array, ""]:
