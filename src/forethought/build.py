@@ -5,12 +5,16 @@ from jaxtyping import PRNGKeyArray
 from .core import AbstractRefiningPlanner
 from .fit import GradientLearner
 from .models.ensemble import Ensemble
+from .models.policy_value import PolicyValue
 from .planners.cem import CEM
 from .planners.gradient import GradientPlanner
 from .planners.icem import ICEM
 from .planners.mppi import MPPI
 from .planners.shooting import RandomShooting
+from .planners.tree_rules import PUCT, UCB, Gumbel
+from .planners.tree_search import TreeSearch
 from .presets.parts import EnsembleConfig, PlannerConfig
+from .presets.search import PolicyValueConfig
 from .types import ActionSpace, Box, EnvSpec, Given
 
 
@@ -57,6 +61,12 @@ def make_learner(
     )
 
 
+def make_policy_value(spec: EnvSpec, config: PolicyValueConfig, *, bounded: bool, key: PRNGKeyArray) -> PolicyValue:
+    """A network that guides searches, with fresh weights. Raises ValueError for sizes that cannot be."""
+    sizes = {"units": config.units, "layers": config.layers, "channels": config.channels, "blocks": config.blocks}
+    return PolicyValue(spec, config.kind, **sizes, bounded=bounded, key=key)
+
+
 def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefiningPlanner:
     """The planner that `config.kind` names. Raises ValueError if its sizes clash or it cannot take `action`."""
     c = config
@@ -87,4 +97,8 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
             learning_rate=c.step_size,
             discount=c.discount,
         )
-    raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient")
+    if c.kind == "tree":
+        rules = {"gumbel": Gumbel(), "puct": PUCT(), "ucb": UCB()}
+        rule = rules[c.tree_rule]
+        return TreeSearch(action, c.simulations, rule, discount=c.discount, max_depth=c.horizon)
+    raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient, tree")

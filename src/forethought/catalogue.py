@@ -17,7 +17,8 @@ class Entry:
     agent_module: str
     agent_name: str
     takes: tuple[str, ...] = ("given", "learner", "planner")
-    """What else it is built from; without `given` it learns reward and termination itself."""
+    """What else it is built from; without `given` it learns reward and termination itself, with `rules` it plans on the
+    true ones."""
 
     @property
     def config_type(self) -> type:
@@ -98,6 +99,14 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.dreamer_v3",
         "DreamerV3",
         takes=(),
+    ),
+    "alphazero": Entry(
+        "tree search on the true rules, guided by a network that learns from its games (Silver et al. 2018)",
+        "forethought.presets.alphazero",
+        "AlphaZeroConfig",
+        "forethought.agents.alphazero",
+        "AlphaZero",
+        takes=("rules",),
     ),
 }
 

@@ -117,7 +117,7 @@ class Policy:
             given = _given_again(path, meta, env, {"reward": reward, "termination": termination})
             config = from_dict(entry.config_type, meta["config"])
             with clear_errors(f"{path}"):
-                chosen = entry.build(_spec_from(meta["spec"]), config, given=given)
+                chosen = entry.build(_spec_from(meta["spec"]), config, given=given, rules=given.model)
         like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
         state, _ = checkpoint.load(path, like)
         return cls(chosen, state, seed=seed, meta=meta)

@@ -14,18 +14,31 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from .catalogue import Entry, find
-from .core import AbstractAgent, AbstractEnv, AbstractHostEnv, AbstractLearner, AbstractPlanner, AbstractReplay
+from .catalogue import AGENTS, Entry, find
+from .core import (
+    AbstractAgent,
+    AbstractEnv,
+    AbstractGame,
+    AbstractHostEnv,
+    AbstractLearner,
+    AbstractPlanner,
+    AbstractReplay,
+)
 from .envs.make import make
+from .envs.repeat import ActionRepeat
 from .errors import UserError
 from .models.simulator import Simulator
+from .planners.uct import UCT
 from .presets.run import RunConfig
 from .replay.disk import DiskReplay
+from .replay.games import GameReplay, Searched
 from .replay.sequence import SequenceReplay
 from .replay.sizes import agreed_capacity, run_steps
 from .replay.uniform import UniformReplay
 from .run.evaluate import JitEvaluator
 from .run.jit import JitDriver
+from .run.match_evaluate import MatchEvaluator
+from .run.matches import AbstractPlayer, PlannerPlayer, RandomPlayer
 from .run.steps import HostEvaluator, StepDriver
 from .types import EnvSpec, Given, Transition, never_terminates
 
@@ -64,7 +77,9 @@ class Setup:
             return DiskReplay.at(folder, spec, num_envs=run.num_envs, gigabytes=run.replay_gb).emptied()
         if self.agent.sequence_length is not None:
             return SequenceReplay.empty(spec, max(self.capacity, 2 * run.num_envs), run.num_envs)
-        return UniformReplay.empty(spec, self.capacity)
+        if isinstance(self.agent.extras, Searched):
+            return GameReplay.empty(spec, self.capacity, run.num_envs)
+        return UniformReplay.empty(spec, self.capacity, self.agent.extras)
 
     @property
     def capacity(self) -> int:
@@ -81,8 +96,10 @@ class Setup:
             env = make(env, host=True, num_envs=self.run.num_envs)
         return StepDriver(self.agent, env, plan_ms=self.run.plan_ms)
 
-    def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator:
-        """An evaluator of so many episodes."""
+    def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator | MatchEvaluator:
+        """An evaluator of so many episodes; in a game of two, of so many games (an even number) against `opponent`."""
+        if isinstance(self.env, AbstractGame) and self.env.num_players == 2:
+            return MatchEvaluator(self.agent, self.env, opponent(self.env, self.run.opponent), num_games=episodes)
         if self.compiled and isinstance(self.env, AbstractEnv):
             return JitEvaluator(self.agent, self.env, num_episodes=episodes)
         return HostEvaluator(self.agent, self.evaluation_env, num_episodes=episodes, plan_ms=self.run.plan_ms)
@@ -136,12 +153,17 @@ def build(
     if entry is not None:
         _check_taken(agent, entry, run, reward=reward, termination=termination, learner=learner, planner=planner)
         own_functions = own_functions if "given" in entry.takes else (None, None)
-    reward_name, reward_fn = _given("reward", run.reward, reward, own_functions[0])
-    termination_name, termination_fn = _given("termination", run.termination, termination, own_functions[1])
-    given = {"reward": reward_name, "termination": termination_name}
-    for kind, function in {"reward": reward_fn, "termination": termination_fn}.items():
-        check_traceable(kind, given[kind], function, world.spec)
-    functions = Given(reward_fn, termination_fn, _oracle_model(world) if run.oracle else None)
+    by_rules = entry is not None and "rules" in entry.takes
+    _check_game(str(agent), entry, world, run)
+    if by_rules:
+        given, functions = {"reward": "env", "termination": "env"}, Given(model=_true_rules(world, str(agent)))
+    else:
+        reward_name, reward_fn = _given("reward", run.reward, reward, own_functions[0])
+        termination_name, termination_fn = _given("termination", run.termination, termination, own_functions[1])
+        given = {"reward": reward_name, "termination": termination_name}
+        for kind, function in {"reward": reward_fn, "termination": termination_fn}.items():
+            check_traceable(kind, given[kind], function, world.spec)
+        functions = Given(reward_fn, termination_fn, _true_rules(world, "oracle") if run.oracle else None)
     if entry is not None:
         config = entry.preset(preset) if config is None else config
         name = str(agent)
@@ -150,7 +172,8 @@ def build(
                 learner = learner(world.spec, functions)
             if planner is not None and not isinstance(planner, AbstractPlanner):
                 planner = planner(world.spec.action)
-            built = entry.build(world.spec, config, given=functions, learner=learner, planner=planner)
+            parts = {"given": functions, "learner": learner, "planner": planner, "rules": functions.model}
+            built = entry.build(world.spec, config, **parts)
     else:
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""
@@ -160,7 +183,7 @@ def build(
         run, notes = agreed_capacity(built, world, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
-    if run.oracle:
+    if run.oracle or by_rules:
         given["model"] = "true dynamics"
     setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes)
     if run.num_seeds > 1 and not setup.compiled:
@@ -178,11 +201,33 @@ def _check_taken(agent: Any, entry: Entry, run: RunConfig, **handed: Any) -> Non
             raise UserError(f"{agent} has no {part} to replace; leave {part} out, or take another agent")
     if "given" in entry.takes:
         return
+    if "rules" in entry.takes:
+        if run.oracle:
+            raise UserError(f"oracle: {agent} plans on the true dynamics anyway; leave it out")
+        for kind in ("reward", "termination"):
+            if handed[kind] is not None or getattr(run, kind) not in ("auto", "env"):
+                raise UserError(f"{agent} plans on the true rules, which say the {kind}; leave {kind} out")
+        return
     if run.oracle:
         raise UserError(f"oracle: {agent} decides by what it has made of its observations; it needs its own model")
     for kind in ("reward", "termination"):
         if handed[kind] is not None or getattr(run, kind) not in ("auto", "learned"):
             raise UserError(f"{agent} learns the {kind} from what it sees; leave {kind} out, or take another agent")
+
+
+def _check_game(agent: str, entry: Entry | None, world: AbstractEnv | AbstractHostEnv, run: RunConfig) -> None:
+    """Raises UserError for an agent of ours that would take its opponent for a part of the world, or a held move."""
+    inner = world.env if isinstance(world, ActionRepeat) else world
+    if not isinstance(inner, AbstractGame):
+        return
+    if run.action_repeat > 1:
+        raise UserError(f"action_repeat={run.action_repeat}: in {inner.spec.name} a move is made once; leave it out")
+    if inner.num_players == 2 and entry is not None and "rules" not in entry.takes:
+        able = [name for name, other in AGENTS.items() if "rules" in other.takes]
+        raise UserError(
+            f"{inner.spec.name} is a game of two players with moves that are not legal, of which {agent} knows "
+            f"nothing; take {' or '.join(able)}"
+        )
 
 
 def check_run(run: RunConfig) -> None:
@@ -268,6 +313,16 @@ def check_traceable(kind: str, name: str, function: Callable[..., Any] | None, s
         raise UserError(f"{kind}={name} answers with {answer}, wanted one number per transition")
 
 
+def opponent(game: AbstractGame, name: str) -> AbstractPlayer:
+    """Whom evaluations are played against: `random`, or `uct-N`. Raises UserError for another name."""
+    if name == "random":
+        return RandomPlayer(game)
+    kind, _, rollouts = name.partition("-")
+    if kind != "uct" or not rollouts.isdecimal() or int(rollouts) < 1:
+        raise UserError(f"opponent={name!r} must be random, or uct-N for UCT with N rollouts per move, such as uct-200")
+    return PlannerPlayer(UCT(game.spec.action, int(rollouts)), Simulator(game))
+
+
 class clear_errors:
     """Turns the ValueError of a part's constructor into a UserError that names the agent."""
 
@@ -338,10 +393,10 @@ def _findable(part: Any) -> bool:
     return name is not None and not name.startswith("__main__:") and "<" not in name
 
 
-def _oracle_model(world: AbstractEnv | AbstractHostEnv) -> Simulator:
+def _true_rules(world: AbstractEnv | AbstractHostEnv, who: str) -> Simulator:
     if not isinstance(world, AbstractEnv):
         raise UserError(
-            f"oracle: {world.spec.name} is stepped from Python, so plans cannot run in it; the oracle needs a JAX "
+            f"{who}: {world.spec.name} is stepped from Python, so plans cannot run in it; {who} needs a JAX "
             "environment (`forethought list envs` shows them)"
         )
     return Simulator(world)

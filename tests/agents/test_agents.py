@@ -11,7 +11,8 @@ from tiny import CONFIGS, NAMES, Walk, make_agent, same_bits
 
 from forethought.agents.mpc_ladder import MPCLadder
 from forethought.agents.random_shooting import RandomShootingMPC
-from forethought.types import Box, EnvSpec
+from forethought.presets.parts import PlannerConfig
+from forethought.types import Box, Discrete, EnvSpec
 
 OBS = jnp.array([0.8, 0.8])
 
@@ -69,6 +70,12 @@ def test_ladder_replans_at_every_step_from_version_one_and_a_half():
 def test_unknown_version_is_refused():
     with pytest.raises(ValueError, match=r"version=.2\.0. must be"):
         MPCLadder(Walk().spec, dataclasses.replace(CONFIGS["mpc-ladder-1.0"], version="2.0"))
+
+
+def test_ladder_refuses_a_planner_that_makes_no_sequence():
+    config = dataclasses.replace(CONFIGS["mpc-ladder-1.0"], planner=PlannerConfig(kind="tree"))
+    with pytest.raises(ValueError, match="no sequence of actions"):
+        MPCLadder(EnvSpec("bits", 2, Discrete(2)), config)
 
 
 def test_exploration_noise_has_its_size_and_keeps_the_bounds():

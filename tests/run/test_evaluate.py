@@ -132,7 +132,7 @@ def test_more_time_finds_better_actions(oracle, state):
         actor = Actor(oracle, explore=False, plan_ms=plan_ms)
         keys = jr.split(jr.key(0), 1)
         actor.warm_up(state, memory, obs, keys)
-        _, memory_after = actor(state, memory, obs, keys)
+        _, memory_after, _ = actor(state, memory, obs, keys)
         values.append(float(memory_after.value[0]))
     # One refinement sees 16 random sequences, the other thousands.
     assert values[1] > values[0]

@@ -137,7 +137,7 @@ def test_noise_of_exploration_is_added_under_a_deadline_too():
         state = agent.init(key=KEY)
         memory = jax.tree.map(lambda x: x[None], agent.init_memory(state))
         actor = Actor(agent, explore=explore, plan_ms=1e-6)  # time for one refinement only, so it can be repeated
-        found[noise, explore], _ = actor(state, memory, jnp.array([[0.1, 0.1]]), jr.split(jr.key(5), 1))
+        found[noise, explore], *_ = actor(state, memory, jnp.array([[0.1, 0.1]]), jr.split(jr.key(5), 1))
     assert found[0.3, False] == found[0.0, True]
     assert 0 < abs(found[0.3, True] - found[0.0, True]).item() < 2
 

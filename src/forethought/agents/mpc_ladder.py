@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ..build import make_learner, make_planner
 from ..core import AbstractAgent, AbstractLearner, AbstractModel, AbstractRefiningPlanner, AbstractReplay
+from ..planners.tree_search import TreeSearch
 from ..presets.mpc_ladder import MPCLadderConfig
 from ..types import EnvSpec, Given, Metrics
 
@@ -57,6 +58,8 @@ class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
         self.given = Given() if given is None else given
         self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
         self.learner = learner
+        if isinstance(self.planner, TreeSearch):
+            raise ValueError("a tree search plans no sequence of actions to execute; use cem, icem, mppi or shooting")
         if self.config.version not in ("0.5", "1.0", "1.5"):
             raise ValueError(f"version={self.config.version!r} must be 0.5, 1.0 or 1.5")
 

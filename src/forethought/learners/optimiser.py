@@ -81,6 +81,12 @@ def by_part(**optimisers: optax.GradientTransformation) -> optax.GradientTransfo
     return optax.GradientTransformation(init, update)
 
 
+def clipped_adamw(learning_rate: float, *, clip: float, weight_decay: float) -> optax.GradientTransformation:
+    """Adam after clipping the whole gradient's norm; the weights also lose `weight_decay` times the step size of
+    themselves (Loshchilov & Hutter 2019)."""
+    return optax.chain(optax.clip_by_global_norm(clip), optax.adamw(learning_rate, weight_decay=weight_decay))
+
+
 def clipped_adam(
     learning_rate: float, *, clip: float, eps: float, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:

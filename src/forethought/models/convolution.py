@@ -34,6 +34,42 @@ def as_convolution(x: Array, kernel: Array) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
+@jax.custom_vjp
+def convolve_often(
+    x: Float[Array, "n height width fan_in"], kernel: Float[Array, "size size fan_in fan_out"]
+) -> Float[Array, "n height width fan_out"]:
+    """`convolve` for networks that are asked much more often than they learn, as by a search: XLA's own convolution.
+
+    Inside a loop on a CPU only its gradient of the kernel is slow, for the layout that it comes in; there it is made as
+    the plain convolution that it also is, of channels over images.
+    """
+    return as_convolution(x, kernel)
+
+
+def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return as_convolution(x, kernel), (x, kernel)
+
+
+def _backward(inputs: tuple[Array, Array], change: Array) -> tuple[Array, Array]:
+    x, kernel = inputs
+    turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    native = lambda x, change: jax.vjp(lambda k: as_convolution(x, k), kernel)[1](change)[0]
+    plain = lambda x, change: _over_images(x, change, kernel.shape[0] // 2)
+    return as_convolution(change, turned), jax.lax.platform_dependent(x, change, cpu=plain, default=native)
+
+
+def _over_images(x: Array, change: Array, reach: int) -> Array:
+    """The gradient of `as_convolution` by its kernel, as a convolution whose images are the channels of `x`."""
+    images, weights = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(change, (1, 2, 0, 3))
+    edge = (reach, reach)
+    layout = ("NHWC", "HWIO", "NHWC")
+    found = jax.lax.conv_general_dilated(images, weights, (1, 1), (edge, edge), dimension_numbers=layout)
+    return jnp.transpose(found, (1, 2, 0, 3))
+
+
+convolve_often.defvjp(_forward, _backward)
+
+
 def convolve_doubled(
     x: Float[Array, "n height width fan_in"], kernel: Float[Array, "size size fan_in fan_out"]
 ) -> Float[Array, "n height2 width2 fan_out"]:
@@ -61,21 +97,26 @@ def _phases(size: int) -> np.ndarray:
 
 
 class Conv(eqx.Module):
-    """A convolution of stride 1 and its bias; with `doubled`, of the image at twice the size."""
+    """A convolution of stride 1 and its bias; with `doubled`, of the image at twice the size, with `often`, by
+    `convolve_often`."""
 
     kernel: Float[Array, "size size fan_in fan_out"]
     bias: Float[Array, " fan_out"]
     doubled: bool = eqx.field(static=True)
+    often: bool = eqx.field(static=True)
 
-    def __init__(self, fan_in: int, fan_out: int, size: int, *, doubled: bool = False, key: PRNGKeyArray):
+    def __init__(
+        self, fan_in: int, fan_out: int, size: int, *, doubled: bool = False, often: bool = False, key: PRNGKeyArray
+    ):
         """Raises ValueError if `size` is even."""
         if size % 2 == 0 or size < 1:
             raise ValueError(f"kernel={size} must be odd; 5 is usual, 3 for small images")
         self.kernel = weights((size, size, fan_in, fan_out), size * size * fan_in, 1.0, key=key)
-        self.bias, self.doubled = jnp.zeros(fan_out), doubled
+        self.bias, self.doubled, self.often = jnp.zeros(fan_out), doubled, often
 
     def __call__(self, x: Float[Array, "n height width fan_in"]) -> Float[Array, "n h w fan_out"]:
-        return (convolve_doubled if self.doubled else convolve)(x, self.kernel) + self.bias
+        way = convolve_doubled if self.doubled else convolve_often if self.often else convolve
+        return way(x, self.kernel) + self.bias
 
 
 def stages(image: tuple[int, int, int]) -> int:

@@ -7,14 +7,21 @@ from .mppi import MPPI
 from .plan import SequencePlan
 from .rollout import imagine, rollout
 from .shooting import RandomShooting
+from .tree_rules import PUCT, UCB, Gumbel
+from .tree_search import TreePlan, TreeSearch
 
 __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
+    "PUCT",
+    "UCB",
     "GradientPlanner",
+    "Gumbel",
     "RandomShooting",
     "SequencePlan",
+    "TreePlan",
+    "TreeSearch",
     "imagine",
     "rollout",
 ]

@@ -49,10 +49,11 @@ class EnsembleConfig:
 class PlannerConfig:
     """How actions are chosen in the model. Options name the planners that use them; the others ignore them."""
 
-    kind: Literal["cem", "icem", "mppi", "shooting", "gradient"] = "cem"
-    """Cross-entropy method, improved CEM, path integrals, random shooting, or gradient ascent (Box actions only)."""
+    kind: Literal["cem", "icem", "mppi", "shooting", "gradient", "tree"] = "cem"
+    """Cross-entropy method, improved CEM, path integrals, random shooting, gradient ascent (Box actions only), or tree
+    search (Discrete actions only)."""
     horizon: int = 25
-    """Steps imagined."""
+    """Steps imagined; of a tree, its depth."""
     population: int = 400
     """Candidate action sequences per iteration."""
     iterations: int = 5
@@ -81,3 +82,7 @@ class PlannerConfig:
     """[gradient] Adam steps per action, in place of iterations."""
     step_size: float = 0.1
     """[gradient] Adam's step size on the squashed actions."""
+    simulations: int = 64
+    """[tree] Simulations per action, in place of population and iterations."""
+    tree_rule: Literal["gumbel", "puct", "ucb"] = "puct"
+    """[tree] What is tried next: Gumbel MuZero's halving, AlphaZero's PUCT, or plain upper confidence bounds."""

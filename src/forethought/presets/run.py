@@ -33,6 +33,9 @@ class RunConfig:
     """Episodes in each evaluation during training."""
     final_episodes: int = 5
     """Episodes in the evaluation at the end."""
+    opponent: str = "random"
+    """[Games of two] Whom the games of an evaluation are played against, half of them on each side: `random` for
+    uniformly random moves, or `uct-200` for UCT with 200 random rollouts per move. A return is a result: 1, 0 or -1."""
     max_minutes: float | None = None
     """Stop after this much wall-clock time."""
     stop_at_return: float | None = None

@@ -1,6 +1,7 @@
 """Uniform ring buffer held on the device."""
 
-from typing import Self
+import dataclasses
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,12 @@ class UniformReplay(AbstractReplay):
     size: Int[Array, ""]  # rows in use
 
     @classmethod
-    def empty(cls, spec: EnvSpec, capacity: int) -> Self:
-        """A buffer with no rows in use. Raises ValueError if `capacity` is below 1."""
+    def empty(cls, spec: EnvSpec, capacity: int, extras: Any = None) -> Self:
+        """A buffer with no rows in use; `extras` is an example of those of a row. Raises ValueError for a `capacity`
+        below 1."""
         if capacity < 1:
             raise ValueError(f"capacity={capacity} must be at least 1")
-        example = Transition.example(spec)
+        example = dataclasses.replace(Transition.example(spec), extras=extras)
         data = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
         return cls(data, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 

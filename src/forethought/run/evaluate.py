@@ -22,7 +22,7 @@ class Evaluation(eqx.Module):
     returns: np.ndarray  # [episodes]
     lengths: np.ndarray  # [episodes], in environment steps
     finished: np.ndarray  # [episodes] bool; False where the step limit of the evaluation cut the episode
-    trajectories: Transition  # leaves [episodes, time, ...]; rows at and past the length are repeats to be ignored
+    trajectories: Any  # a Transition, [episodes, time, ...]; rows at and past the length are repeats; None of matches
     states: Any  # environment states before each step, [episodes, time, ...], for drawing; None off JAX
 
 

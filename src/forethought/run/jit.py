@@ -24,6 +24,7 @@ from .progress import (
     Progress,
     broadcast,
     check_metrics,
+    kept_extras,
     over_rows,
     steps_to_next_update,
     stream,
@@ -134,16 +135,17 @@ def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) ->
     index = jnp.arange(env_carry.obs.shape[0])
     drawn_at = tick // agent.random_hold if random else tick
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index)
-    memory = env_carry.memory
+    memory, extras = env_carry.memory, None
     if random:
         action = jax.vmap(lambda k: env.spec.action.sample(key=k))(keys)
     else:
-        act = lambda m, o, k: agent.act(state, m, o, key=k, explore=True)[:2]
-        action, memory = over_rows(act, memory, env_carry.obs, keys)
+        act = lambda m, o, k: agent.act(state, m, o, key=k, explore=True)
+        action, memory, extras = over_rows(act, memory, env_carry.obs, keys)
+    extras = kept_extras(agent, extras, len(index))
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, STEP, tick), i))(index)
     step = jax.vmap(lambda s, a, k: env.step(s, a, key=k))
     env_state, next_obs, reward, terminated, truncated = step(env_carry.state, action, keys)
-    return Transition(env_carry.obs, action, reward, next_obs, terminated, truncated), memory, env_state
+    return Transition(env_carry.obs, action, reward, next_obs, terminated, truncated, extras), memory, env_state
 
 
 def _unless(fault: Array, new: Any, old: Any) -> Any:

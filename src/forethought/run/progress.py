@@ -141,6 +141,14 @@ def broadcast(tree: Any, count: int) -> Any:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), tree)
 
 
+def kept_extras(agent: AbstractAgent, said: Any, count: int) -> Any:
+    """Extras for the replay, leaves `[count, ...]`: what `act` said, zeros where it was not asked, None where the agent
+    keeps none."""
+    if agent.extras is None:
+        return None
+    return broadcast(jax.tree.map(jnp.zeros_like, agent.extras), count) if said is None else said
+
+
 def over_rows(function: Callable[..., Any], *trees: Any) -> Any:
     """`function` of each row of `trees`, leaves `[rows, ...]`.
 

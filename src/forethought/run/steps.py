@@ -28,6 +28,7 @@ from .progress import (
     Progress,
     broadcast,
     check_metrics,
+    kept_extras,
     stream,
     strongly_typed,
     updates_due,
@@ -82,7 +83,7 @@ class Actor:
     def __init__(self, agent: AbstractAgent, *, explore: bool, plan_ms: float | None = None):
         """Raises UserError if the agent cannot plan to a deadline, ValueError for one that is not positive."""
         self.plan_ms, self.latency = plan_ms, Latency(plan_ms or 0.0)
-        act = lambda s: lambda m, o, k: agent.act(s, m, o, key=k, explore=explore)[:2]
+        act = lambda s: lambda m, o, k: agent.act(s, m, o, key=k, explore=explore)
         self._act = eqx.filter_jit(lambda s, m, o, k: jax.vmap(act(s))(m, o, k))
         if plan_ms is None:
             return
@@ -104,8 +105,8 @@ class Actor:
         self._best = eqx.filter_jit(lambda s, m, x, k: jax.vmap(lambda m, x, k: best(s, m, x, k))(m, x, k))
         self._refine_ms = self._best_ms = 0.0  # the longest of late, forgotten slowly
 
-    def __call__(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> tuple[Array, Any]:
-        """Actions `[num_envs, *action]` and memories."""
+    def __call__(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> tuple[Array, Any, Any]:
+        """Actions `[num_envs, *action]`, memories and extras."""
         if self.plan_ms is None:
             return self._act(state, memory, obs, keys)
         begun = time.perf_counter()
@@ -123,7 +124,7 @@ class Actor:
         action, memory = jax.block_until_ready(self._best(state, memory, search, keys[:, 2]))
         self._best_ms = max((time.perf_counter() - started) * 1e3, 0.95 * self._best_ms)
         self.latency.taken.append((time.perf_counter() - begun) * 1e3)
-        return action, memory
+        return action, memory, None
 
     def warm_up(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> None:
         """Compiles before the clock runs, so that the first action does not miss its deadline."""
@@ -236,13 +237,13 @@ class StepDriver:
         random = int(progress.env_steps) < self.agent.random_steps
         drawn_at = carry.tick // self.agent.random_hold if random else carry.tick
         act_keys, step_key = self._keys(key, carry.tick, drawn_at)
-        memory = carry.memory
+        memory, extras = carry.memory, None
         if random:
             action = np.asarray(self._sample(act_keys))
         else:
             if self.actor.plan_ms is not None and not self.actor.latency.taken:
                 self.actor.warm_up(progress.agent_state, memory, carry.obs, act_keys)
-            action, memory = self.actor(progress.agent_state, memory, carry.obs, act_keys)
+            action, memory, extras = self.actor(progress.agent_state, memory, carry.obs, act_keys)
             action = np.asarray(action)
         if not np.all(np.isfinite(action)):
             raise TrainingFault(
@@ -255,14 +256,14 @@ class StepDriver:
             return stream(key, RESET, int(episode[i]) + self.env.num_envs)
 
         step = self.env.step(action, step_key=step_key, reset_key=reset_key)
-        return self._recorded(progress, action, memory, step)
+        return self._recorded(progress, action, memory, kept_extras(self.agent, extras, len(action)), step)
 
-    def _recorded(self, progress: Progress, action: np.ndarray, memory: Any, step: HostStep) -> Progress:
+    def _recorded(self, progress: Progress, action: np.ndarray, memory: Any, extras: Any, step: HostStep) -> Progress:
         """`progress` with what happened in one step added."""
         carry, spec = progress.env, self.env.spec
         valid, over = step.valid, step.valid & (step.terminated | step.truncated)
         seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
-        batch = Transition(*map(jnp.asarray, seen))
+        batch = Transition(*map(jnp.asarray, seen), extras=extras)
         replay = progress.replay
         if valid.any():
             add = self._add if replay.traceable else lambda replay, *rows: replay.add(*rows)
@@ -350,7 +351,7 @@ class HostEvaluator:
         seen, keys = jnp.asarray(obs), key[None]
         if self.actor.plan_ms is not None and not self.actor.latency.taken:
             self.actor.warm_up(state, memory, seen, keys)
-        action, memory = self.actor(state, memory, seen, keys)
+        action, memory, _ = self.actor(state, memory, seen, keys)
         action = np.asarray(action)
         if not np.all(np.isfinite(action)):
             step = (place[1] + 1) * self.env.spec.action_repeat

@@ -1,0 +1,131 @@
+"""AlphaZero (Silver et al. 2018, "A general reinforcement learning algorithm that masters chess, shogi and Go").
+
+A network guides a tree search on the true rules; the games that the search plays against itself teach the network the
+search's policy and the games' outcomes. The newest network always plays.
+
+Deviations from the paper and its pseudocode:
+- AdamW and a clipped gradient, with a constant step size, where theirs is SGD with momentum, a falling step size and an
+  L2 term in the loss;
+- the residual blocks have norm and activation first, and the norm is over each board instead of over a batch; boards
+  are told by the stones of the position alone, without its history; presets are small;
+- noise at the root is drawn over legal moves only, always mixed in the same share;
+- learning alternates with playing, one round of `updates` gradient steps every `update_every` moves, where theirs goes
+  on beside it; the replay is a ring of moves, not of games;
+- games that time cut off have no outcome, and teach the policy only;
+- rule `gumbel` is the search of Danihelka et al. 2022 and its improved policy as the target; it draws by Gumbel noise
+  in place of root noise and temperature;
+- `opening` makes some first moves at random (off by default): outcomes of positions before them are those of the game
+  as it was played;
+- training sees each position in one of the game's symmetries, drawn anew every time, as AlphaGo Zero did;
+- tasks of one player are searched too: values are then discounted sums of rewards, without bounds, which the `puct`
+  rule scales by the lowest and highest of each node (MuZero).
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ..build import make_policy_value
+from ..core import AbstractAgent
+from ..learners import self_play
+from ..learners.optimiser import clipped_adamw
+from ..learners.schedule import Schedule
+from ..learners.search_imitation import Imitator, imitate
+from ..models.simulator import Simulator
+from ..planners.tree_rules import PUCT, Gumbel
+from ..planners.tree_search import TreeSearch
+from ..presets.alphazero import AlphaZeroConfig
+from ..replay.games import GameReplay, Searched
+from ..types import EnvSpec, Metrics
+
+
+class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
+    """Searches every move, and learns from its own games. The memory counts the moves.
+
+    With 0 simulations the network alone plays, and nothing can be learned.
+    """
+
+    spec: EnvSpec
+    config: AlphaZeroConfig = eqx.field(static=True)
+    rules: Simulator
+    planner: TreeSearch | None
+    schedule: Schedule
+
+    def __init__(self, spec: EnvSpec, config: AlphaZeroConfig | None = None, *, rules: Simulator):
+        """`rules` are the true ones. Raises ValueError for sizes that cannot be, and for continuous actions."""
+        self.spec = spec
+        self.config = c = AlphaZeroConfig() if config is None else config
+        self.rules = rules
+        self_play.check_counts(update_every=c.update_every, updates=c.updates, batch_size=c.network.batch_size)
+        self.schedule = Schedule(c.update_every, c.updates)
+        self.planner = None
+        if c.simulations:
+            bounds = (-1.0, 1.0) if self_play.for_two(rules) else None
+            puct = PUCT(c.c_init, c.c_base, c.noise_fraction, c.noise_alpha, bounds)
+            rule = puct if c.rule == "puct" else Gumbel(c.considered)
+            self.planner = TreeSearch(spec.action, simulations=c.simulations, rule=rule, discount=c.discount)
+
+    @property
+    def random_steps(self) -> int:
+        return 0
+
+    @property
+    def update_every(self) -> int:
+        return self.schedule.update_every
+
+    @property
+    def extras(self) -> Searched:
+        return Searched(jnp.zeros(self.spec.action.feature_dim), jnp.zeros((), jnp.int32))
+
+    @property
+    def optimiser(self) -> optax.GradientTransformation:
+        """Of the network."""
+        c = self.config.network
+        return clipped_adamw(c.learning_rate, clip=c.clip, weight_decay=c.weight_decay)
+
+    def init(self, *, key: PRNGKeyArray) -> Imitator:
+        bounded = self_play.for_two(self.rules)
+        network = make_policy_value(self.spec, self.config.network, bounded=bounded, key=key)
+        return Imitator(network, self.optimiser.init(eqx.filter(network, eqx.is_inexact_array)))
+
+    def init_memory(self, state: Imitator) -> Int[Array, ""]:
+        return jnp.zeros((), jnp.int32)
+
+    def act(
+        self, state: Imitator, memory: Int[Array, ""], obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Int[Array, ""], Int[Array, ""], Searched]:
+        c, rules = self.config, self.rules
+        init_key, search_key, open_key = jr.split(key, 3)
+        at = self_play.position(rules, obs, key=init_key)
+        if self.planner is None:
+            weights = self_play.network_policy(state.network, rules, at)
+            return jnp.argmax(weights), memory + 1, Searched(weights, at.player)
+        guide = lambda belief, key: self_play.guided(state.network, rules, belief)
+        if explore:
+            temperature = jnp.where(memory < c.temperature_moves, 1.0, 0.0)
+            action, plan = self.planner.explore(
+                rules, at.belief, self.planner.init(), guide=guide, temperature=temperature, key=search_key
+            )
+            opening = {"moves": c.opening.moves, "chance": c.opening.chance}
+            action = self_play.opened(action, at.legal, memory, **opening, key=open_key)
+        else:
+            action, plan = self.planner(rules, at.belief, self.planner.init(), guide=guide, key=search_key)
+        return action, memory + 1, Searched(plan.weights, at.player)
+
+    def update(self, state: Imitator, replay: GameReplay, *, key: PRNGKeyArray) -> tuple[Imitator, Metrics]:
+        """One round of gradient steps on the games so far. Raises ValueError for an agent that does not search."""
+        if self.planner is None:
+            raise ValueError("simulations=0 plays by the network alone, which teaches it nothing; search to train")
+        return imitate(
+            state,
+            replay,
+            self.optimiser,
+            self.schedule,
+            batch_size=self.config.network.batch_size,
+            value_loss="squared",
+            discount=self.config.discount,
+            symmetries=self_play.symmetries_of(self.rules),
+            key=key,
+        )

@@ -1,0 +1,52 @@
+"""AlphaZero: its config and presets (Silver et al. 2018, and its pseudocode)."""
+
+import dataclasses
+from typing import Literal
+
+from .search import OpeningConfig, PolicyValueConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class AlphaZeroConfig:
+    """Self-play by tree search on the true rules, and a network that learns from it."""
+
+    update_every: int = 2048
+    """Moves, all games together, between rounds of gradient steps."""
+    updates: int = 64
+    """Gradient steps in a round."""
+    simulations: int = 64
+    """Simulations of a search."""
+    rule: Literal["puct", "gumbel"] = "puct"
+    """How a search chooses: AlphaZero's own rule, or Gumbel MuZero's, which needs few simulations."""
+    discount: float = 1.0
+    """Discount per move."""
+    c_init: float = 1.25
+    """[puct] Weight of the prior."""
+    c_base: float = 19652.0
+    """[puct] Visits after which the prior's weight begins to grow."""
+    noise_fraction: float = 0.25
+    """[puct] Share of noise in the prior at the root, while playing to learn."""
+    noise_alpha: float = 0.3
+    """[puct] Concentration of that noise; about 10 divided by the usual number of legal moves."""
+    temperature_moves: int = 30
+    """[puct] Moves of each game that are drawn in proportion to visits; later ones are the most visited."""
+    considered: int = 16
+    """[gumbel] Actions that a search considers at its root."""
+    opening: OpeningConfig = OpeningConfig()
+    network: PolicyValueConfig = PolicyValueConfig()
+
+
+_GUMBEL = AlphaZeroConfig(rule="gumbel", simulations=32, opening=OpeningConfig(moves=4))
+
+PRESETS: dict[str, AlphaZeroConfig] = {
+    "default": AlphaZeroConfig(),
+    "tic-tac-toe": dataclasses.replace(_GUMBEL, update_every=1280),
+    "connect-four": dataclasses.replace(
+        _GUMBEL, update_every=4096, considered=7, network=PolicyValueConfig(kind="resnet", units=64)
+    ),
+    "paper": AlphaZeroConfig(
+        update_every=8192,
+        simulations=800,
+        network=PolicyValueConfig(kind="resnet", units=256, channels=256, blocks=19, batch_size=4096),
+    ),
+}
