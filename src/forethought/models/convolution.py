@@ -1,7 +1,7 @@
-"""Convolutions as matrix products.
+"""Convolutions of stride 1 whose gradients are fast on a CPU too.
 
-On a CPU, gradients of XLA's convolutions are about 20 times slower inside a loop than outside. The same sums as one
-matrix product per layer are not; elsewhere XLA's own convolution is used.
+XLA's own gradient of a convolution by its kernel is 10 to 50 times slower on a CPU inside a loop than outside, for the
+layout that it comes in. Here it is made as the plain convolution that it also is.
 """
 
 import equinox as eqx
@@ -13,36 +13,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .layers import weights
 
 
-def convolve(
-    x: Float[Array, "n height width fan_in"], kernel: Float[Array, "size size fan_in fan_out"]
-) -> Float[Array, "n height width fan_out"]:
-    """Convolution of stride 1 with zeros beyond the edges; `size` is odd."""
-    return jax.lax.platform_dependent(x, kernel, cpu=as_product, default=as_convolution)
-
-
-def as_product(x: Array, kernel: Array) -> Array:
-    """`convolve` as the product of all patches with the kernel."""
-    size, reach = kernel.shape[0], kernel.shape[0] // 2
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    patches = [padded[:, a : a + height, b : b + width] for a in range(size) for b in range(size)]
-    return jnp.concatenate(patches, -1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
 def as_convolution(x: Array, kernel: Array) -> Array:
     """`convolve` by XLA."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 @jax.custom_vjp
-def convolve_often(
+def convolve(
     x: Float[Array, "n height width fan_in"], kernel: Float[Array, "size size fan_in fan_out"]
 ) -> Float[Array, "n height width fan_out"]:
-    """`convolve` for networks that are asked much more often than they learn, as by a search: XLA's own convolution.
-
-    Inside a loop on a CPU only its gradient of the kernel is slow, for the layout that it comes in; there it is made as
-    the plain convolution that it also is, of channels over images.
-    """
+    """Convolution of stride 1 with zeros beyond the edges; `size` is odd. It has no forward-mode derivative."""
     return as_convolution(x, kernel)
 
 
@@ -67,7 +47,7 @@ def _over_images(x: Array, change: Array, reach: int) -> Array:
     return jnp.transpose(found, (1, 2, 0, 3))
 
 
-convolve_often.defvjp(_forward, _backward)
+convolve.defvjp(_forward, _backward)
 
 
 def convolve_doubled(
@@ -97,26 +77,21 @@ def _phases(size: int) -> np.ndarray:
 
 
 class Conv(eqx.Module):
-    """A convolution of stride 1 and its bias; with `doubled`, of the image at twice the size, with `often`, by
-    `convolve_often`."""
+    """A convolution of stride 1 and its bias; with `doubled`, of the image at twice the size."""
 
     kernel: Float[Array, "size size fan_in fan_out"]
     bias: Float[Array, " fan_out"]
     doubled: bool = eqx.field(static=True)
-    often: bool = eqx.field(static=True)
 
-    def __init__(
-        self, fan_in: int, fan_out: int, size: int, *, doubled: bool = False, often: bool = False, key: PRNGKeyArray
-    ):
+    def __init__(self, fan_in: int, fan_out: int, size: int, *, doubled: bool = False, key: PRNGKeyArray):
         """Raises ValueError if `size` is even."""
         if size % 2 == 0 or size < 1:
             raise ValueError(f"kernel={size} must be odd; 5 is usual, 3 for small images")
         self.kernel = weights((size, size, fan_in, fan_out), size * size * fan_in, 1.0, key=key)
-        self.bias, self.doubled, self.often = jnp.zeros(fan_out), doubled, often
+        self.bias, self.doubled = jnp.zeros(fan_out), doubled
 
     def __call__(self, x: Float[Array, "n height width fan_in"]) -> Float[Array, "n h w fan_out"]:
-        way = convolve_doubled if self.doubled else convolve_often if self.often else convolve
-        return way(x, self.kernel) + self.bias
+        return (convolve_doubled if self.doubled else convolve)(x, self.kernel) + self.bias
 
 
 def stages(image: tuple[int, int, int]) -> int:

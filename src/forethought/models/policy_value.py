@@ -54,7 +54,7 @@ class Block(eqx.Module):
 
     def __init__(self, channels: int, *, key: PRNGKeyArray):
         self.norms = [BoardNorm(jnp.ones(channels)) for _ in range(2)]
-        self.convs = [Conv(channels, channels, 3, often=True, key=k) for k in jr.split(key)]
+        self.convs = [Conv(channels, channels, 3, key=k) for k in jr.split(key)]
 
     def __call__(self, x: Float[Array, "n height width channels"]) -> Float[Array, "n height width channels"]:
         y = x
@@ -78,9 +78,9 @@ class ResNet(eqx.Module):
             raise ValueError(f"network=resnet needs a board; {spec.name} is seen as numbers: take network=mlp")
         keys = jr.split(key, blocks + 4)
         height, width, planes = spec.image
-        self.stem = Conv(planes, channels, 3, often=True, key=keys[0])
+        self.stem = Conv(planes, channels, 3, key=keys[0])
         self.blocks = [Block(channels, key=k) for k in keys[4:]]
-        self.looks = [Conv(channels, 4, 1, often=True, key=k) for k in keys[1:3]]
+        self.looks = [Conv(channels, 4, 1, key=k) for k in keys[1:3]]
         self.hidden = Linear(4 * height * width, units, scale=RELU, key=keys[3])
         self.spec = spec
 
