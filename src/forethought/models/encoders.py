@@ -55,7 +55,9 @@ class ImageEncoder(eqx.Module):
             x = conv(x)
             if stages(self.image):
                 n, height, width, channels = x.shape
-                x = x.reshape(n, height // 2, 2, width // 2, 2, channels).max((2, 4))
+                x = x.reshape(n, height // 2, 2, width // 2, 2 * channels)  # pairs of pixels side by side, last
+                x = jnp.maximum(x[:, :, 0], x[:, :, 1])
+                x = jnp.maximum(x[..., :channels], x[..., channels:])
             x = ACTIVATIONS[self.activation](norm(x))
         return x.reshape(*lead, self.outputs)
 
