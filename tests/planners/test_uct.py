@@ -22,7 +22,7 @@ from forethought.types import Discrete, Prediction
 
 
 class Arms(AbstractModel):
-    """One step, and then it is over; action i pays `pays[i]`."""
+    """One step, and then it is over; action i pays `pays[i]`, and after the end nonsense."""
 
     pays: tuple[float, ...] = (0.2, 1.0, 0.5)
 
@@ -30,7 +30,7 @@ class Arms(AbstractModel):
         return jnp.zeros((1,))
 
     def step(self, belief, action, *, key):
-        reward = jnp.array(self.pays)[action]
+        reward = jnp.where(belief > 0, jnp.nan, jnp.array(self.pays)[action])
         return belief + 1, Prediction(reward, jnp.zeros_like(reward))
 
     def observation(self, belief):
@@ -75,6 +75,12 @@ def test_visits_at_the_root_are_those_of_plain_ucb1(exploration):
         visits[bounds.index(max(bounds))] += 1
     assert plan.visits.tolist() == visits and action == 1
     np.testing.assert_allclose(plan.values, model.pays, rtol=1e-5)
+
+
+def test_random_play_is_worth_what_counting_all_games_says():
+    # 58.5 % wins of the first player of tic-tac-toe, 28.8 % of the second
+    _, plan = search(TicTacToe(), 1)(jnp.zeros((6000, 18)), keys(6000))
+    np.testing.assert_allclose(plan.values.sum(1).mean(), 0.585 - 0.288, atol=0.04)
 
 
 @pytest.mark.parametrize(

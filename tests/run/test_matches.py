@@ -182,10 +182,16 @@ def test_an_agent_plays_without_exploring_by_what_it_has_learned():
 
 
 def test_a_game_cut_off_by_its_limit_is_a_draw():
-    match = play(Count((0, 1, 0)), *[FunctionPlayer(lambda obs, key: jnp.int32(0))] * 2, num_games=2, key=KEY)
+    player = FunctionPlayer(lambda obs, key: jnp.int32(0))
+    match = play(Count((0, 1, 0)), player, player, num_games=2, key=KEY)
     assert match.total == Score(0, 2, 0) and (match.lengths == 3).all()
-    full = play(Count((0, 1, 0, 1)), *[FunctionPlayer(lambda obs, key: jnp.int32(0))] * 2, num_games=2, key=KEY)
-    assert full.first == Score(0, 0, 1) and full.second == Score(1, 0, 0)
+
+
+@pytest.mark.parametrize("opening", [0, 1, 2, 3])
+def test_first_and_second_are_sides_of_the_whole_game_whatever_the_opening(opening):
+    player = FunctionPlayer(lambda obs, key: jnp.int32(0))
+    match = play(Count((0, 1, 0, 1)), player, player, num_games=2, opening=opening, key=KEY)
+    assert match.first == Score(0, 0, 1) and match.second == Score(1, 0, 0) and (match.lengths == 4).all()
 
 
 @pytest.mark.parametrize(
