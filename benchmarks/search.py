@@ -3,8 +3,8 @@
     python -m benchmarks.search
 
 With AlphaZero's residual network as the guide, and with none (all moves alike, positions worth nothing), which is what
-the search itself costs. A simulation descends the tree, makes one move by the rules, and asks the guide once. About five
-minutes on two cores.
+the search itself costs. A simulation descends the tree, makes one move by the rules, and asks the guide once. About
+five minutes on two cores.
 """
 
 import dataclasses
@@ -94,9 +94,8 @@ def main(argv: list[str] | None = None) -> None:
         rounded = [float(f"{rate:.4g}") for rate in rates]
         found.append({"guide": guide, "batch": batch, "simulations_per_s": summary(rounded), "all": rounded})
         recorder.save(arms=found)
-        recorder.say(
-            f"{guide:>8}, batch {batch:5}: {found[-1]['simulations_per_s']['median']:12,.0f} simulations per s"
-        )
+        median = found[-1]["simulations_per_s"]["median"]
+        recorder.say(f"{guide:>8}, batch {batch:5}: {median:12,.0f} simulations per second")
     recorder.say(f"wrote {given.out}")
 
 
