@@ -80,7 +80,7 @@ def time_actions(preset: str, *, count: int, plan_ms: float | None) -> dict[str,
         obs_now, key = obs[None], keys[i + 1 : i + 2]
         jax.block_until_ready((obs_now, key))
         begun = time.perf_counter()
-        action, memory = actor(state, memory, obs_now, key)
+        action, memory, _ = actor(state, memory, obs_now, key)
         jax.block_until_ready((action, memory))
         times.append(1e3 * (time.perf_counter() - begun))
         world, obs = step(world, jnp.clip(action[0], -3.0, 3.0), key[0])

@@ -180,7 +180,9 @@ def train(
     }
     if start_from is not None and isinstance(agent, str) and agent in AGENTS:
         # The policy that is trained on acts from the first step, in place of uniform actions.
-        config = dataclasses.replace(AGENTS[agent].preset(preset) if config is None else config, random_steps=0)
+        config = AGENTS[agent].preset(preset) if config is None else config
+        if any(field.name == "random_steps" for field in dataclasses.fields(config)):
+            config = dataclasses.replace(config, random_steps=0)
     setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
     path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
     initial = None if start_from is None else _state_of(start_from, setup)

@@ -108,6 +108,14 @@ AGENTS: dict[str, Entry] = {
         "AlphaZero",
         takes=("rules",),
     ),
+    "expert-iteration": Entry(
+        "a tree search is the expert, a network its apprentice and its guide (Anthony et al. 2017)",
+        "forethought.presets.expert_iteration",
+        "ExpertIterationConfig",
+        "forethought.agents.expert_iteration",
+        "ExpertIteration",
+        takes=("rules",),
+    ),
 }
 
 

@@ -313,6 +313,21 @@ def check_traceable(kind: str, name: str, function: Callable[..., Any] | None, s
         raise UserError(f"{kind}={name} answers with {answer}, wanted one number per transition")
 
 
+def searching(setup: Setup, simulations: int) -> Setup:
+    """The same with so many simulations in each search of the agent; 0: its network alone plays.
+
+    Raises UserError for a number below 0, and for an agent that searches no trees.
+    """
+    if simulations < 0:
+        raise UserError(f"simulations={simulations} must be at least 0 (0: the network alone)")
+    entry = AGENTS.get(setup.agent_name)
+    if entry is None or "rules" not in entry.takes:
+        raise UserError(f"simulations: {setup.agent_name} searches no trees on the true rules; leave it out")
+    config = dataclasses.replace(setup.config, simulations=simulations)
+    agent = entry.build(setup.env.spec, config, rules=setup.functions.model)
+    return dataclasses.replace(setup, agent=agent, config=config)
+
+
 def opponent(game: AbstractGame, name: str) -> AbstractPlayer:
     """Whom evaluations are played against: `random`, or `uct-N`. Raises UserError for another name."""
     if name == "random":

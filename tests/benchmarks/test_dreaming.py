@@ -26,9 +26,16 @@ PICTURES = dataclasses.replace(TINY, obs=0, image=64, depth=2, blocks=4)
 
 
 def products(jaxpr, times: int = 1) -> int:
-    """FLOP of the matrix products that a jaxpr holds, those in loops as often as they run."""
+    """FLOP of the products and convolutions that a jaxpr holds, those in loops as often as they run; of branches, the
+    dearest."""
     total = 0
     for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "conv_general_dilated":
+            kernel, numbers = eqn.invars[1].aval.shape, eqn.params["dimension_numbers"]
+            total += times * 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) // kernel[numbers.rhs_spec[0]]
+        if eqn.primitive.name == "cond":
+            total += max(products(branch.jaxpr, times) for branch in eqn.params["branches"])
+            continue
         if eqn.primitive.name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
             left = eqn.invars[0].aval.shape

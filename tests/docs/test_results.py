@@ -19,7 +19,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 MEASURED = [name for name, card in CARDS.items() if (ROOT / card.raw).is_dir()]
 EVERY_ARM = [pytest.param(CARDS[name], arm, id=f"{name} {arm.name}") for name in MEASURED for arm in CARDS[name].arms]
 LATENT = [name for name in MEASURED if CARDS[name].agent.startswith(("planet", "dreamer"))]
-ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in LATENT]
+GAMES = [name for name in MEASURED if CARDS[name].agent in ("alphazero", "expert-iteration")]
+ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *GAMES)]
 LADDER = "mpc-ladder/cartpole"
 NOT_YET = "Not measured yet."
 PLANNER_BLOCKS = ("planner tasks", "cem and shooting", "planner dimensions")
@@ -112,6 +113,16 @@ def test_the_table_of_latent_agents_is_what_the_raw_curves_say(card):
     row = [f"`{card}`", str(CARDS[card].seeds), f"{CARDS[card].arms[0].run.steps:,}", *cells]
     row += ["passed" if median >= least else "missed", f"{statistics.median(minutes) / 60:.1f}"]
     assert f"| {' | '.join(row)} |" in (ROOT / "docs/cards.md").read_text()
+
+
+@pytest.mark.parametrize("card", GAMES)
+def test_the_table_of_games_is_what_the_raw_curves_say(card):
+    text, found = (ROOT / "docs/cards.md").read_text(), results(card)
+    minutes = statistics.median(values(found, "", "wall_s")) / 60
+    for mark in CARDS[card].marks:
+        measured = mark.measure(found)
+        cells = [mark.what, f"{measured:.2f}", f"{mark.least:.2f}", "passed" if measured >= mark.least else "missed"]
+        assert f"| `{card}` | {' | '.join(cells)} | {minutes:.1f} |" in text
 
 
 def test_the_returns_with_the_other_preset_are_what_the_raw_curves_say():

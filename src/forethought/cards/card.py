@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..presets.run import RunConfig
 
@@ -69,3 +69,5 @@ class Card:
     """Folder of committed raw curves, one file per arm and seed."""
     model_errors: bool = False
     """Whether each run's model is also held against random and against its own episodes."""
+    play: tuple[Literal["lines", "alone"], ...] = ()
+    """[Games of two] What is measured besides: every `lines` of play, and how the network plays `alone`."""

@@ -8,6 +8,7 @@ from .card import Arm, Card, Mark
 from .latent import LATENT
 from .marks import gap_between_intervals, median_return, ratio_of_medians
 from .oracles import ORACLES, share_of_gap
+from .search import SEARCH
 
 _PETS_RUN = RunConfig(steps=2000, eval_every=400, eval_episodes=1, final_episodes=10)
 _CARTPOLE = ORACLES["pets-cartpole"].mean_return
@@ -110,6 +111,7 @@ _ALL = (
         model_errors=True,
     ),
     *LATENT,
+    *SEARCH,
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 

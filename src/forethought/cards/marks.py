@@ -25,6 +25,16 @@ def ratio_of_medians(above: tuple[str, str], below: tuple[str, str]) -> Measure:
     return lambda results: statistics.median(values(results, *above)) / statistics.median(values(results, *below))
 
 
+def worst(field: str) -> Measure:
+    """Minus the largest of one number over the seeds of a card's only arm: 0 where it is 0 in every seed."""
+    return lambda results: -max(values(results, "", field))
+
+
+def median_of(field: str) -> Measure:
+    """The median over seeds of one number of a card's only arm."""
+    return lambda results: statistics.median(values(results, "", field))
+
+
 def gap_between_intervals(above: str, below: str) -> Measure:
     """Lower end of the 95 % interval of arm `above` minus the upper end of arm `below`.
 

@@ -31,6 +31,10 @@ class Evaluate:
     """Plan in the model as `forethought doctor RUN` has recalibrated it."""
     plan_ms: float | None = None
     """Milliseconds of wall-clock per action: plan until the time is up."""
+    simulations: int | None = None
+    """[alphazero, expert-iteration] Simulations of each search; 0: the network alone."""
+    opponent: str | None = None
+    """[Games of two] Whom to play against: random, or uct-N; default: as in training."""
     machine: Anywhere = Machine()
 
 
@@ -73,6 +77,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     from .. import api
     from ..checkup import plan_recalibrated
     from ..run.steps import HostEvaluator
+    from ..setup import searching
 
     run = api.load_run(path)
     state = run.agent_state(which="best" if options.best else "last", seed=seed)
@@ -81,6 +86,10 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     setup = run.setup
     if options.plan_ms is not None:
         setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, plan_ms=options.plan_ms))
+    if options.simulations is not None:
+        setup = searching(setup, options.simulations)
+    if options.opponent is not None:
+        setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, opponent=options.opponent))
     if options.recalibrated:
         words = ["forethought doctor", str(path), *(["--best"] if options.best else [])]
         words += ["--seed", str(seed)] if setup.run.num_seeds > 1 else []

@@ -28,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "resume": Command("Learn", "RUN", "go on with a run that was stopped", "resume"),
     "fit": Command("Learn", "DATA", "fit a model to logged transitions, no environment needed", "fit"),
     "evaluate": Command("Look", "RUN", "play fresh episodes with a trained policy", "evaluate"),
+    "play": Command("Look", "RUN", "play a game against a trained agent, in the terminal", "play"),
     "doctor": Command("Look", "RUN|MODEL", "examine the model, and find what is wrong with it or its data", "doctor"),
     "plot": Command("Look", "RUN...", "draw and compare learning curves", "plot"),
     "report": Command("Look", "RUN", "write the run's HTML page again", "report"),

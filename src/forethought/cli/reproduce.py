@@ -131,6 +131,10 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
         from .model_errors import model_errors
 
         kept |= model_errors(run, episodes=arm.run.final_episodes)
+    if card.play:
+        from .measured_play import measured_play
+
+        kept |= measured_play(run, card.play, games=arm.run.final_episodes)
     kept |= {
         "wall_s": rows[-1]["wall_s"],
         **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},

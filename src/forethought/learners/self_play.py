@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from ..core import AbstractGame
 from ..models.policy_value import PolicyValue
 from ..models.simulator import Simulator
-from ..planners.tree_search import turn
+from ..planners.random_play import turn
 from .search_imitation import Symmetries
 
 

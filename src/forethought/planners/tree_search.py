@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..errors import UserError
 from ..types import ActionSpace, Discrete
 from . import checks
 from .plan import unknown_value
+from .random_play import turn
 from .tree_rules import LOWEST, AbstractTreeRule, Found, Gumbel, import_mctx
 
 Guide = Callable[[Any, PRNGKeyArray], tuple[Float[Array, "particles actions"], Float[Array, " particles"]]]
@@ -202,14 +203,6 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
     def _unguided(self, belief: PyTree, key: PRNGKeyArray) -> tuple[Array, Array]:
         particles = _stored(belief)[0].shape[0]
         return jnp.zeros((particles, self._num_actions)), jnp.zeros(particles)
-
-
-def turn(model: AbstractModel, belief: PyTree, num_actions: int) -> tuple[Bool[Array, " actions"], Int[Array, ""]]:
-    """Legal actions, and the player to move; all of them and player 0 where the model knows of no moves."""
-    moves = model.moves(belief)
-    if moves is None:
-        return jnp.ones(num_actions, bool), jnp.zeros((), jnp.int32)
-    return jnp.any(moves.legal, 0), moves.player[0].astype(jnp.int32)
 
 
 def _mean(x: Float[Array, " particles"], alive: Float[Array, " particles"]) -> Float[Array, ""]:

@@ -13,6 +13,7 @@ from ..core import AbstractModel, AbstractPlanner
 from ..errors import UserError
 from ..types import ActionSpace, Discrete
 from . import checks
+from .random_play import random_play, stepped, turn, uniform
 
 
 class UCTPlan(eqx.Module):
@@ -39,12 +40,6 @@ class Tree(eqx.Module):
 def ucb(total: Float[Array, " n"], visits: Int[Array, " n"], exploration: float = math.sqrt(2)) -> Float[Array, " n"]:
     """Upper confidence bounds UCB1 (Auer et al. 2002) of `n` choices, each tried at least once."""
     return total / visits + exploration * jnp.sqrt(jnp.log(visits.sum()) / visits)
-
-
-def uniform(among: Bool[Array, " n"], key: PRNGKeyArray) -> Int[Array, ""]:
-    """One of those marked, each as likely; 0 if none is."""
-    counts = jnp.cumsum(among)
-    return jnp.argmax(counts > jnp.floor(jr.uniform(key) * counts[-1])).astype(jnp.int32)
 
 
 class UCT(AbstractPlanner[UCTPlan]):
@@ -101,7 +96,7 @@ class UCT(AbstractPlanner[UCTPlan]):
             raise ValueError(f"UCT: a belief of {particles} particles, wanted 1; give the model one particle")
         nodes, actions = self.rollouts + 1, self._actions
         many = jax.tree.map(lambda x: jnp.broadcast_to(x, (nodes, *x.shape[1:])), belief)
-        legal, player = _moves(model, belief, actions)
+        legal, player = turn(model, belief, actions)
         ints, floats = jnp.zeros(nodes, jnp.int32), jnp.zeros(nodes)
         children = jnp.full((nodes, actions), -1, jnp.int32)
         legal = jnp.broadcast_to(legal, (nodes, actions))
@@ -114,10 +109,13 @@ class UCT(AbstractPlanner[UCTPlan]):
         untried = tree.legal[node] & (tree.children[node] < 0)
         grows = untried.any()  # if not, the game is over there
         action = uniform(untried, choice_key)
-        belief, reward, link, legal, player = self._step(
-            model, jax.tree.map(lambda x: x[node][None], tree.belief), tree.player[node], action, step_key
+        at = jax.tree.map(lambda x: x[node][None], tree.belief)
+        belief, reward, link, legal, player = stepped(
+            model, at, tree.player[node], action, num_actions=self._actions, discount=self.discount, key=step_key
         )
-        value = self._played(model, belief, legal & grows, player, play_key)
+        value = random_play(
+            model, belief, legal & grows, player, discount=self.discount, max_steps=self.max_steps, key=play_key
+        )
         child = jnp.where(grows, new, tree.children[node, action])
         tree = Tree(
             jax.tree.map(lambda all, one: all.at[new].set(one[0]), tree.belief, belief),
@@ -147,36 +145,6 @@ class UCT(AbstractPlanner[UCTPlan]):
             return tree.children[node, uniform(score == score.max(), tie_key)], key
 
         return jax.lax.while_loop(whole, down, (jnp.int32(0), key))[0]
-
-    def _step(self, model, belief, player, action, key):
-        """One step: the belief, the reward, what a return from there is worth here, legal actions and the player."""
-        belief, prediction = model.step(belief, action[None], key=key)
-        legal, following = _moves(model, belief, self._actions)
-        continuation = prediction.continuation[0]
-        sign = jnp.where(following == player, 1.0, -1.0)
-        return belief, prediction.reward[0], self.discount * sign * continuation, legal & (continuation > 0), following
-
-    def _played(self, model, belief, legal, player, key) -> Float[Array, ""]:
-        """The return of one random play to the end, for the player to move."""
-
-        def going(at: tuple) -> Array:
-            return at[1].any() & (at[-1] < self.max_steps)
-
-        def on(at: tuple) -> tuple:
-            belief, legal, player, total, worth, key, steps = at
-            key, action_key, step_key = jr.split(key, 3)
-            belief, reward, link, legal, player = self._step(
-                model, belief, player, uniform(legal, action_key), step_key
-            )
-            return belief, legal, player, total + worth * reward, worth * link, key, steps + 1
-
-        start = (belief, legal, player, jnp.zeros(()), jnp.ones(()), key, jnp.int32(0))
-        return jax.lax.while_loop(going, on, start)[3]
-
-
-def _moves(model: AbstractModel, belief: PyTree, actions: int) -> tuple[Bool[Array, " actions"], Int[Array, ""]]:
-    moves = model.moves(belief)
-    return (jnp.ones(actions, bool), jnp.int32(0)) if moves is None else (moves.legal[0], moves.player[0])
 
 
 def _below(tree: Tree, node: Int[Array, ""] | int) -> tuple[Array, Array, Array]:

@@ -11,7 +11,7 @@ from typing import Any
 from ..version import __version__
 
 PACKAGES = ("forethought", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium")
-ENVIRONMENT_PACKAGES = ("mujoco", "dm-control", "gymnax", "minari")  # recorded where installed
+ENVIRONMENT_PACKAGES = ("mujoco", "dm-control", "gymnax", "minari", "mctx", "pgx")  # recorded where installed
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,237 @@
+"""AlphaZero: how it plays, what it keeps, and what it learns from."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from plain_games import TIC_TAC_TOE
+from tiny import copied, run_to, same_bits
+
+from forethought.agents.alphazero import AlphaZero
+from forethought.core import AbstractGame
+from forethought.envs.catch import Catch
+from forethought.envs.games.connect_four import ConnectFour
+from forethought.envs.games.tic_tac_toe import TicTacToe
+from forethought.envs.hosted import HostedJaxEnv
+from forethought.envs.pendulum import Pendulum
+from forethought.learners.search_imitation import mirrored, search_loss
+from forethought.models.policy_value import PolicyValue
+from forethought.models.simulator import Simulator
+from forethought.presets.alphazero import AlphaZeroConfig
+from forethought.presets.search import OpeningConfig, PolicyValueConfig
+from forethought.replay.games import GameReplay, Position
+from forethought.run.jit import JitDriver
+from forethought.run.steps import StepDriver
+from forethought.storage import checkpoint
+
+GAME = TicTacToe()
+TINY = AlphaZeroConfig(
+    update_every=24,
+    updates=2,
+    simulations=12,
+    opening=OpeningConfig(moves=2),
+    network=PolicyValueConfig(units=16, layers=1, batch_size=8),
+)
+KEY = jr.key(0)
+
+
+def agent(env=GAME, **changes):
+    return AlphaZero(env.spec, dataclasses.replace(TINY, **changes), rules=Simulator(env))
+
+
+def empty(env=GAME, num_envs=3, capacity=60):
+    return GameReplay.empty(env.spec, capacity, num_envs)
+
+
+def acted(agent, obs, *, explore, memory=0, count=40, state=None):
+    """Actions and extras of `count` calls with keys of their own."""
+    state = agent.init(key=KEY) if state is None else state
+    action, after, extras = _acted(
+        agent, state, jnp.int32(memory), jnp.asarray(obs), jr.split(jr.key(1), count), explore
+    )
+    assert (after == memory + 1).all()
+    return action, extras
+
+
+@eqx.filter_jit
+def _acted(agent, state, memory, obs, keys, explore):
+    return jax.vmap(lambda k: agent.act(state, memory, obs, key=k, explore=explore))(keys)
+
+
+@pytest.mark.parametrize("rule", ["puct", "gumbel"])
+def test_games_are_legal_end_to_end_and_targets_are_the_searches(rule):
+    driver = JitDriver(agent(rule=rule), GAME, num_envs=3)
+    end = run_to(driver, driver.start(empty(), seed=0), 60)
+    rows, _ = end.replay.rows()
+    legal = np.asarray(jax.vmap(lambda obs: GAME.moves(GAME.state_from(obs)).legal)(rows.obs))
+    assert legal[np.arange(60), rows.action].all() and not np.any(np.asarray(rows.extras.weights)[~legal] > 1e-6)
+    np.testing.assert_allclose(rows.extras.weights.sum(-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(rows.extras.player, (rows.obs > 127).sum(-1) % 2)
+    assert int(end.updates) == 2 and (end.replay.outcomes().known.sum() > 20)
+
+
+def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
+    driver = JitDriver(agent(), GAME, num_envs=3)
+    start = driver.start(empty(), seed=0)
+    whole = run_to(driver, copied(start), 60)
+    for cut in (12, 24, 33):
+        checkpoint.save(tmp_path / "cut.npz", run_to(driver, copied(start), cut), {})
+        loaded, _ = checkpoint.load(tmp_path / "cut.npz", driver.start(empty(), seed=9))
+        assert same_bits(run_to(driver, loaded, 60), whole), cut
+    assert driver.traces == {"collect": 1, "update": 1}
+
+
+def test_jit_driver_equals_step_driver():
+    one = agent(rule="gumbel", opening=OpeningConfig())
+    jit, steps = JitDriver(one, GAME, num_envs=3), StepDriver(one, HostedJaxEnv(GAME, 3))
+    left, right = (run_to(d, d.start(empty(), seed=0), 24) for d in (jit, steps))
+    for a, b in zip(jax.tree.leaves(left.replay.rows()), jax.tree.leaves(right.replay.rows())):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_first_moves_are_random_as_often_as_asked_and_only_while_exploring():
+    board = TIC_TAC_TOE.obs((1, 1, 0, 2, 2, 0, 0, 0, 0))  # square 2 wins
+    half = agent(simulations=60, temperature_moves=0, opening=OpeningConfig(moves=2, chance=0.5))
+    drawn = acted(half, board, explore=True, memory=1, count=200)[0]
+    expected = 0.5 * np.array([0, 0, 1, 0, 0, 1, 1, 1, 1]) / 5
+    expected[2] += 0.5
+    np.testing.assert_allclose(np.bincount(drawn, minlength=9) / 200, expected, atol=0.09)
+    assert (acted(half, board, explore=True, memory=2, count=200)[0] == 2).all()
+    assert (acted(half, board, explore=False, memory=0, count=5)[0] == 2).all()
+
+
+def test_temperature_holds_for_the_first_moves():
+    one = agent(temperature_moves=4, opening=OpeningConfig())
+    chosen = []
+    for memory in (3, 4):
+        action, extras = acted(one, jnp.zeros(18), explore=True, memory=memory)
+        chosen.append(np.asarray(extras.weights)[np.arange(40), action] == extras.weights.max(-1))
+    assert not chosen[0].all() and chosen[1].all()
+
+
+def test_without_simulations_the_network_alone_plays_and_learns_nothing():
+    alone = agent(simulations=0)
+    state = alone.init(key=KEY)
+    board = TIC_TAC_TOE.obs((1, 0, 0, 0, 2, 0, 0, 0, 0))
+    action, extras = acted(alone, board, explore=False, state=state, count=3)
+    logits = np.array(state.network(jnp.asarray(board))[0])
+    logits[[0, 4]] = -np.inf
+    assert (action == np.argmax(logits)).all()
+    np.testing.assert_allclose(extras.weights[0], jax.nn.softmax(logits), rtol=1e-4)
+    with pytest.raises(ValueError, match="simulations=0 plays by the network alone"):
+        alone.update(state, empty(), key=KEY)
+
+
+def test_one_player_is_searched_and_learned_from_too():
+    env = Catch()
+    one = AlphaZero(env.spec, dataclasses.replace(TINY, simulations=8, discount=0.9), rules=Simulator(env))
+    driver = JitDriver(one, env, num_envs=3)
+    end = run_to(driver, driver.start(empty(env), seed=0), 60)
+    found = end.replay.outcomes(0.9)
+    rows, _ = end.replay.rows()
+    last = np.asarray(rows.terminated)
+    assert last.any() and not rows.extras.player.any()
+    np.testing.assert_allclose(np.abs(found.value[last]), 1.0)
+    before = np.flatnonzero(last)[np.flatnonzero(last) >= 3] - 3  # the tick before, same environment
+    np.testing.assert_allclose(found.value[before], 0.9 * found.value[before + 3], rtol=1e-5)
+    assert not end.agent_state.network.bounded
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"update_every": 0}, "update_every=0 must be at least 1"),
+        ({"updates": 0}, "updates=0 must be at least 1"),
+        ({"noise_fraction": 2.0}, "noise_fraction=2.0 must lie in"),
+        ({"network": PolicyValueConfig(batch_size=0)}, "batch_size=0 must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, says):
+    with pytest.raises(ValueError, match=says):
+        agent(**changes)
+
+
+def test_continuous_actions_are_refused():
+    with pytest.raises(ValueError, match="discrete actions"):
+        AlphaZero(Pendulum().spec, TINY, rules=Simulator(Pendulum()))
+
+
+# ---- the network and its loss
+
+
+@pytest.mark.parametrize("kind", ["mlp", "resnet"])
+def test_networks_take_any_batch_axes_and_see_the_picture_alone(kind):
+    spec = dataclasses.replace(ConnectFour().spec, obs_dim=90)
+    sizes = {"units": 8, "layers": 1, "channels": 4, "blocks": 1}
+    network = PolicyValue(spec, kind, **sizes, bounded=True, key=KEY)
+    obs = 255.0 * jr.bernoulli(KEY, shape=(2, 3, 90))
+    logits, score = network(obs)
+    assert logits.shape == (2, 3, 7) and score.shape == (2, 3)
+    np.testing.assert_allclose(network(obs[1, 2])[0], logits[1, 2], atol=1e-5)
+    np.testing.assert_array_equal(network(obs.at[..., 84:].set(7.0))[0], logits)
+    assert not np.allclose(network(obs.at[..., :5].set(99.0))[0], logits)
+    np.testing.assert_allclose(network.value(score), np.tanh(score), rtol=1e-6)
+
+
+def test_a_residual_network_needs_a_board():
+    with pytest.raises(ValueError, match="network=resnet needs a board; pendulum is seen as numbers"):
+        PolicyValue(Pendulum().spec, "resnet", units=8, layers=1, channels=4, blocks=1, bounded=True, key=KEY)
+
+
+class Says(eqx.Module):
+    """A network of constant answers."""
+
+    logits: jax.Array
+    score: jax.Array
+
+    def __call__(self, obs):
+        return self.logits, self.score
+
+    def value(self, score):
+        return jnp.tanh(score)
+
+
+def test_loss_is_the_papers_and_unknown_outcomes_leave_the_value_alone():
+    network = Says(jnp.array([[0.0, 0.0], [np.log(3.0), 0.0], [0.0, 0.0]]), jnp.array([0.0, 0.5, 9.0]))
+    weights = jnp.array([[0.5, 0.5], [1.0, 0.0], [1.0, 0.0]])
+    batch = Position(jnp.zeros((3, 1)), weights, jnp.array([1.0, -1.0, np.nan]), jnp.array([True, True, False]))
+    loss, metrics = search_loss(network, batch, "squared")
+    policy = (np.log(2) + np.log(4 / 3) + np.log(2)) / 3
+    value = ((1 - 0) ** 2 + (-1 - np.tanh(0.5)) ** 2) / 2
+    np.testing.assert_allclose(loss, policy + value, rtol=1e-5)
+    np.testing.assert_allclose(metrics["policy/divergence"], policy - np.log(2) / 3, rtol=1e-5)
+    np.testing.assert_allclose(metrics["value/known"], 2 / 3, rtol=1e-6)
+    win = lambda v: (1 + np.tanh(v)) / 2
+    crossed = -(np.log(win(0.0)) + np.log(1 - win(0.5))) / 2
+    np.testing.assert_allclose(search_loss(network, batch, "cross-entropy")[0], policy + crossed, rtol=1e-5)
+    np.testing.assert_allclose(search_loss(network, batch, "none")[0], policy, rtol=1e-5)
+    none_known = dataclasses.replace(batch, known=jnp.zeros(3, bool))
+    np.testing.assert_allclose(search_loss(network, none_known, "squared")[0], policy, rtol=1e-5)
+
+
+@pytest.mark.parametrize("game", [TicTacToe(), ConnectFour()], ids=lambda game: game.spec.name)
+def test_mirrored_positions_keep_what_belongs_together(game: AbstractGame):
+    """The legal actions, as a policy, move with the board; all symmetries come up."""
+    obs = jnp.zeros(game.spec.obs_dim)
+    state = game.state_from(obs)
+    for action in (0, 1, 4):
+        state, obs, *_ = game.step(state, jnp.int32(action), key=KEY)
+    legal = game.moves(state).legal.astype(jnp.float32)
+    if game.spec.name == "connect-four":
+        legal = jnp.arange(7.0)
+    many = lambda x: jnp.repeat(x[None], 200, 0)
+    batch = Position(many(obs), many(legal), jnp.zeros(200), jnp.ones(200, bool))
+    seen = mirrored(batch, game.symmetries, key=KEY)
+    assert len(np.unique(seen.obs, axis=0)) == len(game.symmetries) + 1
+    if game.spec.name == "tic-tac-toe":
+        again = jax.vmap(lambda o: game.moves(game.state_from(o)).legal)(seen.obs)
+        np.testing.assert_array_equal(again, seen.weights)
+    else:
+        turned = np.asarray(seen.weights[:, 0]) == 6
+        planes = np.asarray(seen.obs).reshape(200, 6, 7, 2)
+        np.testing.assert_array_equal(planes[turned][0], planes[~turned][0][:, ::-1])
+    assert mirrored(batch, (), key=KEY) is batch
