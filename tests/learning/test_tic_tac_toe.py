@@ -28,12 +28,11 @@ def lines_of(state, simulations):
     return every_line(GAME, lambda obs: rows(state, obs))
 
 
-def test_after_20_rounds_neither_the_search_nor_the_network_alone_loses_a_line():
+def test_after_20_rounds_the_search_loses_no_line_and_the_network_alone_hardly_any():
     agent = AlphaZero(GAME.spec, PRESETS["tic-tac-toe"], rules=Simulator(GAME))
     driver = JitDriver(agent, GAME, num_envs=128)
     start = driver.start(GameReplay.empty(GAME.spec, 20_000, 128), seed=0)
-    untrained = start.agent_state.network
-    assert lines_of(dataclasses.replace(start.agent_state, network=untrained), 0).lost > 100
+    assert lines_of(start.agent_state, 0).lost > 100
     end = run_to(driver, start, 20 * agent.update_every)
     assert int(end.updates) == 20
     assert lines_of(end.agent_state, PRESETS["tic-tac-toe"].simulations).lost == 0

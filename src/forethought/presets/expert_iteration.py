@@ -16,9 +16,9 @@ class ExpertIterationConfig:
     """Gradient steps in a round."""
     simulations: int = 64
     """Simulations of the expert's search."""
-    exploration: float = 1.0
+    exploration: float = 0.3
     """c of the expert's confidence bounds."""
-    prior_weight: float = 2.0
+    prior_weight: float = 10.0
     """Weight of the apprentice's policy in the expert's search."""
     value_weight: float = 0.75
     """Weight of the apprentice's value beside the result of random play; 0: the apprentice has no value."""
@@ -47,7 +47,7 @@ PRESETS: dict[str, ExpertIterationConfig] = {
     "paper": ExpertIterationConfig(
         update_every=8192,
         simulations=1000,
-        exploration=0.25,
+        exploration=0.05,
         prior_weight=100.0,
         network=PolicyValueConfig(kind="resnet", channels=64, blocks=6),
     ),
