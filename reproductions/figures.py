@@ -34,6 +34,11 @@ LATENT = tuple(
     for name, card in CARDS.items()
     if card.agent.startswith(("planet", "dreamer")) and (HERE / card.raw[14:]).is_dir()
 )
+GAMES = tuple(
+    name
+    for name, card in CARDS.items()
+    if card.agent in ("alphazero", "expert-iteration") and (HERE / card.raw[14:]).is_dir()
+)
 LADDER = "mpc-ladder/cartpole"
 ERRORS = ("holdout_error", "visited_error", "visited_error_common")
 ARMS = {
@@ -127,6 +132,19 @@ def latent_table() -> str:
     return table(["card", *heads], rows)
 
 
+def games_table() -> str:
+    """What the marks of the agents that search trees ask for, what was measured, and what a seed costs."""
+    rows = []
+    for name in GAMES:
+        found = results(name)
+        minutes = statistics.median(values(found, "", "wall_s")) / 60
+        for mark in CARDS[name].marks:
+            measured = mark.measure(found)
+            verdict = "passed" if measured >= mark.least else "missed"
+            rows.append([f"`{name}`", mark.what, f"{measured:.2f}", f"{mark.least:.2f}", verdict, f"{minutes:.1f}"])
+    return table(["card", "mark", "measured", "at least", "", "minutes a seed"], rows)
+
+
 def places(mark: float) -> int:
     """Digits behind the point: more for small returns."""
     return 2 if abs(mark) < 10 else 1
@@ -206,6 +224,7 @@ if __name__ == "__main__":
     for block, text in (
         ("results", results_table),
         ("latent", latent_table),
+        ("games", games_table),
         ("ladder", ladder_table),
         ("ladder marks", marks_table),
     ):
