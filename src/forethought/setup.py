@@ -181,6 +181,8 @@ def build(
         check_agent(built)
         _check_sequences(built, run)
         run, notes = agreed_capacity(built, world, run)
+    if by_rules and run.num_envs == 1:
+        notes = [*notes, "searches are batched over games: --num-envs 64 or more plays many times as fast"]
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
     if run.oracle or by_rules:

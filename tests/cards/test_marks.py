@@ -3,7 +3,7 @@
 import pytest
 
 from forethought.cards import CARDS, ORACLES
-from forethought.cards.marks import gap_between_intervals, median_return, ratio_of_medians, values
+from forethought.cards.marks import gap_between_intervals, median_of, median_return, ratio_of_medians, values, worst
 
 
 def results(**arms):
@@ -25,6 +25,12 @@ def test_values_are_in_order_of_seeds_not_of_files():
 def test_ratio_of_medians():
     found = results(a=[1.0, 9.0, 100.0], b=[3.0, 50.0, 1.0])
     assert ratio_of_medians(("a", "final_return"), ("b", "final_return"))(found) == 3.0
+
+
+def test_the_worst_seed_counts_and_nothing_is_better_than_zero():
+    found = {"": {0: {"lost": 0}, 1: {"lost": 3}, 2: {"lost": 1}}}
+    assert worst("lost")(found) == -3 and worst("lost")({"": {0: {"lost": 0}}}) == 0
+    assert median_of("lost")(found) == 1
 
 
 def test_gap_between_intervals_is_that_of_the_returns_where_nothing_varies():

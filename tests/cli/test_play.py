@@ -122,6 +122,17 @@ def test_a_game_run_has_its_record_resumes_and_is_trained_on(cli, game_run):
     assert nothing.code == 2 and "simulations=0 plays by the network alone" in nothing.mistake
 
 
+def test_what_cards_of_games_measure_besides(game_run):
+    from forethought import api
+    from forethought.cli.measured_play import measured_play
+
+    found = measured_play(api.load_run(game_run), ("lines", "alone"), games=4)
+    assert set(found) == {"lines_lost", "lines_lost_alone", "alone_return", "alone_against_start"}
+    # What has hardly learned anything loses hundreds of lines without a search, and many with a small one.
+    assert found["lines_lost_alone"] > 50 and found["lines_lost"] > 0
+    assert -1 <= found["alone_return"] <= 1 and 0 <= found["alone_against_start"] <= 1
+
+
 def test_the_doctor_has_nothing_to_examine_in_a_game_run(cli, game_run):
     said = cli("doctor", game_run)
     assert said.code == 2 and "has no model" in said.mistake
