@@ -131,10 +131,10 @@ def learn(name: str, seed: int, steps: int) -> tuple[float, float]:
     return float(before), float(evaluate(end.agent_state, key=jr.key(100)).returns.mean())
 
 
-# Measured over seeds 0 and 1: planet 0.99 and 1.01, dreamer-v1 1.04 twice, dreamer-v2 1.00 and 1.01, dreamer-v3 0.99
-# and 0.96. What a policy without memory gets in these episodes lies between -0.1 and 0.3.
+# Measured over seeds 0 and 1: planet 0.99 and 1.01, dreamer-v1 1.04 twice, dreamer-v2 0.96 and 1.03, dreamer-v3
+# 1.01 and 0.98. What a policy without memory gets in these episodes lies between -0.1 and 0.3.
 @pytest.mark.parametrize(
-    ("name", "steps"), [("planet", 2400), ("dreamer-v1", 4000), ("dreamer-v2", 3000), ("dreamer-v3", 4000)]
+    ("name", "steps"), [("planet", 1440), ("dreamer-v1", 2400), ("dreamer-v2", 2000), ("dreamer-v3", 3000)]
 )
 def test_latent_agent_remembers_a_sign_that_it_saw_one_step_before(name, steps):
     before, after = learn(name, seed=0, steps=steps)
