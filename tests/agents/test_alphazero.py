@@ -141,10 +141,10 @@ def test_one_player_is_searched_and_learned_from_too():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"update_every": 0}, "update_every=0 must be at least 1"),
-        ({"updates": 0}, "updates=0 must be at least 1"),
+        ({"update_every": 0}, "update_every=0 must be a whole number"),
+        ({"updates": 0}, "updates=0 must be a whole number"),
         ({"noise_fraction": 2.0}, "noise_fraction=2.0 must lie in"),
-        ({"network": PolicyValueConfig(batch_size=0)}, "batch_size=0 must be at least 1"),
+        ({"network": PolicyValueConfig(batch_size=0)}, "batch_size=0 must be a whole number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, says):

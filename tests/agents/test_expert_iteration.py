@@ -153,7 +153,7 @@ def test_without_simulations_the_apprentice_alone_plays_and_learns_nothing():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"play_out": 0}, "play_out=0 must be at least 1"),
+        ({"play_out": 0}, "play_out=0 must be a whole number"),
         ({"value_weight": -1.0}, "value_weight=-1.0 must be"),
         ({"prior_weight": -1.0}, "must be"),
     ],

@@ -34,6 +34,7 @@ from ..learners.optimiser import clipped_adamw
 from ..learners.schedule import Schedule
 from ..learners.search_imitation import Imitator, imitate
 from ..models.simulator import Simulator
+from ..planners import checks
 from ..planners.tree_rules import PUCT, Gumbel
 from ..planners.tree_search import TreeSearch
 from ..presets.alphazero import AlphaZeroConfig
@@ -58,7 +59,9 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
         self.spec = spec
         self.config = c = AlphaZeroConfig() if config is None else config
         self.rules = rules
-        self_play.check_counts(update_every=c.update_every, updates=c.updates, batch_size=c.network.batch_size)
+        counts = {"update_every": c.update_every, "updates": c.updates, "batch_size": c.network.batch_size}
+        for name, count in counts.items():
+            checks.whole_number(name, count)
         self.schedule = Schedule(c.update_every, c.updates)
         self.planner = None
         if c.simulations:

@@ -64,9 +64,9 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
         self.spec = spec
         self.config = c = ExpertIterationConfig() if config is None else config
         self.rules = rules
-        self_play.check_counts(
-            update_every=c.update_every, updates=c.updates, batch_size=c.network.batch_size, play_out=c.play_out
-        )
+        counts = {"update_every": c.update_every, "updates": c.updates, "batch_size": c.network.batch_size}
+        for name, count in {**counts, "play_out": c.play_out}.items():
+            checks.whole_number(name, count)
         checks.not_negative("value_weight", c.value_weight)
         self.schedule = Schedule(c.update_every, c.updates)
         self.planner = None

@@ -13,7 +13,7 @@ from ..planners.random_play import turn
 from .search_imitation import Symmetries
 
 
-class Position(eqx.Module):
+class Standing(eqx.Module):
     """Where a player stands, as the rules have it."""
 
     belief: PyTree
@@ -21,10 +21,10 @@ class Position(eqx.Module):
     player: Int[Array, ""]
 
 
-def position(rules: Simulator, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> Position:
+def position(rules: Simulator, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> Standing:
     """The position seen as `obs`."""
     belief = rules.init(obs, key=key)
-    return Position(belief, *turn(rules, belief, rules.env.spec.action.feature_dim))
+    return Standing(belief, *turn(rules, belief, rules.env.spec.action.feature_dim))
 
 
 def guided(network: PolicyValue, rules: Simulator, belief: PyTree) -> tuple[Array, Array]:
@@ -33,7 +33,7 @@ def guided(network: PolicyValue, rules: Simulator, belief: PyTree) -> tuple[Arra
     return logits, network.value(score)
 
 
-def network_policy(network: PolicyValue, rules: Simulator, at: Position) -> Float[Array, " actions"]:
+def network_policy(network: PolicyValue, rules: Simulator, at: Standing) -> Float[Array, " actions"]:
     """The network's own policy over the legal actions."""
     logits, _ = guided(network, rules, at.belief)
     return jax.nn.softmax(jnp.where(at.legal | ~jnp.any(at.legal), logits[0], -jnp.inf))
@@ -64,10 +64,3 @@ def symmetries_of(rules: Simulator) -> Symmetries:
 def for_two(rules: Simulator) -> bool:
     """Whether the rules are those of a game of two: results in [-1, 1]."""
     return isinstance(rules.env, AbstractGame) and rules.env.num_players == 2
-
-
-def check_counts(**counts: int) -> None:
-    """Raises ValueError naming the first count below 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")

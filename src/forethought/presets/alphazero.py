@@ -10,9 +10,9 @@ from .search import OpeningConfig, PolicyValueConfig
 class AlphaZeroConfig:
     """Self-play by tree search on the true rules, and a network that learns from it."""
 
-    update_every: int = 2048
+    update_every: int = 512
     """Moves, all games together, between rounds of gradient steps."""
-    updates: int = 64
+    updates: int = 16
     """Gradient steps in a round."""
     simulations: int = 64
     """Simulations of a search."""
@@ -40,12 +40,13 @@ _GUMBEL = AlphaZeroConfig(rule="gumbel", simulations=32, opening=OpeningConfig(m
 
 PRESETS: dict[str, AlphaZeroConfig] = {
     "default": AlphaZeroConfig(),
-    "tic-tac-toe": dataclasses.replace(_GUMBEL, update_every=1280),
+    "tic-tac-toe": dataclasses.replace(_GUMBEL, update_every=1280, updates=64),
     "connect-four": dataclasses.replace(
-        _GUMBEL, update_every=4096, considered=7, network=PolicyValueConfig(kind="resnet", units=64)
+        _GUMBEL, update_every=4096, updates=64, considered=7, network=PolicyValueConfig(kind="resnet", units=64)
     ),
     "paper": AlphaZeroConfig(
         update_every=8192,
+        updates=64,
         simulations=800,
         network=PolicyValueConfig(kind="resnet", units=256, channels=256, blocks=19, batch_size=4096),
     ),

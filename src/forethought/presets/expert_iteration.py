@@ -10,9 +10,9 @@ from .search import OpeningConfig, PolicyValueConfig
 class ExpertIterationConfig:
     """A tree search is the expert, a network its apprentice; each iteration makes both better."""
 
-    update_every: int = 2048
+    update_every: int = 512
     """Moves, all games together, between rounds of gradient steps: an iteration."""
-    updates: int = 64
+    updates: int = 16
     """Gradient steps in a round."""
     simulations: int = 64
     """Simulations of the expert's search."""
@@ -34,9 +34,10 @@ class ExpertIterationConfig:
 
 PRESETS: dict[str, ExpertIterationConfig] = {
     "default": ExpertIterationConfig(),
-    "tic-tac-toe": ExpertIterationConfig(update_every=1280, simulations=32, opening=OpeningConfig(moves=4)),
+    "tic-tac-toe": ExpertIterationConfig(update_every=1280, updates=64, simulations=32, opening=OpeningConfig(moves=4)),
     "connect-four": ExpertIterationConfig(
         update_every=4096,
+        updates=64,
         simulations=32,
         opening=OpeningConfig(moves=4),
         network=PolicyValueConfig(kind="resnet", units=64),
@@ -46,6 +47,7 @@ PRESETS: dict[str, ExpertIterationConfig] = {
     ),
     "paper": ExpertIterationConfig(
         update_every=8192,
+        updates=64,
         simulations=1000,
         exploration=0.05,
         prior_weight=100.0,
