@@ -66,12 +66,25 @@ class Run:
         like = eqx.filter_eval_shape(lambda: self.setup.driver().start(replay(), seed=0))
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
-        seeds = self.setup.run.num_seeds
-        index = 0 if seed is None else seed - self.setup.run.seed
+        trained = loaded.tree.agent_state, loaded.tree.replay
+        return _of_seed(trained, self._index(seed), self.setup.run.num_seeds)
+
+    def stage(self, env_steps: int, *, seed: int | None = None) -> Any:
+        """What the agent was at an evaluation of a game after so many steps; `folder.stages()` has them all.
+
+        Raises UserError if there is none.
+        """
+        driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
+        like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
+        return _of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
+
+    def _index(self, seed: int | None) -> int:
+        """Which of the seeds side by side `seed` is. Raises UserError if it is none of them."""
+        first, seeds = self.setup.run.seed, self.setup.run.num_seeds
+        index = 0 if seed is None else seed - first
         if not 0 <= index < seeds:
-            first = self.setup.run.seed
             raise UserError(f"seed={seed} is not in this run; it has {first} to {first + seeds - 1}")
-        return _of_seed((loaded.tree.agent_state, loaded.tree.replay), index, seeds)
+        return index
 
     def policy(self, *, which: str = "last", seed: int | None = None) -> Policy:
         """The policy of the `last` or `best` checkpoint."""

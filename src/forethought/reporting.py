@@ -85,6 +85,9 @@ def show(
     return write(folder, notes=notes, video=film_path)
 
 
+LADDER = "ladder.png"  # drawn by `forethought ladder`
+
+
 def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | None = None) -> Shown:
     """Curves and report from what the folder holds; what was made earlier is used again."""
     rows, figures = folder.metrics(), {}
@@ -101,6 +104,8 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
             curve = curve or figures[title]
     if any("model/loss" in r for r in rows):
         figures["Model loss"] = plot_losses(rows, folder.figures / "losses.png")
+    if (folder.figures / LADDER).is_file():
+        figures["Ladder: strength by stage"] = folder.figures / LADDER
     figures |= {title: folder.figures / name for title, name in CHECK_FIGURES if (folder.figures / name).is_file()}
     if video is None:
         video = next(iter(sorted(folder.videos.glob("policy.*"))), None)

@@ -20,6 +20,7 @@ from .errors import StorageFault, UserError
 from .replay.sizes import likely_steps, longest_episode
 from .run.evaluate import Evaluation
 from .run.jit import JitDriver
+from .run.match_evaluate import MatchEvaluator
 from .run.progress import Progress, updates_due
 from .run.steps import StepDriver
 from .setup import Setup, parameter_bytes
@@ -183,6 +184,8 @@ class _Loop:
         """Until the steps are done, a limit is reached, or someone asks to stop."""
         self.stop = stop
         self.display.start(self.setup, self.progress)
+        if not self.counters.evaluated_at:
+            self._keep_stage()
         try:
             return self._until_the_end(stop, self.setup.run.steps)
         except _StoppedWhileEvaluating:
@@ -349,11 +352,17 @@ class _Loop:
                 {"kind": "eval", **self._stamp(i), **values, "mean_return": float(np.mean(e.returns)), "final": final}
             )
         self.log(rows)
+        self._keep_stage()
         self.display.evaluated(self.latest)
         if self.latest > self.counters.best_return:
             self.counters.best_return = self.latest
             self.save(best=True)
         return found
+
+    def _keep_stage(self) -> None:
+        """In a game of two, what the agent is now, to be played against later."""
+        if isinstance(self.evaluator, MatchEvaluator):
+            self.folder.save_stage(self.progress.agent_state, env_steps=int(self.progress.env_steps))
 
     def save(self, *, best: bool = False) -> None:
         """Writes a checkpoint, the newest or the best."""

@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "fit": Command("Learn", "DATA", "fit a model to logged transitions, no environment needed", "fit"),
     "evaluate": Command("Look", "RUN", "play fresh episodes with a trained policy", "evaluate"),
     "play": Command("Look", "RUN", "play a game against a trained agent, in the terminal", "play"),
+    "ladder": Command("Look", "RUN", "rate an agent against its own earlier stages (games)", "ladder"),
     "doctor": Command("Look", "RUN|MODEL", "examine the model, and find what is wrong with it or its data", "doctor"),
     "plot": Command("Look", "RUN...", "draw and compare learning curves", "plot"),
     "report": Command("Look", "RUN", "write the run's HTML page again", "report"),

@@ -185,6 +185,36 @@ class RunFolder:
         """The checkpoint with the best evaluation, where there has been one."""
         return self.path / "checkpoints" / "best.npz"
 
+    def stages(self) -> dict[int, Path]:
+        """What the agent was at each evaluation of a game, by environment steps, oldest first; empty for others."""
+        found = {}
+        for path in (self.path / "stages").glob("step-*.npz"):
+            match = re.fullmatch(r"step-(\d+)\.npz", path.name)
+            if match:
+                found[int(match[1])] = path
+        return dict(sorted(found.items()))
+
+    def save_stage(self, agent_state: Any, *, env_steps: int) -> None:
+        """Keeps what the agent is now, for the run's ladder. Raises StorageFault."""
+        from . import checkpoint
+
+        folder = self.path / "stages"
+        with faults(folder):
+            folder.mkdir(exist_ok=True)
+            remove_leftovers(folder)
+        checkpoint.save(folder / f"step-{env_steps:09d}.npz", agent_state, {"env_steps": env_steps})
+
+    def load_stage(self, like: Any, env_steps: int) -> Any:
+        """The agent's state at a stage. Raises UserError if there is none, it is damaged, or it does not fit `like`."""
+        from . import checkpoint
+
+        stages = self.stages()
+        if env_steps not in stages:
+            raise UserError(
+                f"{self.path} has no stage of {env_steps} steps; it has: {', '.join(map(str, stages)) or 'none'}"
+            )
+        return checkpoint.load(stages[env_steps], like)[0]
+
     def save_checkpoint(self, tree: Any, *, env_steps: int, meta: dict[str, Any], best: bool = False) -> Path:
         """Write a checkpoint and keep the newest two, or replace the best one. Returns its path.
 
