@@ -1,19 +1,22 @@
-"""How strong a search and its network alone become in Connect Four, iteration by iteration.
+"""How strong a search and its network alone become in Connect Four, stage by stage.
 
-    python reproductions/search_strength.py alphazero
-    python reproductions/search_strength.py expert-iteration
+    forethought reproduce alphazero/connect-four --out reproductions/alphazero-connect-four
+    python reproductions/search_strength.py reproductions/alphazero-connect-four/runs/seed-0
 
-trains one seed with the settings of the agent's card and, before learning and then at even distances, measures the
-agent with its search and its network alone: the share of the points in games against UCT with 200 random rollouts, the
-share against the agent's own search as it was before learning (at equal simulations), and the part of labelled endgames
-(connect-four-endgames.json) in which the move keeps the outcome. Raw figures go to search-strength/AGENT-seed-N.json.
+measures every stage that a card's run kept, with its search and as its network alone: the share of the points in games
+against UCT with 200 random rollouts, the share against the run's own search as it was before learning (at equal
+simulations), and the part of labelled endgames (connect-four-endgames.json) in which the move keeps the outcome. Then
+everybody plays everybody, for Elo. Raw figures go to search-strength/AGENT-seed-N.json.
+
+    python reproductions/search_strength.py show
+
+draws docs/images/search-strength.png from the raw files.
 """
 
 import argparse
-import collections
 import json
-import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -23,10 +26,13 @@ import jax.random as jr
 import numpy as np
 from writing import HERE, write_raw
 
-from forethought.cards import find
+from forethought import api
+from forethought.diagnostics.elo import ratings
+from forethought.diagnostics.figures import MUTED, PALETTE, save_figure
 from forethought.envs.games.connect_four_solver import observation, position
-from forethought.run.matches import AgentPlayer, play
-from forethought.setup import Setup, build, opponent, searching
+from forethought.run.ladder import climb, spread
+from forethought.run.matches import AgentPlayer, RandomPlayer, play
+from forethought.setup import Setup, opponent, searching
 
 ENDGAMES = HERE / "connect-four-endgames.json"
 
@@ -59,34 +65,80 @@ def measured(setup: Setup, state: Any, start: Any, *, games: int, most: int | No
     return found
 
 
+def ladder(setup: Setup, states: dict[int, Any], *, games: int, seed: int) -> dict[str, Any]:
+    """Ratings of searches, of networks alone, of random play and of UCT."""
+    game: Any = setup.env
+    players: dict[str, Any] = {"random": RandomPlayer(game), "uct-200": opponent(game, "uct-200")}
+    for name, one in (("search", setup), ("alone", searching(setup, 0))):
+        players |= {f"{name} {steps}": AgentPlayer(one.agent, state) for steps, state in states.items()}
+    results = list(climb(game, players, num_games=games, key=jr.key(seed)))
+    return {"games": games, "ratings": [r._asdict() for r in ratings(results)], "results": [list(r) for r in results]}
+
+
+def measure(path: Path, *, games: int, most: int | None) -> None:
+    """Writes the raw file of a run."""
+    run = api.load_run(path)
+    setup, seed = run.setup, run.setup.run.seed
+    states = {steps: run.stage(steps) for steps in run.folder.stages()}
+    first, rows = states[min(states)], []
+    record = {"agent": setup.agent_name, "preset": setup.preset, "seed": seed, "games": games, "rows": rows}
+    out = HERE / "search-strength" / f"{setup.agent_name}-seed-{seed}.json"
+    for steps, state in states.items():
+        rows.append({"env_steps": steps} | measured(setup, state, first, games=games, most=most, seed=seed))
+    chosen = {steps: states[steps] for steps in spread(states, 5)}
+    record["ladder"] = ladder(setup, chosen, games=games // 2, seed=seed)
+    write_raw(out, record)
+
+
+def show() -> None:
+    """Draws what the raw files hold: points against UCT, endgames kept, Elo; one line a seed."""
+    found = [json.loads(path.read_text()) for path in sorted((HERE / "search-strength").glob("*.json"))]
+    agents = [name for name in ("alphazero", "expert-iteration") if any(f["agent"] == name for f in found)]
+    panels = ("points against uct-200", "points against its first search", "endgames kept (24 stones)", "Elo")
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(len(agents), len(panels), squeeze=False)
+        for row, agent in zip(axes, agents):
+            for one in (f for f in found if f["agent"] == agent):
+                steps = [r["env_steps"] for r in one["rows"]]
+                elo = {r["name"]: r["elo"] for r in one["ladder"]["ratings"]}
+                for name, colour in (("search", PALETTE[0]), ("alone", PALETTE[1])):
+                    measures = (
+                        [r[name]["against_uct"] for r in one["rows"]],
+                        [r[name]["against_start"] for r in one["rows"]],
+                        [r[name]["endgames_kept"]["24"] for r in one["rows"]],
+                    )
+                    for axis, values in zip(row, measures):
+                        axis.plot(steps, values, color=colour, linewidth=1.4, label=name)
+                    rated = {int(k.split()[1]): v for k, v in elo.items() if k.startswith(name)}
+                    row[3].plot(sorted(rated), [rated[k] for k in sorted(rated)], color=colour, linewidth=1.4)
+                row[3].axhline(elo["uct-200"], color=MUTED, linewidth=0.8, dashes=(5, 3))
+            for axis, title in zip(row, panels):
+                axis.set_title(title if row is axes[0] else "", fontsize=9)
+                axis.tick_params(labelsize=8)
+                axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
+            row[0].set_ylabel(agent)
+            for axis in row[:3]:
+                axis.set_ylim(-0.02, 1.02)
+        handles = axes[0][0].get_legend_handles_labels()[0][:2]
+        axes[0][0].legend(handles, ["with its search", "network alone"], frameon=False, fontsize=8, loc="lower right")
+        caption = "by moves played; a line for each seed; dashed: UCT with 200 random rollouts"
+        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=MUTED)
+
+    save_figure(HERE.parent / "docs/images/search-strength.png", draw, size=(11.0, 2.6 * len(agents)))
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Trains and measures."""
+    """Measures a run, or draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("agent", choices=("alphazero", "expert-iteration"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=None, help="moves; default: those of the card")
-    parser.add_argument("--times", type=int, default=12, help="how often it is measured (%(default)s)")
+    parser.add_argument("run", help="folder of a run, or `show`")
     parser.add_argument("--games", type=int, default=100, help="of each match (%(default)s)")
     parser.add_argument("--endgames", type=int, default=None, help="of each set, the first so many; default: all")
-    parser.add_argument("--out", default=None, help="raw file; default: search-strength/AGENT-seed-N.json")
     given = parser.parse_args(argv)
-    arm = find(f"{given.agent}/connect-four").arms[0]
-    steps = given.steps or arm.run.steps
-    setup = build(given.agent, "connect-four", preset=arm.preset, run=arm.run)
-    driver = setup.driver()
-    progress = driver.start(setup.replay(HERE / "unused"), seed=given.seed)
-    start = jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, progress.agent_state)
-    rows, spent = [], 0.0
-    for goal in np.linspace(0, steps, given.times).astype(int):
-        begun = time.process_time()
-        [progress] = collections.deque(driver.train(progress, total_steps=int(goal)), maxlen=1)
-        spent += time.process_time() - begun
-        options = {"games": given.games, "most": given.endgames, "seed": given.seed}
-        row = measured(setup, progress.agent_state, start, **options)
-        rows.append({"env_steps": int(progress.env_steps), "updates": int(progress.updates), "cpu_s": round(spent, 1)})
-        rows[-1] |= row
-        path = HERE / "search-strength" / f"{given.agent}-seed-{given.seed}.json" if given.out is None else given.out
-        write_raw(HERE / path, {"agent": given.agent, "preset": arm.preset, "seed": given.seed, "rows": rows})
+    if given.run == "show":
+        show()
+    else:
+        measure(Path(given.run), games=given.games, most=given.endgames)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 
 import pytest
 
@@ -12,7 +13,7 @@ from forethought.storage.run_folder import RunFolder
 TINY = [
     *("--num-envs", "4", "--steps", "40", "--simulations", "8", "--update-every", "20", "--updates", "1"),
     *("--network.units", "8", "--network.layers", "1", "--network.batch-size", "4", "--quiet", "--no-video"),
-    *("--eval-every", "0", "--final-episodes", "2"),
+    *("--eval-every", "20", "--final-episodes", "2"),
 ]
 
 
@@ -102,6 +103,45 @@ def test_a_game_is_evaluated_against_an_opponent_of_ones_choice(cli, game_run):
     assert said.code == 0 and said.err == ""
     assert said.out.splitlines()[1].split()[1] == "4"
     assert "opponent='nobody' must be random" in cli("evaluate", game_run, "--opponent", "nobody").mistake
+
+
+def test_a_run_keeps_its_stages_and_they_are_rated_on_a_ladder(cli, game_run):
+    from forethought import api
+
+    run = api.load_run(game_run)
+    assert list(run.folder.stages()) == [0, 20, 40]
+    first, last = (run.stage(steps).network.policy_head.weight for steps in (0, 40))
+    assert (first != last).any() and (run.agent_state().network.policy_head.weight == last).all()
+
+    said = cli("ladder", game_run, "--games", "4", "--stages", "2", "--opponent", "uct-2", "--simulations", "2")
+    assert said.code == 0, said.err
+    assert said.err.count(" against ") == 6 and "6 of 6: step 0 against step 40" in said.err
+    ladder = json.loads((game_run / "ladder.json").read_text())
+    assert ladder["stages"] == {"step 0": 0, "step 40": 40} and ladder["simulations"] == 2
+    elo = {rating["name"]: rating["elo"] for rating in ladder["ratings"]}
+    assert set(elo) == {"random", "uct-2", "step 0", "step 40"} and elo["random"] == 0
+    assert all(wins + draws + losses == 4 for _, _, wins, draws, losses in ladder["results"])
+    assert "Ladder: strength by stage" in (game_run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--stages", "1"], "stages=1 must be at least 2"),
+        (["--games", "3"], "games=3 must be even and at least 2"),
+        (["--out", "ladder.txt"], "must end in .json"),
+    ],
+)
+def test_mistakes_about_a_ladder_are_one_line(cli, game_run, options, says):
+    said = cli("ladder", game_run, *options)
+    assert said.code == 2 and says in said.mistake
+
+
+def test_a_ladder_needs_a_game_and_stages(cli, game_run, trained, tmp_path):
+    assert "is no game of two players" in cli("ladder", trained).mistake
+    shutil.copytree(game_run, tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "stages")
+    assert "has 0 stages, a ladder needs 2" in cli("ladder", tmp_path / "bare").mistake
 
 
 def test_simulations_belong_to_agents_that_search(cli, trained):

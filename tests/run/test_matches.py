@@ -12,6 +12,7 @@ from forethought.core import AbstractAgent, AbstractGame
 from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.models.simulator import Simulator
 from forethought.planners.uct import UCT
+from forethought.run.ladder import climb, spread
 from forethought.run.matches import (
     AbstractPlayer,
     AgentPlayer,
@@ -214,3 +215,16 @@ def test_bad_input_is_refused(game, options, why):
 def test_points_count_a_draw_as_half():
     match = Match(np.array([[1, 0], [-1, 0]]), np.ones((2, 2)))
     assert match.total == Score(1, 2, 1) and match.first.points == 0.75 and match.second.points == 0.25
+
+
+def test_on_a_ladder_everybody_plays_everybody_and_stages_are_spread_over_the_run():
+    players = {"random": RandomPlayer(GAME), "perfect": Perfect(perfect_moves()), "also random": RandomPlayer(GAME)}
+    results = list(climb(GAME, players, num_games=20, opening=0, key=KEY))
+    assert [(r.one, r.other) for r in results] == [
+        ("random", "perfect"),
+        ("random", "also random"),
+        ("perfect", "also random"),
+    ]
+    assert results[0].wins == 0 and results[2].losses == 0 and all(sum(r[2:]) == 20 for r in results)
+    stages = dict.fromkeys(range(0, 100, 10), "file")
+    assert spread(stages, 4) == [0, 30, 60, 90] and spread(stages, 20) == list(range(0, 100, 10))

@@ -52,6 +52,8 @@ def run(argv: list[str]) -> int:
         raise UserError(f"stages={options.stages} must be at least 2")
     if options.games < 2 or options.games % 2:
         raise UserError(f"games={options.games} must be even and at least 2, half for each side")
+    if options.out is not None and options.out.suffix != ".json":
+        raise UserError(f"--out {options.out} must end in .json")
     machine.prepare(options.machine.threads, options.machine.device)
     import jax.random as jr
 
@@ -91,12 +93,9 @@ def run(argv: list[str]) -> int:
     rows = [[r.name, f"{r.elo:.0f}", f"{r.low:.0f} to {r.high:.0f}", str(r.games)] for r in found]
     tables.show(["player", "Elo", "95 % interval", "games"], rows)
     path = options.out or run.path / "ladder.json"
-    if path.suffix != ".json":
-        raise UserError(f"--out {path} must end in .json")
-    simulations = getattr(setup.config, "simulations", None)
     record = {
         "run": str(options.run),
-        "simulations": simulations,
+        "simulations": setup.config.simulations,
         "games": options.games,
         "stages": steps,
         "ratings": [r._asdict() for r in found],
