@@ -112,8 +112,8 @@ def results_table() -> str:
         share = 100 * (median - floor) / (oracle.mean_return - floor)
         cells = [f"{x:.1f}" for x in (median, min(finals), max(finals), oracle.mean_return)]
         mark = card.marks[0]
-        passed = "passed" if median >= mark.least else "missed"
-        rows.append([f"`{name}`", *cells, f"{share:.1f} %", f"{mark.least:.1f}", passed])
+        passed = "passed" if mark.passed(median) else "missed"
+        rows.append([f"`{name}`", *cells, f"{share:.1f} %", f"{mark.bound:.1f}", passed])
     return table(["card", "median", "lowest seed", "highest seed", "oracle", "of the oracle", "mark", ""], rows)
 
 
@@ -124,9 +124,9 @@ def latent_table() -> str:
         card, found = CARDS[name], results(name)
         finals, minutes = values(found, "", "final_return"), statistics.median(values(found, "", "wall_s")) / 60
         mark, median = card.marks[0], statistics.median(finals)
-        cells = [f"{x:.{places(mark.least)}f}" for x in (median, min(finals), max(finals), mark.least)]
+        cells = [f"{x:.{places(mark.bound)}f}" for x in (median, min(finals), max(finals), mark.bound)]
         steps = f"{card.arms[0].run.steps:,}"
-        verdict = "passed" if median >= mark.least else "missed"
+        verdict = "passed" if mark.passed(median) else "missed"
         rows.append([f"`{name}`", str(len(finals)), steps, *cells, verdict, f"{minutes:.1f}"])
     heads = ["seeds", "steps", "median", "lowest seed", "highest seed", "mark", "", "minutes a seed"]
     return table(["card", *heads], rows)
@@ -140,9 +140,10 @@ def games_table() -> str:
         minutes = statistics.median(values(found, "", "wall_s")) / 60
         for mark in CARDS[name].marks:
             measured = mark.measure(found)
-            verdict = "passed" if measured >= mark.least else "missed"
-            rows.append([f"`{name}`", mark.what, f"{measured:.2f}", f"{mark.least:.2f}", verdict, f"{minutes:.1f}"])
-    return table(["card", "mark", "measured", "at least", "", "minutes a seed"], rows)
+            verdict = "passed" if mark.passed(measured) else "missed"
+            bound = f"{'at most' if mark.at_most else 'at least'} {mark.bound:.2f}"
+            rows.append([f"`{name}`", mark.what, f"{measured:.2f}", bound, verdict, f"{minutes:.1f}"])
+    return table(["card", "mark", "measured", "wanted", "", "minutes a seed"], rows)
 
 
 def places(mark: float) -> int:
@@ -166,7 +167,7 @@ def latent_curves() -> None:
                 means = [(steps[bins == b].mean(), returns[bins == b].mean()) for b in np.unique(bins)]
                 place.plot(*np.array(means).T, color=PALETTE[number], linewidth=1.2)
                 place.plot(card.arms[0].run.steps, raw["final_return"], "o", color=PALETTE[number], markersize=4)
-            place.axhline(card.marks[0].least, color=MUTED, linewidth=0.8, linestyle="--")
+            place.axhline(card.marks[0].bound, color=MUTED, linewidth=0.8, linestyle="--")
             place.set_title(name.replace("/", "\n"), fontsize=9)
             place.set_xlim(0, 1.04 * card.arms[0].run.steps)
             place.xaxis.set_major_locator(MaxNLocator(3))
@@ -199,7 +200,7 @@ def ladder_table() -> str:
 def marks_table() -> str:
     """What the ladder's marks ask for and what was measured."""
     found = results(LADDER)
-    rows = [[mark.what, f"{mark.measure(found):.2f}", f"{mark.least:.0f}"] for mark in CARDS[LADDER].marks]
+    rows = [[mark.what, f"{mark.measure(found):.2f}", f"{mark.bound:.0f}"] for mark in CARDS[LADDER].marks]
     return table(["mark", "measured", "at least"], rows)
 
 

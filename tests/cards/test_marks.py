@@ -3,6 +3,7 @@
 import pytest
 
 from forethought.cards import CARDS, ORACLES
+from forethought.cards.card import Mark
 from forethought.cards.marks import gap_between_intervals, median_of, median_return, ratio_of_medians, values, worst
 
 
@@ -15,7 +16,7 @@ def results(**arms):
 def test_median_return_takes_the_middle_seed():
     mark = median_return(3.0, "why")
     found = {"": {0: {"final_return": 9.0}, 1: {"final_return": 1.0}, 2: {"final_return": 4.0}}}
-    assert (mark.measure(found), mark.least, mark.reason) == (4.0, 3.0, "why")
+    assert (mark.measure(found), mark.bound, mark.reason) == (4.0, 3.0, "why")
 
 
 def test_values_are_in_order_of_seeds_not_of_files():
@@ -27,9 +28,12 @@ def test_ratio_of_medians():
     assert ratio_of_medians(("a", "final_return"), ("b", "final_return"))(found) == 3.0
 
 
-def test_the_worst_seed_counts_and_nothing_is_better_than_zero():
+def test_the_worst_seed_counts_and_a_mark_may_be_an_upper_bound():
     found = {"": {0: {"lost": 0}, 1: {"lost": 3}, 2: {"lost": 1}}}
-    assert worst("lost")(found) == -3 and worst("lost")({"": {0: {"lost": 0}}}) == 0
+    assert worst("lost")(found) == 3
+    at_most, at_least = (Mark("lost", 2.0, "why", worst("lost"), at_most=flag) for flag in (True, False))
+    assert [at_most.passed(x) for x in (1.0, 2.0, 3.0)] == [True, True, False]
+    assert [at_least.passed(x) for x in (1.0, 2.0, 3.0)] == [False, True, True]
     assert median_of("lost")(found) == 1
 
 
@@ -46,7 +50,7 @@ def test_intervals_that_overlap_leave_no_gap():
 
 
 def test_the_mark_of_the_pendulum_is_95_percent_of_the_way_to_the_oracle():
-    oracle, least = ORACLES["Pendulum-v1"], CARDS["pets/pendulum"].marks[0].least
+    oracle, least = ORACLES["Pendulum-v1"], CARDS["pets/pendulum"].marks[0].bound
     assert (least - oracle.random_return) / (oracle.mean_return - oracle.random_return) == pytest.approx(0.95)
 
 

@@ -37,12 +37,17 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """One thing that must hold: `measure` of the results is at least `least`."""
+    """One thing that must hold: `measure` of the results is at least `bound`, or at most, where it says so."""
 
     what: str
-    least: float
+    bound: float
     reason: str
     measure: Callable[[Results], float]
+    at_most: bool = False
+
+    def passed(self, measured: float) -> bool:
+        """Whether `measured` is good enough."""
+        return measured <= self.bound if self.at_most else measured >= self.bound
 
 
 @dataclasses.dataclass(frozen=True)

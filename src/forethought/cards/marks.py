@@ -26,8 +26,8 @@ def ratio_of_medians(above: tuple[str, str], below: tuple[str, str]) -> Measure:
 
 
 def worst(field: str) -> Measure:
-    """Minus the largest of one number over the seeds of a card's only arm: 0 where it is 0 in every seed."""
-    return lambda results: 0.0 - max(values(results, "", field))
+    """The largest of one number over the seeds of a card's only arm."""
+    return lambda results: max(values(results, "", field))
 
 
 def median_of(field: str) -> Measure:

@@ -95,6 +95,6 @@ def _cards() -> None:
     for card in CARDS.values():
         steps = f"{max(arm.run.steps for arm in card.arms):,}"
         first = card.marks[0]
-        marks = f"{first.what} {first.least:.1f}" if len(card.marks) == 1 else f"{len(card.marks)} marks"
+        marks = f"{first.what} {first.bound:.1f}" if len(card.marks) == 1 else f"{len(card.marks)} marks"
         rows.append([card.name, card.agent, card.env, steps, str(card.seeds), marks])
     tables.show(["card", "agent", "environment", "steps", "seeds", "mark"], rows)

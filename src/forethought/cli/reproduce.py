@@ -191,9 +191,10 @@ def _verdict(card: Card, results: dict[str, dict[int, dict[str, Any]]], out: Pat
     passed = True
     for mark in card.marks:
         value = mark.measure(results)
-        passed &= value >= mark.least
-        sign = "" if value >= mark.least else ": missed"
-        print(f"{mark.what} {tables.number(value)}, mark {tables.number(mark.least)} ({mark.reason}){sign}")
+        passed &= mark.passed(value)
+        bound = f"{'at most ' if mark.at_most else ''}{tables.number(mark.bound)}"
+        sign = "" if mark.passed(value) else ": missed"
+        print(f"{mark.what} {tables.number(value)}, mark {bound} ({mark.reason}){sign}")
     count = len(results[card.arms[0].name])
     seeds = f"over {count} seed{'s' * (count > 1)}"
     if count < card.seeds:
