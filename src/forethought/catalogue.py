@@ -136,6 +136,24 @@ AGENTS: dict[str, Entry] = {
         takes=(),
         tabular=True,
     ),
+    "prioritised-sweeping": Entry(
+        "values from a learned table, updated first where they would change most (Moore & Atkeson 1993)",
+        "forethought.presets.prioritised_sweeping",
+        "PrioritisedSweepingConfig",
+        "forethought.agents.prioritised_sweeping",
+        "PrioritisedSweeping",
+        takes=(),
+        tabular=True,
+    ),
+    "model-samples": Entry(
+        "Q-learning, Sarsa or Monte-Carlo control on samples of a learned table alone, or exact planning in it",
+        "forethought.presets.model_samples",
+        "ModelSamplesConfig",
+        "forethought.agents.model_samples",
+        "ModelSamples",
+        takes=(),
+        tabular=True,
+    ),
 }
 
 

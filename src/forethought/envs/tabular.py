@@ -105,7 +105,9 @@ class Tabular(AbstractEnv[TabularState]):
     def tables(self, phase: int = 0) -> Tables:
         """The task as exact planning takes it."""
         chance = jnp.diff(self.cumulative[phase], axis=-1, prepend=0.0)
-        return Tables(jnp.where(self.terminal, 0.0, chance), jnp.sum(chance * self.reward, -1))
+        over = self.terminal[:, None]  # nothing comes after the end
+        going_on = jnp.where(self.terminal | over[..., None], 0.0, chance)
+        return Tables(going_on, jnp.where(over, 0.0, jnp.sum(chance * self.reward, -1)))
 
     def reset(
         self, *, key: PRNGKeyArray, start: TabularState | None = None, clock: Int[Array, ""] | int = 0
