@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..models.tabular import AbstractTable
 from . import tabular
@@ -85,13 +85,26 @@ def monte_carlo(
         _, (state, action, reward, alive) = jax.lax.scan(
             tick, (first, jnp.ones(how.walkers, bool)), jr.split(key, how.horizon)
         )
-        back = lambda total, reward: (reward + how.discount * total,) * 2
-        _, total = jax.lax.scan(back, jnp.zeros(how.walkers), reward, reverse=True)
-        error = total - q[state, action]
-        return _averaged(q, updates, state, action, error, how.step_size, weight=alive), None
+        return from_episodes(q, updates, state, action, reward, alive, how), None
 
     rounds = _rounds(how, how.walkers * how.horizon, key)
     return jax.lax.scan(batch, (q, jnp.zeros(q.shape)), rounds)[0][0]
+
+
+def from_episodes(
+    q: tabular.ActionValues,
+    updates: Float[Array, "states actions"],
+    state: Int[Array, "time episodes"],
+    action: Int[Array, "time episodes"],
+    reward: Float[Array, "time episodes"],
+    alive: Bool[Array, "time episodes"],
+    how: Sampling,
+) -> tuple[tabular.ActionValues, Float[Array, "states actions"]]:
+    """Values and counts of updates after every-visit Monte-Carlo on episodes; rows that are not `alive` lie behind an
+    episode's end, and have reward 0."""
+    back = lambda total, reward: (reward + how.discount * total,) * 2
+    _, total = jax.lax.scan(back, jnp.zeros(reward.shape[1]), reward, reverse=True)
+    return _averaged(q, updates, state, action, total - q[state, action], how.step_size, weight=alive)
 
 
 def _rounds(how: Sampling, samples_each: int, key: PRNGKeyArray) -> tuple[Array, PRNGKeyArray]:
