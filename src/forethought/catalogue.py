@@ -19,6 +19,8 @@ class Entry:
     takes: tuple[str, ...] = ("given", "learner", "planner")
     """What else it is built from; without `given` it learns reward and termination itself, with `rules` it plans on the
     true ones."""
+    tabular: bool = False
+    """Whether it is for tasks of numbered states, and for no others."""
 
     @property
     def config_type(self) -> type:
@@ -115,6 +117,42 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.expert_iteration",
         "ExpertIteration",
         takes=("rules",),
+    ),
+    "dyna-q": Entry(
+        "Q-learning from real steps and from those that a learned table imagines (Sutton 1990)",
+        "forethought.presets.dyna_q",
+        "DynaQConfig",
+        "forethought.agents.dyna_q",
+        "DynaQ",
+        takes=(),
+        tabular=True,
+    ),
+    "dyna-q-plus": Entry(
+        "Dyna-Q with a bonus for what was not tried for long: finds out that the world has changed (Sutton 1990)",
+        "forethought.presets.dyna_q_plus",
+        "DynaQConfig",
+        "forethought.agents.dyna_q",
+        "DynaQ",
+        takes=(),
+        tabular=True,
+    ),
+    "prioritised-sweeping": Entry(
+        "values from a learned table, updated first where they would change most (Moore & Atkeson 1993)",
+        "forethought.presets.prioritised_sweeping",
+        "PrioritisedSweepingConfig",
+        "forethought.agents.prioritised_sweeping",
+        "PrioritisedSweeping",
+        takes=(),
+        tabular=True,
+    ),
+    "model-samples": Entry(
+        "Q-learning, Sarsa or Monte-Carlo control on samples of a learned table alone, or exact planning in it",
+        "forethought.presets.model_samples",
+        "ModelSamplesConfig",
+        "forethought.agents.model_samples",
+        "ModelSamples",
+        takes=(),
+        tabular=True,
     ),
 }
 

@@ -250,6 +250,9 @@ class AbstractHostEnv(abc.ABC):
     reward_function: RewardFunction | None = None
     termination_function: TerminationFunction | None = None
 
+    def set_clock(self, env_steps: int) -> None:
+        """Told before `start` and `step` how many steps the run has made, for tasks that change; others need it not."""
+
     @abc.abstractmethod
     def start(self, keys: list[PRNGKeyArray]) -> np.ndarray:
         """Reset every environment with its key; the first observations `[num_envs, obs]` float32."""
@@ -372,6 +375,14 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     def traceable(self) -> bool:
         """Whether `update` is pure JAX. Where it does work on the host, only the step driver can run it."""
         return True
+
+    @property
+    def online(self) -> bool:
+        """Whether `update` learns from the one step before it, and is so small that compiled loops hold it.
+
+        Such an agent has one environment, no random steps, and an update after every step.
+        """
+        return False
 
     @property
     def sequence_length(self) -> int | None:

@@ -51,13 +51,15 @@ class Policy:
     def predict(
         self, obs: Any, *, deterministic: bool = True, episode_start: bool | np.ndarray | None = None
     ) -> np.ndarray:
-        """The action `[*action]` for `obs [obs]`, or actions `[n, *action]` for `obs [n, obs]`.
+        """The action `[*action]` for `obs [obs]`, or actions `[n, *action]` for `obs [n, obs]`. The number of a state may
+        be a plain number.
 
         `episode_start` says for which rows `obs` is the first of an episode; a new batch size starts all afresh.
         Raises UserError if the observation has the wrong shape or is not finite.
         """
         obs = np.asarray(obs, np.float32)
         size = self.agent.spec.obs_dim
+        obs = obs[None] if self.agent.spec.num_states is not None and obs.ndim == 0 else obs
         if obs.ndim not in (1, 2) or obs.shape[-1] != size:
             raise UserError(f"obs has shape {obs.shape}, wanted ({size},) or (n, {size})")
         if not np.all(np.isfinite(obs)):

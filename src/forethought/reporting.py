@@ -72,7 +72,7 @@ def show(
     notes: list[str] = []
     film_path = None
     if evaluation is not None:
-        if setup.agent.model(state) is not None:
+        if setup.agent.model(state) is not None and setup.env.spec.num_states is None:
             try:
                 notes += look(setup, folder, state, replay, evaluation, video=video)
             except Exception as error:  # whatever the doctor meets, a finished run keeps its report

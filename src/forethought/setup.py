@@ -101,8 +101,9 @@ class Setup:
         if isinstance(self.env, AbstractGame) and self.env.num_players == 2:
             return MatchEvaluator(self.agent, self.env, opponent(self.env, self.run.opponent), num_games=episodes)
         if self.compiled and isinstance(self.env, AbstractEnv):
-            return JitEvaluator(self.agent, self.env, num_episodes=episodes)
-        return HostEvaluator(self.agent, self.evaluation_env, num_episodes=episodes, plan_ms=self.run.plan_ms)
+            return JitEvaluator(self.agent, self.env, num_episodes=episodes, clock=self.run.steps)
+        more = {"plan_ms": self.run.plan_ms, "clock": self.run.steps}
+        return HostEvaluator(self.agent, self.evaluation_env, num_episodes=episodes, **more)
 
     @functools.cached_property
     def evaluation_env(self) -> AbstractHostEnv:
@@ -155,6 +156,7 @@ def build(
         own_functions = own_functions if "given" in entry.takes else (None, None)
     by_rules = entry is not None and "rules" in entry.takes
     _check_game(str(agent), entry, world, run)
+    _check_numbered(str(agent), entry, world)
     if by_rules:
         given, functions = {"reward": "env", "termination": "env"}, Given(model=_true_rules(world, str(agent)))
     else:
@@ -179,6 +181,11 @@ def build(
         config, preset = None, ""
     with clear_errors(name):
         check_agent(built)
+        if built.online and run.num_envs > 1:
+            raise UserError(
+                f"num_envs={run.num_envs}: {name} learns from each step as it comes, so it has one environment; "
+                "num_seeds runs several of them side by side"
+            )
         _check_sequences(built, run)
         run, notes = agreed_capacity(built, world, run)
     if by_rules and run.num_envs == 1:
@@ -230,6 +237,25 @@ def _check_game(agent: str, entry: Entry | None, world: AbstractEnv | AbstractHo
             f"{inner.spec.name} is a game of two players with moves that are not legal, of which {agent} knows "
             f"nothing; take {' or '.join(able)}"
         )
+
+
+def _check_numbered(agent: str, entry: Entry | None, world: AbstractEnv | AbstractHostEnv) -> None:
+    """Raises UserError for an agent of ours that learns from vectors where states are numbers, and the other way."""
+    spec = world.spec
+    if entry is None or entry.tabular == (spec.num_states is not None):
+        return
+    able = [name for name, other in AGENTS.items() if other.tabular]
+    if spec.num_states is None:
+        raise UserError(
+            f"{agent} is for tasks of numbered states, and an observation of {spec.name} is a vector of {spec.obs_dim}; "
+            "take pets, dreamer-v3 or another agent with networks"
+        )
+    if "rules" in entry.takes:
+        return  # the guide of a search sees states one-hot
+    raise UserError(
+        f"an observation of {spec.name} is the number of a state (0..{spec.num_states - 1}), and {agent} learns from "
+        f"vectors; take {', '.join(able)}, or wrap the environment with gymnasium.wrappers.FlattenObservation"
+    )
 
 
 def check_run(run: RunConfig) -> None:

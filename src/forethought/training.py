@@ -336,7 +336,7 @@ class _Loop:
         found = []
         for i, state in enumerate(self._seed_slices(self.progress.agent_state)):
             key = self._seed_slices(self.progress.key)[i]
-            for part in evaluator.steps(state, key=key):
+            for part in evaluator.steps(state, key=key, clock=int(self.progress.env_steps)):
                 if isinstance(part, Evaluation):
                     found.append(part)
                     continue

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
@@ -83,6 +84,8 @@ class Discrete(eqx.Module):
 
 ActionSpace = Box | Discrete
 
+MOST_STATES = 2**24  # numbers up to here are exact in float32
+
 
 class EnvSpec(eqx.Module):
     """What an agent knows of a task before it has seen any data. All static, so it can be a jit constant."""
@@ -95,10 +98,16 @@ class EnvSpec(eqx.Module):
     action_repeat: int = eqx.field(static=True, default=1)  # simulator steps per action
     # (height, width, channels) of the picture that an observation begins with: row-major, 0..255. None: no picture.
     image: tuple[int, int, int] | None = eqx.field(static=True, default=None)
+    num_states: int | None = eqx.field(static=True, default=None)  # the observation is one number, 0 .. num_states - 1
 
     def __check_init__(self) -> None:
         if self.obs_dim < 1:
             raise ValueError(f"EnvSpec: obs_dim={self.obs_dim} must be at least 1")
+        if self.num_states is not None:
+            if not 1 <= self.num_states <= MOST_STATES:
+                raise ValueError(f"EnvSpec: num_states={self.num_states} must lie in 1..{MOST_STATES}")
+            if self.obs_dim != 1 or self.angle_dims or self.image is not None:
+                raise ValueError(f"EnvSpec: num_states={self.num_states} wants obs_dim=1, no angle_dims and no image")
         if self.image is not None:
             self._check_image(self.image)
         if any(not 0 <= d < self.obs_dim for d in self.angle_dims):
@@ -138,10 +147,21 @@ class EnvSpec(eqx.Module):
     @property
     def feature_dim(self) -> int:
         """Length of `features(obs)`."""
-        return self.obs_dim + len(self.angle_dims)
+        return self.num_states or self.obs_dim + len(self.angle_dims)
+
+    def state_number(self, obs: Array) -> Int[Array, "*batch"]:
+        """The state that an observation `[*batch, 1]` is the number of. Raises ValueError if the task has vectors."""
+        if self.num_states is None:
+            raise ValueError(f"{self.name} has no numbered states: its observation is a vector of {self.obs_dim}")
+        return jnp.asarray(obs)[..., 0].astype(jnp.int32)
 
     def features(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch features"]:
-        """The observation as a network's input: angles are replaced by their sine, and their cosines appended."""
+        """The observation as a network's input: angles are replaced by their sine, and their cosines appended.
+
+        The number of a state becomes one-hot.
+        """
+        if self.num_states is not None:
+            return jax.nn.one_hot(self.state_number(obs), self.num_states)
         if not self.angle_dims:
             return obs
         obs = jnp.asarray(obs)
@@ -149,7 +169,9 @@ class EnvSpec(eqx.Module):
         return jnp.concatenate([obs.at[..., list(self.angle_dims)].set(jnp.sin(angles)), jnp.cos(angles)], -1)
 
     def difference(self, next_obs: Array, obs: Array) -> Array:
-        """`next_obs - obs`, the short way round for angles."""
+        """`next_obs - obs`, the short way round for angles. Raises ValueError for numbered states."""
+        if self.num_states is not None:
+            raise ValueError(f"{self.name}: observations are numbers of states, whose difference means nothing")
         delta = jnp.asarray(next_obs) - jnp.asarray(obs)
         if not self.angle_dims:
             return delta
@@ -197,6 +219,13 @@ class Sequence(eqx.Module):
     terminated: Bool[Array, "*batch length"]  # the task ended in obs_t
     truncated: Bool[Array, "*batch length"]  # time ran out in obs_t
     extras: PyTree[Any] = None
+
+
+class Tables(eqx.Module):
+    """A finite decision process, as exact planning takes it."""
+
+    transition: Float[Array, "states actions states"]  # going on in each state; a row lacks the chance of the end to 1
+    reward: Float[Array, "states actions"]  # expected
 
 
 class Prediction(eqx.Module):

@@ -74,5 +74,8 @@ class Card:
     """Folder of committed raw curves, one file per arm and seed."""
     model_errors: bool = False
     """Whether each run's model is also held against random and against its own episodes."""
+    counted_episodes: int | None = None
+    """[Runs of several seeds] Raw files keep the lengths of so many first training episodes of every seed, and the
+    rewards that training gathered."""
     play: tuple[Literal["lines", "alone"], ...] = ()
     """[Games of two] What is measured besides: every `lines` of play, and how the network plays `alone`."""

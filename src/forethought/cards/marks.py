@@ -35,6 +35,25 @@ def median_of(field: str) -> Measure:
     return lambda results: statistics.median(values(results, "", field))
 
 
+def mean_steps_in_episode(arm: str, episode: int) -> Measure:
+    """The mean, over the seeds of an arm's runs, of the length of a training episode, counted from 1."""
+
+    def measure(results: Results) -> float:
+        runs = [steps for raw in results[arm].values() for steps in raw["episode_steps"]]
+        return statistics.fmean(steps[episode - 1] for steps in runs)
+
+    return measure
+
+
+def ratio_of_rewards(above: str, below: str) -> Measure:
+    """The reward that training gathered in one arm divided by that in another, means over seeds."""
+
+    def mean(results: Results, arm: str) -> float:
+        return statistics.fmean(run[-1] for raw in results[arm].values() for run in raw["reward"])
+
+    return lambda results: mean(results, above) / mean(results, below)
+
+
 def gap_between_intervals(above: str, below: str) -> Measure:
     """Lower end of the 95 % interval of arm `above` minus the upper end of arm `below`.
 

@@ -135,12 +135,18 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
         from .measured_play import measured_play
 
         kept |= measured_play(run, card.play, games=arm.run.final_episodes)
+    most = MOST_ROWS
+    if card.counted_episodes is not None:
+        from .training_curves import training_curves
+
+        kept |= training_curves(run, card.counted_episodes)
+        most = arm.run.num_seeds  # the rows of single episodes say nothing more
     kept |= {
         "wall_s": rows[-1]["wall_s"],
         **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},
     }
     lines = [f"  {json.dumps(name)}: {json.dumps(value, default=plain)}" for name, value in kept.items()]
-    listed = [json.dumps(row, default=plain) for row in thinned(rows)]
+    listed = [json.dumps(row, default=plain) for row in thinned(rows, most)]
     text = "{\n" + ",\n".join(lines) + ',\n  "rows": [\n    ' + ",\n    ".join(listed) + "\n  ]\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
@@ -195,9 +201,10 @@ def _verdict(card: Card, results: dict[str, dict[int, dict[str, Any]]], out: Pat
         bound = f"{'at most ' if mark.at_most else ''}{tables.number(mark.bound)}"
         sign = "" if mark.passed(value) else ": missed"
         print(f"{mark.what} {tables.number(value)}, mark {bound} ({mark.reason}){sign}")
-    count = len(results[card.arms[0].name])
+    side_by_side = card.arms[0].run.num_seeds
+    count = len(results[card.arms[0].name]) * side_by_side
     seeds = f"over {count} seed{'s' * (count > 1)}"
-    if count < card.seeds:
+    if count < card.seeds * side_by_side:
         seeds += f", fewer than the card's {card.seeds}"
     print(f"card {card.name}: {'passed' if passed else 'not passed'} {seeds}")
     print(f"raw curves in {out}")

@@ -72,7 +72,8 @@ def check_env(
 
 def _describe(host: AbstractHostEnv) -> Finding:
     spec = host.spec
-    return Finding("ok", "construction", f"{spec.name}: {spec.obs_dim} observations, actions {spec.action}")
+    seen = f"{spec.obs_dim} observations" if spec.num_states is None else f"{spec.num_states} numbered states"
+    return Finding("ok", "construction", f"{spec.name}: {seen}, actions {spec.action}")
 
 
 def _action_bounds(host: AbstractHostEnv) -> Finding:

@@ -35,7 +35,7 @@ class Maze(NamedTuple):
 
 @functools.cache
 def read(text: str) -> Maze:
-    """Raises UserError for lines of different lengths, unknown characters, or no S or no G."""
+    """Raises UserError for lines of different lengths, unknown characters, no S or no G, or no way between them."""
     lines = text.strip("\n").split("\n")
     for number, line in enumerate(lines, 1):
         if len(line) != len(lines[0]):
@@ -52,7 +52,24 @@ def read(text: str) -> Maze:
     for mark, what in (("S", "start"), ("G", "goal")):
         if not (squares == mark).any():
             raise UserError(f"maze: no {what}; write {mark!r} on a free square")
-    return Maze(squares == "#", squares == "S", squares == "G")
+    maze = Maze(squares == "#", squares == "S", squares == "G")
+    cut_off = maze.starts & ~_leading_to(maze.goals, maze.walls)
+    if cut_off.any():
+        row, column = (int(i) + 1 for i in np.argwhere(cut_off)[0])
+        raise UserError(f"maze: no way leads from the start in line {row}, column {column} to a goal; open a wall")
+    return maze
+
+
+def _leading_to(goals: np.ndarray, walls: np.ndarray) -> np.ndarray:
+    """The squares from which a goal can be reached."""
+    found = goals
+    for _ in range(goals.size):
+        wide = np.pad(found, 1)
+        near = wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+        if (found | (near & ~walls) == found).all():
+            break
+        found = found | (near & ~walls)
+    return found
 
 
 def at_goal(obs: Array, action: Array, next_obs: Array) -> Bool[Array, ""]:

@@ -24,8 +24,8 @@ class _Compiled(NamedTuple):
 
 def _compile(env: AbstractEnv) -> _Compiled:
     # Closed over, not handed in: an environment's fields may be plain numbers that shapes depend on.
-    def reset(keys):
-        return jax.vmap(lambda key: env.reset(key=key))(keys)
+    def reset(keys, clock):
+        return jax.vmap(lambda key: env.reset(key=key, clock=clock))(keys)
 
     def step(states, actions, step_key):
         keys = jax.vmap(lambda i: jr.fold_in(step_key, i))(jnp.arange(actions.shape[0]))
@@ -46,7 +46,7 @@ class HostedJaxEnv(AbstractHostEnv):
     """`num_envs` copies of an AbstractEnv behind the interface of a host environment.
 
     Environment i resets with the very key it is given and steps with `fold_in(step_key, i)`, so a driver that
-    compiles the environment into its loop sees the same episodes. `clock` stays at 0.
+    compiles the environment into its loop sees the same episodes.
     """
 
     def __init__(self, env: AbstractEnv, num_envs: int = 1) -> None:
@@ -62,11 +62,15 @@ class HostedJaxEnv(AbstractHostEnv):
         except TypeError:  # an environment that holds arrays cannot be looked up
             self._compiled = _compile(env)
         self._states = None
+        self._clock = 0
         self._places = [Place(self.spec.name, f"number {i}") for i in range(num_envs)]
+
+    def set_clock(self, env_steps: int) -> None:
+        self._clock = env_steps
 
     def start(self, keys: list[PRNGKeyArray]) -> np.ndarray:
         """Reset every environment with its key; the first observations `[num_envs, obs]` float32."""
-        self._states, obs = self._compiled.reset(jnp.stack(keys))
+        self._states, obs = self._compiled.reset(jnp.stack(keys), jnp.int32(self._clock))
         for place in self._places:
             place.begin()
         return np.stack([checked_obs(o, self.spec.obs_dim, p) for o, p in zip(np.asarray(obs), self._places)])
@@ -96,7 +100,8 @@ class HostedJaxEnv(AbstractHostEnv):
                 checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
                 checked_reward(reward[i], place, actions[i])
             if fresh[i]:
-                state, first = self._compiled.reset(jnp.stack([reset_key(i)]))
+                now = self._clock + self.num_envs * self.spec.action_repeat
+                state, first = self._compiled.reset(jnp.stack([reset_key(i)]), jnp.int32(now))
                 self._states = _put(self._states, i, state)
                 place.begin()
                 obs[i] = checked_obs(first[0], self.spec.obs_dim, place)

@@ -33,6 +33,7 @@ from .pets_cartpole import PetsCartPole
 from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
 from .repeat import ActionRepeat
+from .tabular import TABULAR
 from .task import AbstractTask
 
 TASKS: dict[str, Callable[[], AbstractTask]] = {
@@ -50,7 +51,7 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
 
 GAMES: dict[str, Callable[[], AbstractGame]] = {"tic-tac-toe": TicTacToe, "connect-four": ConnectFour}
 
-OWN: dict[str, Callable[[], AbstractEnv]] = {**TASKS, **GAMES}
+OWN: dict[str, Callable[[], AbstractEnv]] = {**TASKS, **GAMES, **TABULAR}
 
 ALIASES: dict[str, str] = {
     "minatar-asterix": "gymnax/Asterix-MinAtar",

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ..errors import UserError
-from ..types import Box, Discrete, EnvSpec
+from ..types import MOST_STATES, Box, Discrete, EnvSpec
 from .faults import Place, checked_obs, checked_picture
 
 
@@ -64,6 +64,7 @@ class ObservationMap:
 
     parts: tuple[tuple[str | None, tuple[int, ...]], ...]  # key (None: not in a Dict) and shape
     image: tuple[int, int, int] | None
+    states: spaces.Discrete | None = None  # where the observation is the number of a state
 
     @property
     def length(self) -> int:
@@ -76,6 +77,11 @@ class ObservationMap:
         Raises EnvironmentFault for a part that is missing, of another shape, or not finite, and for a picture of other
         numbers than 0, 1, .. 255.
         """
+        if self.states is not None:
+            number = checked_obs(obs, (), place, action)
+            if not self.states.contains(np.asarray(obs)[()]):
+                raise place.fault(f"observation {obs!r} outside {self.states},", action)
+            return number - np.float32(self.states.start)
         flat = []
         for key, shape in self.parts:
             part = obs
@@ -96,14 +102,16 @@ class ObservationMap:
 def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
     """How observations are read.
 
-    Raises UserError for anything but a Box with one axis, a picture, or a Dict of one picture and such Boxes.
+    Raises UserError for anything but a Box with one axis, a picture, a Dict of one picture and such Boxes, or Discrete.
     """
+    if isinstance(space, spaces.Discrete):
+        return ObservationMap(((None, (1,)),), None, space)
     if isinstance(space, spaces.Box):
         image = _image_of(name, space)
         return ObservationMap(((None, space.shape),), image)
     if not isinstance(space, spaces.Dict):
         raise UserError(
-            f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis; wrap the "
+            f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis, or Discrete; wrap the "
             "environment with gymnasium.wrappers.FlattenObservation"
         )
     images, shapes = {}, {}
@@ -182,7 +190,11 @@ def translate(
     """What an agent knows of the task, how its observations are read and its actions handed over. Raises UserError."""
     seen = translate_observation(name, observation_space)
     action = translate_action(name, action_space)
-    spec = EnvSpec(name, seen.length, action, max_episode_steps, action_repeat=action_repeat, image=seen.image)
+    states = None if seen.states is None else int(seen.states.n)
+    if states is not None and states > MOST_STATES:
+        raise UserError(f"{name}: {states} states are more than the {MOST_STATES} that numbers in float32 can tell apart")
+    more = {"action_repeat": action_repeat, "image": seen.image, "num_states": states}
+    spec = EnvSpec(name, seen.length, action, max_episode_steps, **more)
     return spec, seen, ActionMap(action_space)
 
 

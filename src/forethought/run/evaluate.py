@@ -38,20 +38,31 @@ class _Carry(eqx.Module):
 class JitEvaluator:
     """Runs `num_episodes` episodes at once. Episode k starts from the same state at every call with the same key."""
 
-    def __init__(self, agent: AbstractAgent, env: AbstractEnv, *, num_episodes: int, max_steps: int | None = None):
-        """`max_steps` bounds an episode where the task has no limit of its own (default then: 1000)."""
+    def __init__(
+        self,
+        agent: AbstractAgent,
+        env: AbstractEnv,
+        *,
+        num_episodes: int,
+        max_steps: int | None = None,
+        clock: int = 0,
+    ):
+        """`max_steps` bounds an episode where the task has no limit of its own (default then: 1000).
+
+        `clock` is the run's step at which episodes begin, for tasks that change, where a call names none.
+        """
         if num_episodes < 1:
             raise ValueError(f"num_episodes={num_episodes} must be at least 1")
         limit = max_steps or env.spec.max_episode_steps or 1000
-        self.agent, self.env, self.num_episodes = agent, env, num_episodes
+        self.agent, self.env, self.num_episodes, self.clock = agent, env, num_episodes, clock
         self.ticks = -(-limit // env.spec.action_repeat)
         self.chunk = min(25, self.ticks)
         self._begin = eqx.filter_jit(self._start)
         self._go = eqx.filter_jit(self._steps)
 
-    def _start(self, state: Any, key: PRNGKeyArray) -> _Carry:
+    def _start(self, state: Any, key: PRNGKeyArray, clock: Array) -> _Carry:
         keys = jax.vmap(lambda i: stream(key, EVALUATE, i))(jnp.arange(self.num_episodes))
-        env_state, obs = jax.vmap(lambda k: self.env.reset(key=k))(keys)
+        env_state, obs = jax.vmap(lambda k: self.env.reset(key=k, clock=clock))(keys)
         n = self.num_episodes
         memory = broadcast(self.agent.init_memory(state), n)
         return _Carry(env_state, obs, memory, jnp.ones(n, bool), jnp.zeros(n), jnp.zeros(n, jnp.int32))
@@ -80,12 +91,13 @@ class JitEvaluator:
         dynamic, rows = jax.lax.scan(one, dynamic, tick + jnp.arange(self.chunk))
         return eqx.combine(dynamic, static), rows
 
-    def steps(self, state: Any, *, key: PRNGKeyArray) -> Iterator[float | Evaluation]:
+    def steps(self, state: Any, *, key: PRNGKeyArray, clock: int | None = None) -> Iterator[float | Evaluation]:
         """Yields the part done, in (0, 1), and in the end the evaluation.
 
         Raises EnvironmentFault or TrainingFault where a number that counts is not finite.
         """
-        carry, kept = self._begin(state, key), []
+        begun = jnp.int32(self.clock if clock is None else clock)
+        carry, kept = self._begin(state, key, begun), []
         for tick in range(0, self.ticks, self.chunk):
             alive = np.asarray(carry.alive)
             carry, rows = self._go(state, carry, key, jnp.asarray(tick))

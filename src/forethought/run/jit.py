@@ -34,6 +34,7 @@ from .progress import (
 )
 
 MAX_TICKS = 128  # loop rounds in one call; bounds how many episodes can end between two yields
+MAX_ONLINE_TICKS = 2048  # the same of an agent that learns inside the loop
 
 
 class EnvCarry(eqx.Module):
@@ -45,6 +46,11 @@ class EnvCarry(eqx.Module):
     returns: Float[Array, " num_envs"]
     lengths: Int[Array, " num_envs"]
     episode: Int[Array, " num_envs"]  # episode i + num_envs * k is the k-th of environment i
+
+
+def most_ticks(agent: AbstractAgent) -> int:
+    """Loop rounds in one call at most."""
+    return MAX_ONLINE_TICKS if agent.online else MAX_TICKS
 
 
 def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, seed: Array | int, num_envs: int):
@@ -62,7 +68,7 @@ def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, see
         jnp.zeros(num_envs, jnp.int32),
         episode,
     )
-    ring = Episodes.empty(2 * MAX_TICKS * num_envs)
+    ring = Episodes.empty(2 * most_ticks(agent) * num_envs)
     return strongly_typed(
         Progress(
             state,
@@ -90,19 +96,23 @@ def collect(
     """`progress` after `ticks` steps in every environment; actions are uniform if `random`.
 
     With `halt`, a step with a non-finite number ends the loop and is taken back, so that the progress can be saved.
+    An agent that learns online is updated after every step; the metrics are then those of the last update.
     """
-    key, state, spec = progress.key, progress.agent_state, env.spec
+    key, spec = progress.key, env.spec
     num_envs = progress.env.obs.shape[0]
     per_tick = num_envs * spec.action_repeat
 
     def one(carry: tuple) -> tuple:
-        i, replay, env_carry, env_steps, episodes, fault = carry
+        i, replay, env_carry, env_steps, episodes, fault, learned = carry
+        state = learned[0] if agent.online else progress.agent_state
         tick = env_steps // per_tick
         transition, memory, env_state = _step(agent, env, state, env_carry, key, tick, random=random)
         returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + spec.action_repeat
         over = transition.terminated | transition.truncated
         episode = env_carry.episode + num_envs * over
-        fresh_state, fresh_obs = jax.vmap(lambda e: env.reset(key=stream(key, RESET, e)))(episode)
+        new_steps = env_steps + per_tick
+        reset = lambda e: env.reset(key=stream(key, RESET, e), clock=new_steps)
+        fresh_state, fresh_obs = jax.vmap(reset)(episode)
         new_carry = EnvCarry(
             where_rows(over, fresh_state, env_state),
             where_rows(over, fresh_obs, transition.next_obs),
@@ -111,7 +121,6 @@ def collect(
             jnp.where(over, 0, lengths),
             episode,
         )
-        new_steps = env_steps + per_tick
         new_episodes = episodes.add(over, returns, lengths, new_steps)
         fault = fault.note(transition, new_steps)
         new_replay = replay.add(transition, jnp.full(num_envs, fault.code == 0) if halt else None)
@@ -119,15 +128,24 @@ def collect(
             keep = lambda new, old: jax.tree.map(lambda n, o: _unless(fault.code > 0, n, o), new, old)
             new_carry, new_steps = keep(new_carry, env_carry), keep(new_steps, env_steps)
             new_episodes = keep(new_episodes, episodes)
-        return i + 1, new_replay, new_carry, new_steps, new_episodes, fault
+        if agent.online:
+            learn = lambda: _learn(agent, learned, new_replay, key)
+            learned = jax.lax.cond(fault.code > 0, lambda: learned, learn) if halt else learn()
+        return i + 1, new_replay, new_carry, new_steps, new_episodes, fault, learned
 
+    learned = (progress.agent_state, progress.updates, {})
+    if agent.online:
+        metrics = jax.eval_shape(lambda: agent.update(progress.agent_state, progress.replay, key=key)[1])
+        learned = (*learned[:2], jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics))
     carry = (jnp.zeros((), jnp.int32), progress.replay, progress.env, progress.env_steps)
-    carry = (*carry, progress.episodes, progress.fault)
+    carry = (*carry, progress.episodes, progress.fault, learned if agent.online else None)
     dynamic, static = eqx.partition(carry, eqx.is_array)
     go_on = lambda d: (d[0] < ticks) & (d[5].code == 0) if halt else d[0] < ticks
     body = lambda d: eqx.filter(one(eqx.combine(d, static)), eqx.is_array)
-    _, replay, env_carry, env_steps, episodes, fault = eqx.combine(jax.lax.while_loop(go_on, body, dynamic), static)
-    return Progress(state, replay, env_carry, key, env_steps, progress.updates, episodes, fault, {})
+    carry = eqx.combine(jax.lax.while_loop(go_on, body, dynamic), static)
+    _, replay, env_carry, env_steps, episodes, fault, changed = carry
+    state, updates, metrics = changed if agent.online else learned
+    return Progress(state, replay, env_carry, key, env_steps, updates, episodes, fault, metrics)
 
 
 def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any]:
@@ -146,6 +164,13 @@ def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) ->
     step = jax.vmap(lambda s, a, k: env.step(s, a, key=k))
     env_state, next_obs, reward, terminated, truncated = step(env_carry.state, action, keys)
     return Transition(env_carry.obs, action, reward, next_obs, terminated, truncated, extras), memory, env_state
+
+
+def _learn(agent: AbstractAgent, learned: tuple, replay: AbstractReplay, key: PRNGKeyArray) -> tuple:
+    """Agent state, count of updates and metrics after one more update."""
+    state, updates, _ = learned
+    state, metrics = agent.update(state, replay, key=stream(key, UPDATE, updates))
+    return state, updates + 1, metrics
 
 
 def _unless(fault: Array, new: Any, old: Any) -> Any:
@@ -177,9 +202,17 @@ class JitDriver:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
         if num_seeds is not None and num_seeds < 1:
             raise ValueError(f"num_seeds={num_seeds} must be at least 1")
+        per_tick = num_envs * env.spec.action_repeat
+        if agent.online and (num_envs, agent.random_steps, agent.update_every) != (1, 0, per_tick):
+            raise ValueError(
+                f"{type(agent).__name__} learns from each step as it comes (online): it wants num_envs=1 (got "
+                f"{num_envs}), random_steps=0 (got {agent.random_steps}), update_every={env.spec.action_repeat} (got "
+                f"{agent.update_every}); num_seeds runs several side by side"
+            )
         self.agent, self.env, self.num_envs, self.num_seeds = agent, env, num_envs, num_seeds
         self.traces = {"collect": 0, "update": 0}
-        self._collect = eqx.filter_jit(self._traced_collect, donate="all-except-first")
+        # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
+        self._collect = eqx.filter_jit(self._traced_collect, donate="none" if agent.online else "all-except-first")
         self._update = eqx.filter_jit(self._traced_update)
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
@@ -205,7 +238,7 @@ class JitDriver:
         if solo:
             return go(progress)
         axes = seed_axes(progress)
-        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=axes)(progress)
+        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=dataclasses.replace(axes, metrics=0))(progress)
 
     def _traced_update(self, state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
         self.traces["update"] += 1
@@ -216,7 +249,7 @@ class JitDriver:
         return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
 
     def collect(self, progress: Progress, ticks: int, *, random: bool) -> Progress:
-        """After `ticks` steps in every environment. Donates `progress`."""
+        """After `ticks` steps in every environment. Donates `progress`, unless the agent learns online."""
         return self._collect((jnp.asarray(ticks, jnp.int32), random), progress)
 
     def update(self, progress: Progress) -> Progress:
@@ -250,13 +283,15 @@ class JitDriver:
             steps = int(progress.env_steps)
             if steps >= total_steps:
                 return
-            left = steps_to_next_update(self.agent, steps, total_steps)
+            left = total_steps - steps if self.agent.online else steps_to_next_update(self.agent, steps, total_steps)
             if pause_every is not None:
                 left = min(left, pause_every - steps % pause_every)
             left = -(-left // per_tick)
             begun = time.perf_counter()
             random = steps < self.agent.random_steps
+            progress = dataclasses.replace(progress, metrics={})
             progress = jax.block_until_ready(self.collect(progress, min(ticks, left), random=random))
+            check_metrics(progress.metrics, update=int(progress.updates), env_steps=int(progress.env_steps))
             elapsed = time.perf_counter() - begun
             error = progress.fault.error(self.env.spec.name)
             if error is not None and self.num_seeds is not None:
@@ -266,6 +301,6 @@ class JitDriver:
             if error is not None:
                 raise error
             if elapsed < seconds_per_yield / 2:
-                ticks = min(2 * ticks, MAX_TICKS)
+                ticks = min(2 * ticks, most_ticks(self.agent))
             elif elapsed > 2 * seconds_per_yield:
                 ticks = max(ticks // 2, 1)

@@ -27,8 +27,11 @@ class MatchEvaluator:
         self.agent, self.game, self.opponent = agent, game, opponent
         self.num_games = num_games + num_games % 2
 
-    def steps(self, state: Any, *, key: PRNGKeyArray) -> Iterator[float | Evaluation]:
-        """Yields the part done, in (0, 1), and in the end the evaluation: games as first player before the others."""
+    def steps(self, state: Any, *, key: PRNGKeyArray, clock: int | None = None) -> Iterator[float | Evaluation]:
+        """Yields the part done, in (0, 1), and in the end the evaluation: games as first player before the others.
+
+        Rules do not change with the `clock`.
+        """
         returns, lengths, begun = [], [], 0
         while begun < self.num_games:
             count = min(GAMES_AT_ONCE, self.num_games - begun)

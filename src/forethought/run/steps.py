@@ -205,6 +205,8 @@ class StepDriver:
     def _begin(self, progress: Progress, notes: list[str]) -> Progress:
         """Resets the environments, or brings them back to where a saved run left them."""
         carry, key = progress.env, progress.key
+        steps = int(progress.env_steps)
+        self.env.set_clock(steps - int(np.sum(carry.lengths)))  # as it was when the episodes began
         obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         played = int(carry.lengths[0]) // self.env.spec.action_repeat
         if not np.any(np.asarray(carry.lengths)):
@@ -217,11 +219,13 @@ class StepDriver:
                 if not np.array_equal(obs, rows.obs[k : k + 1]):
                     break
                 tick = carry.tick - played + k
+                self.env.set_clock(steps - (played - k) * self.env.spec.action_repeat)
                 _, step_key = self._keys(key, tick, tick)
                 obs = self.env.step(rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
             else:
                 if np.array_equal(obs, np.asarray(carry.obs)):
                     return progress
+            self.env.set_clock(steps)
             obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
         n = self.env.num_envs
@@ -255,6 +259,7 @@ class StepDriver:
         def reset_key(i: int) -> PRNGKeyArray:
             return stream(key, RESET, int(episode[i]) + self.env.num_envs)
 
+        self.env.set_clock(int(progress.env_steps))
         step = self.env.step(action, step_key=step_key, reset_key=reset_key)
         return self._recorded(progress, action, memory, kept_extras(self.agent, extras, len(action)), step)
 
@@ -301,17 +306,27 @@ class HostEvaluator:
         num_episodes: int,
         max_steps: int | None = None,
         plan_ms: float | None = None,
+        clock: int = 0,
     ):
-        """`max_steps` bounds an episode where the task has no limit of its own (default then: 1000)."""
+        """`max_steps` bounds an episode where the task has no limit of its own (default then: 1000).
+
+        `clock` is the run's step at which episodes begin, for tasks that change, where a call names none.
+        """
         if num_episodes < 1:
             raise ValueError(f"num_episodes={num_episodes} must be at least 1")
         limit = max_steps or env.spec.max_episode_steps or 1000
-        self.agent, self.env, self.num_episodes = agent, env, num_episodes
+        self.agent, self.env, self.num_episodes, self.clock = agent, env, num_episodes, clock
         self.ticks = -(-limit // env.spec.action_repeat)
         self.actor = Actor(agent, explore=False, plan_ms=plan_ms)
 
     def steps(
-        self, state: Any, *, key: PRNGKeyArray, frames: list | None = None, max_frames: int = 600
+        self,
+        state: Any,
+        *,
+        key: PRNGKeyArray,
+        clock: int | None = None,
+        frames: list | None = None,
+        max_frames: int = 600,
     ) -> Iterator[float | Evaluation]:
         """Yields the part done, in (0, 1), and in the end the Evaluation.
 
@@ -319,6 +334,7 @@ class HostEvaluator:
         action is not finite.
         """
         rows: list[list[Transition]] = []
+        self.env.set_clock(self.clock if clock is None else clock)
         for episode in range(self.num_episodes):
             obs, memory = self._begin(key, episode), broadcast(self.agent.init_memory(state), 1)
             rows.append([])

@@ -1,0 +1,115 @@
+"""Prioritised sweeping (Moore & Atkeson 1993; as in Sutton & Barto 2018, section 8.4).
+
+The model learns every real step, and the pair is queued by how much its value would change. Then, up to `planning_steps`
+times: the first of the queue is updated, and all pairs that lead to its state are queued.
+
+Deviations from the book:
+- updates are expected ones over the model's outcomes, which in a task without chance is the book's;
+- a pair that leads to a state with chance is queued by the change that this outcome makes, times its probability;
+- the queue is an array of priorities, of which the largest is looked up; an action of the best is drawn where several
+  are.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ..core import AbstractAgent, AbstractReplay
+from ..learners import tabular
+from ..models.tabular import AbstractTable, CountTable, LatestOutcome, sizes
+from ..planners import checks
+from ..presets.prioritised_sweeping import PrioritisedSweepingConfig
+from ..types import EnvSpec, Metrics
+
+
+class SweepingState(eqx.Module):
+    """All that is learned."""
+
+    q: tabular.ActionValues
+    model: AbstractTable
+    priority: Float[Array, "states actions"]  # 0: not queued
+
+
+class PrioritisedSweeping(AbstractAgent[SweepingState, None]):
+    """Learns from every step as it comes, and sweeps backwards from what surprised it."""
+
+    spec: EnvSpec
+    config: PrioritisedSweepingConfig = eqx.field(static=True)
+    table: AbstractTable  # without data
+
+    def __init__(self, spec: EnvSpec, config: PrioritisedSweepingConfig | None = None):
+        """Raises ValueError for numbers that cannot be, and for tasks without numbered states and actions."""
+        self.spec = spec
+        self.config = c = PrioritisedSweepingConfig() if config is None else config
+        for name in ("step_size", "discount", "epsilon"):
+            checks.fraction(name, getattr(c, name))
+        checks.whole_number("planning_steps", c.planning_steps)
+        checks.positive("threshold", c.threshold)
+        if c.model not in ("latest", "counts"):
+            raise ValueError(f"model={c.model!r} must be latest or counts")
+        self.table = LatestOutcome.empty(spec) if c.model == "latest" else CountTable.empty(spec)
+
+    @property
+    def random_steps(self) -> int:
+        return 0
+
+    @property
+    def update_every(self) -> int:
+        return self.spec.action_repeat
+
+    @property
+    def online(self) -> bool:
+        return True
+
+    def init(self, *, key: PRNGKeyArray) -> SweepingState:
+        nothing = jnp.zeros(sizes(self.spec))
+        return SweepingState(nothing, self.table, nothing)
+
+    def init_memory(self, state: SweepingState) -> None:
+        return None
+
+    def model(self, state: SweepingState) -> AbstractTable:
+        return state.model
+
+    def act(
+        self, state: SweepingState, memory: None, obs: Float[Array, "1"], *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Int[Array, ""], None, None]:
+        values = state.q[self.spec.state_number(obs)]
+        return tabular.epsilon_greedy(values, self.config.epsilon if explore else 0.0, key=key), None, None
+
+    def update(
+        self, state: SweepingState, replay: AbstractReplay, *, key: PRNGKeyArray
+    ) -> tuple[SweepingState, Metrics]:
+        """Learns from the last step, and sweeps."""
+        c, step = self.config, tabular.latest_step(self.spec, replay)
+        model = state.model.add(*step)
+        error = self._error(state.q, model, step.state, step.action)
+        priority = state.priority.at[step.state, step.action].max(self._queued(jnp.abs(error)))
+
+        def sweep(carry: tuple) -> tuple:
+            q, priority, count = carry
+            first = jnp.unravel_index(jnp.argmax(priority), priority.shape)
+            q = q.at[first].add(c.step_size * self._error(q, model, *first))
+            chance, reward = model.into(first[0])
+            change = chance * jnp.abs(reward + c.discount * q[first[0]].max() - q)
+            priority = jnp.maximum(priority.at[first].set(0.0), self._queued(change))
+            return q, priority, count + 1
+
+        go_on = lambda carry: (carry[2] < c.planning_steps) & (carry[1].max() > 0)
+        q, priority, count = jax.lax.while_loop(go_on, sweep, (state.q, priority, jnp.zeros((), jnp.int32)))
+        metrics = {
+            "value/error": jnp.abs(error),
+            "plan/updates": count.astype(jnp.float32),
+            "plan/queued": jnp.sum(priority > 0).astype(jnp.float32),
+        }
+        return SweepingState(q, model, priority), metrics
+
+    def _queued(self, change: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return jnp.where(change > self.config.threshold, change, 0.0)
+
+    def _error(self, q: tabular.ActionValues, model: AbstractTable, state: Array, action: Array) -> Float[Array, ""]:
+        """How far the value of a pair is from what the model expects."""
+        chance, reward = model.outcomes(state, action)
+        values = jnp.append(q.max(-1), 0.0)
+        return jnp.sum(chance * (reward + self.config.discount * values)) - q[state, action]
