@@ -33,11 +33,10 @@ class Problem:
     """What is to be solved: functions of one step of time, written in jax.numpy.
 
     A state is any tree of arrays; `pack` makes a vector `[n]` of what is continuous in it, `unpack(x, state)` puts
-    such a vector back. Where `keep` (the probability in [0, 1] that the episode goes on) falls, all later costs count
-    less; derivatives take these weights as they are along the trajectory.
+    such a vector back. What `pack` leaves out is carried along, and taken as it is in all derivatives.
     """
 
-    step: Callable[[Any, Array, Array], tuple[Any, Array, Array]]  # (state, u, t) -> (next state, cost, keep)
+    step: Callable[[Any, Array, Array], tuple[Any, Array]]  # (state, u, t) -> (next state, cost)
     terminal: Callable[[Any], Array]
     low: Array | None = None  # [m]: of the controls; None: no limits
     high: Array | None = None
@@ -57,8 +56,7 @@ class Problem:
         difference: Callable[[Array, Array], Array] = jnp.subtract,
     ) -> "Problem":
         """From `dynamics(x, u) -> [n]`, `cost(x, u) -> []` and `terminal(x) -> []`."""
-        one = lambda x: jnp.ones((), x.dtype)
-        return cls(lambda x, u, t: (dynamics(x, u), cost(x, u), one(x)), terminal, low, high, difference=difference)
+        return cls(lambda x, u, t: (dynamics(x, u), cost(x, u)), terminal, low, high, difference=difference)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +97,6 @@ class Solution(eqx.Module):
     u: Float[Array, "time m"]
     K: Float[Array, "time m n"]  # gains of the last iteration that found a step; zero before
     cost: Float[Array, ""]
-    weights: Float[Array, " time+1"]  # probability that the episode goes on so far
     regularisation: Float[Array, ""]
     change: Float[Array, ""]  # last factor of the regularisation
     status: Int[Array, ""]  # RUNNING, CONVERGED or GAVE_UP
@@ -130,12 +127,12 @@ def start(problem: Problem, state: PyTree, u: Float[Array, "time m"], options: O
     options = Options() if options is None else options
     n = problem.pack(state).shape[0]
     u = _limited(problem, u)
-    states, cost, weights = _rolled_out(problem, state, u)
+    states, cost = _rolled_out(problem, state, u)
     K = jnp.zeros((*u.shape, n), u.dtype)
     mu, change = jnp.asarray(options.first, cost.dtype), jnp.ones((), cost.dtype)
     zero = jnp.zeros((), jnp.int32)
     status = jnp.where(jnp.isfinite(cost), zero + RUNNING, GAVE_UP)
-    return Solution(states, u, K, cost, weights, mu, change, status, zero)
+    return Solution(states, u, K, cost, mu, change, status, zero)
 
 
 def solve(problem: Problem, state: PyTree, u: Float[Array, "time m"], options: Options | None = None) -> Solution:
@@ -175,7 +172,7 @@ def iterate(problem: Problem, solution: Solution, options: Options) -> Solution:
     mu, change, step = jax.lax.while_loop(hollow, raised, (solution.regularisation, solution.change, tried))
     small = options.tolerance * (1 + jnp.abs(solution.cost))
     still = step.positive & (-step.linear <= small)
-    states, u, cost, weights, found = _searched(problem, solution, step, options)
+    states, u, cost, found = _searched(problem, solution, step, options)
     accepted = found & step.positive & ~still
     lower, higher = _lower(mu, change, options), _raise(mu, change, options)
     mu, change = (jnp.where(accepted, a, jnp.where(still, b, c)) for a, b, c in zip(lower, (mu, change), higher))
@@ -183,9 +180,9 @@ def iterate(problem: Problem, solution: Solution, options: Options) -> Solution:
     status = jnp.where(done, CONVERGED, jnp.where(mu > options.most, GAVE_UP, RUNNING)).astype(jnp.int32)
     status = jnp.where(solution.status == RUNNING, status, solution.status)
     choose = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
-    states, u, cost, weights = choose((states, u, cost, weights), (solution.states, *_rest(solution)))
+    states, u, cost = choose((states, u, cost), (solution.states, solution.u, solution.cost))
     K = jnp.where(step.positive, step.K, solution.K)
-    return Solution(states, u, K, cost, weights, mu, change, status, solution.iterations + 1)
+    return Solution(states, u, K, cost, mu, change, status, solution.iterations + 1)
 
 
 def expand(problem: Problem, solution: Solution, options: Options) -> Expansion:
@@ -193,17 +190,16 @@ def expand(problem: Problem, solution: Solution, options: Options) -> Expansion:
     n = problem.pack(jax.tree.map(lambda x: x[0], solution.states)).shape[0]
 
     def both(xu: Array, state: PyTree, t: Array) -> tuple[Array, Array]:
-        after, cost, _ = problem.step(problem.unpack(xu[:n], state), xu[n:], t)
+        after, cost = problem.step(problem.unpack(xu[:n], state), xu[n:], t)
         return problem.pack(after), cost
 
-    def at(state: PyTree, u: Array, t: Array, weight: Array) -> tuple[Array, Array, Array]:
+    def at(state: PyTree, u: Array, t: Array) -> tuple[Array, Array, Array]:
         xu = jnp.concatenate([problem.pack(state), u])
-        F, c = jax.jacfwd(both)(xu, state, t)
-        return F, weight * c, weight * jax.hessian(lambda xu: both(xu, state, t)[1])(xu)
+        return *jax.jacfwd(both)(xu, state, t), jax.hessian(lambda xu: both(xu, state, t)[1])(xu)
 
     before, last = jax.tree.map(lambda x: x[:-1], solution.states), jax.tree.map(lambda x: x[-1], solution.states)
-    F, c, C = jax.vmap(at)(before, solution.u, jnp.arange(len(solution.u)), solution.weights[:-1])
-    terminal = lambda x: solution.weights[-1] * problem.terminal(problem.unpack(x, last))
+    F, c, C = jax.vmap(at)(before, solution.u, jnp.arange(len(solution.u)))
+    terminal = lambda x: problem.terminal(problem.unpack(x, last))
     end = problem.pack(last)
     v, V = jax.grad(terminal)(end), jax.hessian(terminal)(end)
     if options.convex:
@@ -267,8 +263,8 @@ def _bent(problem: Problem, state: PyTree, u: Array, t: Array, v: Array) -> Floa
 
 
 def _searched(problem: Problem, solution: Solution, step: Step, options: Options) -> tuple:
-    """`(states, u, cost, weights, found)` of the largest step size whose gain is a fair share of what was expected."""
-    follow = lambda size: _followed(problem, solution, step, size)
+    """`(states, u, cost, found)` of the largest step size whose gain is a fair share of what was expected."""
+    follow = lambda size: followed(problem, solution, step, size)
     sizes = 0.5 ** jnp.arange(options.step_sizes, dtype=solution.u.dtype)
 
     def good(size: Array, cost: Array) -> Array:
@@ -286,18 +282,14 @@ def _searched(problem: Problem, solution: Solution, step: Step, options: Options
         tried = follow(sizes[i])
         return i + 1, tried, good(sizes[i], tried[2]) & (tried[2] < solution.cost)
 
-    first = (jnp.zeros((), jnp.int32), (solution.states, *_rest(solution)), jnp.array(False))
+    first = (jnp.zeros((), jnp.int32), (solution.states, solution.u, solution.cost), jnp.array(False))
     going = lambda carry: ~carry[2] & (carry[0] < options.step_sizes) & step.positive
     _, tried, found = jax.lax.while_loop(going, another, first)
     return *tried, found
 
 
-def _rest(solution: Solution) -> tuple[Array, Array, Array]:
-    return solution.u, solution.cost, solution.weights
-
-
-def _followed(problem: Problem, solution: Solution, step: Step, size: Array) -> tuple:
-    """`(states, u, cost, weights)` of the policy with feedback from the same start."""
+def followed(problem: Problem, solution: Solution, step: Step, size: Array) -> tuple:
+    """`(states, u, cost)` of the policy with feedback from the same start."""
     state = jax.tree.map(lambda x: x[0], solution.states)
     before = jax.vmap(problem.pack)(jax.tree.map(lambda x: x[:-1], solution.states))
 
@@ -305,32 +297,29 @@ def _followed(problem: Problem, solution: Solution, step: Step, size: Array) -> 
         u, k, K, x = now
         return _limited(problem, u + size * k + K @ problem.difference(problem.pack(state), x))
 
-    states, u, cost, weights = _walk(problem, state, control, (solution.u, step.k, step.K, before))
-    return states, u, jnp.where(jnp.isfinite(cost), cost, jnp.inf), weights
+    states, u, cost = _walk(problem, state, control, (solution.u, step.k, step.K, before))
+    return states, u, jnp.where(jnp.isfinite(cost), cost, jnp.inf)
 
 
 def _rolled_out(problem: Problem, state: PyTree, u: Array) -> tuple:
-    """`(states, cost, weights)` of the controls as they are."""
-    states, _, cost, weights = _walk(problem, state, lambda state, u: u, u)
-    return states, cost, weights
+    """`(states, cost)` of the controls as they are."""
+    states, _, cost = _walk(problem, state, lambda state, u: u, u)
+    return states, cost
 
 
 def _walk(problem: Problem, state: PyTree, control: Callable[[PyTree, Any], Array], inputs: PyTree) -> tuple:
     def step(carry: tuple, now: tuple):
-        state, cost, weight = carry
+        state, cost = carry
         inputs, t = now
         u = control(state, inputs)
-        after, more, keep = problem.step(state, u, t)
-        # A model run on past an end may say NaN, and 0 * NaN is NaN.
-        cost = cost + jnp.where(weight > 0, weight * more, 0.0)
-        return (after, cost, weight * keep), (state, u, weight)
+        after, more = problem.step(state, u, t)
+        return (after, cost + more), (state, u)
 
     zero = jnp.zeros((), problem.pack(state).dtype)
     times = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
-    (last, cost, weight), (states, u, weights) = jax.lax.scan(step, (state, zero, zero + 1), (inputs, times))
-    cost = cost + jnp.where(weight > 0, weight * problem.terminal(last), 0.0)
-    join = lambda each, end: jnp.concatenate([each, end[None]])
-    return jax.tree.map(join, states, last), u, cost, join(weights, weight)
+    (last, cost), (states, u) = jax.lax.scan(step, (state, zero), (inputs, times))
+    states = jax.tree.map(lambda each, end: jnp.concatenate([each, end[None]]), states, last)
+    return states, u, cost + problem.terminal(last)
 
 
 def _limited(problem: Problem, u: Array) -> Array:
