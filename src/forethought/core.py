@@ -1,6 +1,7 @@
 """The interfaces that every part is written against. Abstract classes only: a concrete class is never subclassed."""
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -30,6 +31,17 @@ Memory = TypeVar("Memory")
 Plan = TypeVar("Plan")
 Search = TypeVar("Search")
 EnvState = TypeVar("EnvState")
+
+
+Part = TypeVar("Part", bound=eqx.Module)
+
+
+def replaced(module: Part, **fields: Any) -> Part:
+    """`module` with other values in some of its fields, static ones too; its `__init__` is not called."""
+    new = object.__new__(type(module))
+    for field in dataclasses.fields(module):
+        object.__setattr__(new, field.name, fields.get(field.name, getattr(module, field.name)))
+    return new
 
 
 class AbstractDistribution(eqx.Module):
@@ -87,6 +99,10 @@ class AbstractModel(eqx.Module, Generic[Belief]):
 
     def drawn(self, belief: Belief) -> Float[Array, "particles *batch obs"] | None:
         """Where each particle stands: what was drawn from `observation`. None where a belief holds no observation."""
+        return None
+
+    def certain(self) -> "AbstractModel[Belief] | None":
+        """The same model without chance, with one particle that follows the means; None where there is none."""
         return None
 
     def moves(self, belief: Belief) -> Moves | None:

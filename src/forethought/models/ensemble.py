@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from ..core import replaced
 from ..fit import AbstractFittable
 from ..types import EnvSpec, Given, Prediction, Transition, pointwise
 from .distributions import DiagonalNormal
@@ -243,6 +244,10 @@ class Ensemble(AbstractFittable):
 
     def drawn(self, belief: EnsembleBelief) -> Float[Array, "particles *batch obs"]:
         return belief.obs
+
+    def certain(self) -> "Ensemble":
+        """The mean of the members' means."""
+        return replaced(self, propagation="E", particles=1)
 
     # ---- fitting (called by fit.GradientLearner)
 

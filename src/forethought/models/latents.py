@@ -106,6 +106,7 @@ class LatentShape(eqx.Module):
     classes: int = eqx.field(static=True)  # of each categorical
     unimix: float = eqx.field(static=True)  # share of the uniform distribution in each categorical
     min_std: float = eqx.field(static=True)  # least standard deviation of a Gaussian
+    drawn: bool = eqx.field(static=True, default=True)  # off: means, and the likeliest of categoricals
 
     def __check_init__(self) -> None:
         if self.kind not in ("categorical", "gaussian", "point"):
@@ -141,6 +142,9 @@ class LatentShape(eqx.Module):
 
     def noise(self, batch: tuple[int, ...], *, key: PRNGKeyArray) -> Array:
         """The randomness of one draw for a batch: Gumbel for categoricals, normal for Gaussians."""
+        shape = (*batch, self.latents, self.classes) if self.kind == "categorical" else (*batch, self.latents)
+        if not self.drawn:
+            return jnp.zeros(shape)
         if self.kind == "categorical":
-            return jr.gumbel(key, (*batch, self.latents, self.classes))
-        return jr.normal(key, (*batch, self.latents)) if self.kind == "gaussian" else jnp.zeros((*batch, 0))
+            return jr.gumbel(key, shape)
+        return jr.normal(key, shape) if self.kind == "gaussian" else jnp.zeros((*batch, 0))

@@ -1,5 +1,6 @@
 """A latent world model: encoder, recurrent state-space model, decoder, reward and continue heads."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..core import AbstractFilter
+from ..core import AbstractFilter, replaced
 from ..losses.kl import with_free_nats
 from ..presets.world_model import WorldModelConfig
 from ..types import Box, EnvSpec, Metrics, Prediction, Sequence
@@ -147,6 +148,11 @@ class WorldModel(AbstractFilter[LatentBelief]):
 
     def observation(self, belief: LatentBelief) -> Reconstruction:
         return self.decoder(belief, self.features(belief))
+
+    def certain(self) -> "WorldModel":
+        """Follows the latents' means, of categorical ones the likeliest."""
+        latent = dataclasses.replace(self.rssm.latent, drawn=False)
+        return replaced(self, rssm=replaced(self.rssm, latent=latent), particles=1)
 
     # ---- learning
 
