@@ -79,8 +79,8 @@ def fit_mixture(
         likelihood = jnp.sum(jnp.where(in_use, row, 0.0)) / jnp.maximum(jnp.sum(in_use), 1)
         return _maximised(share, scaled), likelihood, last, i + 1
 
-    far = jnp.full((), -jnp.inf, x.dtype)
-    begin = (start, far / 2 * 0 - 1e30, far * 0 + 1e30 if False else jnp.full((), 1e30, x.dtype), jnp.zeros((), int))
+    worst = jnp.full((), -1e30, x.dtype)
+    begin = (start, worst, -worst, jnp.zeros((), jnp.int32))
     mixture, likelihood, _, count = jax.lax.while_loop(go_on, improve, begin)
     cov = mixture.cov * units.scale[:, None] * units.scale[None, :]
     return Fit(Mixture(mixture.log_weight, units.inverse(mixture.mean), cov), likelihood, count)
@@ -98,7 +98,7 @@ def _nearest(x: Array, in_use: Array, clusters: int, allowed: Array, key: PRNGKe
         to_row = jnp.sum((x - row) ** 2, 1)
         return (jnp.minimum(distance, jnp.where(k < allowed, to_row, jnp.inf)), key), to_row
 
-    begin = jnp.full(x.shape[0], 1.0, x.dtype) * 1e30
+    begin = jnp.full(x.shape[0], 1e30, x.dtype)
     _, to_rows = jax.lax.scan(choose, (begin, key), jnp.arange(clusters))
     to_rows = jnp.where((jnp.arange(clusters) < allowed)[:, None], to_rows, jnp.inf)
     return jax.nn.one_hot(jnp.argmin(to_rows, 0), clusters, dtype=x.dtype) * in_use[:, None]

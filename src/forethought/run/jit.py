@@ -16,7 +16,6 @@ from ..types import Transition
 from .progress import (
     ACT,
     INIT,
-    RESET,
     STEP,
     UPDATE,
     Episodes,
@@ -26,6 +25,7 @@ from .progress import (
     check_metrics,
     kept_extras,
     over_rows,
+    reset_key,
     steps_to_next_update,
     stream,
     strongly_typed,
@@ -52,7 +52,7 @@ def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, see
     key = jr.key(seed)
     state = agent.init(key=stream(key, INIT, 0))
     episode = jnp.arange(num_envs, dtype=jnp.int32)
-    env_state, obs = jax.vmap(lambda e: env.reset(key=stream(key, RESET, e)))(episode)
+    env_state, obs = jax.vmap(lambda e: env.reset(key=reset_key(agent, key, e)))(episode)
     zeros = jnp.zeros((), jnp.int32)
     carry = EnvCarry(
         env_state,
@@ -102,7 +102,7 @@ def collect(
         returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + spec.action_repeat
         over = transition.terminated | transition.truncated
         episode = env_carry.episode + num_envs * over
-        fresh_state, fresh_obs = jax.vmap(lambda e: env.reset(key=stream(key, RESET, e)))(episode)
+        fresh_state, fresh_obs = jax.vmap(lambda e: env.reset(key=reset_key(agent, key, e)))(episode)
         new_carry = EnvCarry(
             where_rows(over, fresh_state, env_state),
             where_rows(over, fresh_obs, transition.next_obs),
