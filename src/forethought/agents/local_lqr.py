@@ -87,7 +87,7 @@ class LocalLQR(AbstractAgent[LocalLQRState, LocalMemory]):
         self, state: LocalLQRState, replay: AbstractReplay, *, key: PRNGKeyArray
     ) -> tuple[LocalLQRState, Metrics]:
         """One round, on the host. A round that a stop of the run has cut short is left out."""
-        gathered = self.rounds.gather(replay)
+        gathered = self.rounds.gather(state.control, replay)
         if gathered is None:
             return state, no_metrics()
         fit_key, prior_key = jr.split(key)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -11,6 +12,8 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from ..core import AbstractReplay
 from ..errors import TrainingFault
 from ..types import Transition
+
+SAME = 1e-4  # relative and absolute: two compiled programs may round a first observation differently
 
 
 class Place(eqx.Module):
@@ -49,7 +52,7 @@ class Rollouts(NamedTuple):
         return np.concatenate([self.obs, self.action], -1)
 
     @property
-    def starts(self) -> np.ndarray:
+    def firsts(self) -> np.ndarray:
         """First observations `[start, obs]`, as float32."""
         return self.obs[:, 0, 0].astype(np.float32)
 
@@ -61,36 +64,39 @@ def whole_episodes(replay: AbstractReplay, steps: int) -> Transition:
     """
     _, in_use = replay.rows()
     rows = replay.latest(int(np.sum(np.asarray(in_use))))
-    rows = Transition(*(np.asarray(x) for x in (rows.obs, rows.action, rows.reward, rows.next_obs)),
-                      np.asarray(rows.terminated), np.asarray(rows.truncated), rows.extras)
+    rows = jax.tree.map(np.asarray, rows)
     if rows.terminated.any():
         raise TrainingFault(
             "an episode terminated before its time; local controllers are for tasks that last a fixed number of steps"
         )
-    name, time = np.asarray(rows.extras.episode), np.asarray(rows.extras.time)
+    name, time = rows.extras.episode, rows.extras.time
     order = np.lexsort((time, name))
     cuts = np.flatnonzero(np.diff(name[order])) + 1
-    whole = [rows for rows in np.split(order, cuts) if len(rows) == steps and (time[rows] == np.arange(steps)).all()]
-    whole.sort(key=lambda rows: int(rows[-1]))
-    index = np.array(whole, int).reshape(-1, steps)
-    fields = (rows.obs, rows.action, rows.reward, rows.next_obs, rows.terminated, rows.truncated)
-    return Transition(*(x[index] for x in fields))
+    whole = [each for each in np.split(order, cuts) if len(each) == steps and (time[each] == np.arange(steps)).all()]
+    index = np.array(sorted(whole, key=lambda each: each[-1]), int).reshape(-1, steps)
+    return jax.tree.map(lambda x: x[index], rows)
 
 
-def by_start(episodes: Transition, starts: int, rollouts: int) -> Rollouts | None:
-    """The latest `rollouts` episodes of each of `starts` first observations, which are sorted; None while one has fewer.
+def by_start(episodes: Transition, known: np.ndarray, starts: int, rollouts: int) -> Rollouts | None:
+    """The latest `rollouts` episodes of each of `starts` first observations; None while one of these has fewer.
 
-    Raises TrainingFault where there are more first observations than that.
+    In order of `known` first observations `[up to starts, obs]`, then of appearance. Raises TrainingFault where there
+    are more than `starts`.
     """
-    firsts, which = np.unique(episodes.obs[:, 0], axis=0, return_inverse=True)
+    firsts, of_start = list(known), [[] for _ in known]
+    for number, first in enumerate(episodes.obs[:, 0]):
+        same = [k for k, other in enumerate(firsts) if np.allclose(first, other, rtol=SAME, atol=SAME)]
+        if not same:
+            firsts.append(first)
+            of_start.append([])
+        of_start[same[0] if same else -1].append(number)
     if len(firsts) > starts:
         raise TrainingFault(
-            f"{len(firsts)} first observations in training, wanted {starts}: the environment does not begin alike when "
-            "it is reset with the same key"
+            f"{len(firsts)} first observations in training, wanted starts={starts}: the environment does not begin "
+            "alike when it is reset with the same key"
         )
-    of_start = [np.flatnonzero(which.ravel() == k)[-rollouts:] for k in range(len(firsts))]
-    if len(firsts) < starts or min(len(index) for index in of_start) < rollouts:
+    if len(firsts) < starts or min(map(len, of_start)) < rollouts:
         return None
-    index = np.stack(of_start)
+    index = np.array([numbers[-rollouts:] for numbers in of_start])
     fields = (episodes.obs, episodes.action, episodes.next_obs, episodes.reward)
     return Rollouts(*(np.asarray(x, np.float64)[index] for x in fields))

@@ -200,7 +200,7 @@ def improve_all(
     narrow = lambda x: jnp.asarray(np.asarray(x, np.float32))
     controllers = LocalController(jax.tree.map(narrow, improvement.policy), narrow(improvement.trajectory.u))
     numbers = map(narrow, (found.multiplier, found.actual, improvement.expected))
-    return LocalControl(controllers, jnp.asarray(rollouts.starts), *numbers, control.rounds + 1), found
+    return LocalControl(controllers, jnp.asarray(rollouts.firsts), *numbers, control.rounds + 1), found
 
 
 def metrics(found: Round, rollouts: Rollouts) -> Metrics:

@@ -70,8 +70,13 @@ class LocalRounds(eqx.Module):
     @property
     def half_range(self) -> Float[Array, " action"]:
         """Half the range of the actions."""
-        low, high = _bounds(self.spec.action)
+        low, high = self.bounds
         return (high - low) / 2
+
+    @property
+    def bounds(self) -> tuple[Float[Array, " action"], Float[Array, " action"]]:
+        """Lowest and highest action."""
+        return _bounds(self.spec.action)
 
     def initial(self) -> LocalControl:
         """White noise from every start."""
@@ -84,7 +89,7 @@ class LocalRounds(eqx.Module):
 
     def clipped(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
         """Within the bounds."""
-        return jnp.clip(action, *_bounds(self.spec.action))
+        return jnp.clip(action, *self.bounds)
 
     def act(
         self, control: LocalControl, memory: LocalMemory, obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool
@@ -98,10 +103,11 @@ class LocalRounds(eqx.Module):
         action = controller(obs, place.time, execution=execution, key=noise_key)
         return self.clipped(action), LocalMemory(start, place.after()), place
 
-    def gather(self, replay: AbstractReplay) -> tuple[Rollouts, np.ndarray] | None:
+    def gather(self, control: LocalControl, replay: AbstractReplay) -> tuple[Rollouts, np.ndarray] | None:
         """The latest rollouts, and `[x; u; x']` of all whole episodes; None where a stop of the run has cut some."""
         episodes = whole_episodes(replay, self.steps)
-        rollouts = by_start(episodes, self.starts, self.rollouts)
+        known = np.asarray(control.firsts)[: self.starts if int(control.rounds) else 0]
+        rollouts = by_start(episodes, known, self.starts, self.rollouts)
         if rollouts is None:
             return None
         return rollouts, np.concatenate([episodes.obs, episodes.action, episodes.next_obs], -1)

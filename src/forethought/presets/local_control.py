@@ -19,7 +19,7 @@ class LocalControlConfig:
     execution: Literal["open-loop", "feedback", "noisy-feedback"] = "noisy-feedback"
     """How controllers are executed while training: planned controls, feedback, or feedback with noise of covariance
     Quu^-1. Only the last tells what the controls do; the others lean on the prior."""
-    kl_step: float = 1.0
+    kl_step: float = 0.2
     """Nats per time step by which a controller may change in a round, before the step is adapted."""
     adapt_step: bool = True
     """Multiply that by a factor which grows while the local models foretell what an improvement brings."""

@@ -17,6 +17,6 @@ PRESETS: dict[str, LocalLQRConfig] = {
     "plain-regression": LocalLQRConfig(LocalControlConfig(prior="none")),
     "no-trust-region": LocalLQRConfig(LocalControlConfig(trust_region=False)),
     "paper": LocalLQRConfig(
-        LocalControlConfig(starts=1, kl_step=0.2, clusters=20, cluster_rows=40, prior_episodes=20, initial_std=1.0)
+        LocalControlConfig(starts=1, clusters=20, cluster_rows=40, prior_episodes=20, initial_std=1.0)
     ),
 }
