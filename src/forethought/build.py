@@ -1,9 +1,12 @@
 """From configs to parts: the only place where a part's config meets its constructor."""
 
+import dataclasses
+
 from jaxtyping import PRNGKeyArray
 
 from .core import AbstractRefiningPlanner
 from .fit import GradientLearner
+from .learners.local_rounds import LocalRounds
 from .models.ensemble import Ensemble
 from .models.policy_value import PolicyValue
 from .planners.cem import CEM
@@ -13,6 +16,7 @@ from .planners.mppi import MPPI
 from .planners.shooting import RandomShooting
 from .planners.tree_rules import PUCT, UCB, Gumbel
 from .planners.tree_search import TreeSearch
+from .presets.local_control import LocalControlConfig
 from .presets.parts import EnsembleConfig, PlannerConfig
 from .presets.search import PolicyValueConfig
 from .types import ActionSpace, Box, EnvSpec, Given
@@ -65,6 +69,13 @@ def make_policy_value(spec: EnvSpec, config: PolicyValueConfig, *, bounded: bool
     """A network that guides searches, with fresh weights. Raises ValueError for sizes that cannot be."""
     sizes = {"units": config.units, "layers": config.layers, "channels": config.channels, "blocks": config.blocks}
     return PolicyValue(spec, config.kind, **sizes, bounded=bounded, key=key)
+
+
+def make_local_rounds(spec: EnvSpec, config: LocalControlConfig, given: Given) -> LocalRounds:
+    """The rounds of local controllers. Raises ValueError for sizes that cannot be and tasks without a given reward."""
+    numbers = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    del numbers["network"]
+    return LocalRounds(spec, given.reward, **numbers)
 
 
 def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefiningPlanner:

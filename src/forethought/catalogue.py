@@ -102,6 +102,22 @@ AGENTS: dict[str, Entry] = {
         "DreamerV3",
         takes=(),
     ),
+    "local-lqr": Entry(
+        "local controllers: linear-Gaussian models from few rollouts, KL-constrained LQR (Levine & Abbeel 2014)",
+        "forethought.presets.local_lqr",
+        "LocalLQRConfig",
+        "forethought.agents.local_lqr",
+        "LocalLQR",
+        takes=("given",),
+    ),
+    "gps": Entry(
+        "guided policy search: one network learns from several local controllers (Montgomery & Levine 2016)",
+        "forethought.presets.gps",
+        "GPSConfig",
+        "forethought.agents.gps",
+        "GPS",
+        takes=("given",),
+    ),
     "alphazero": Entry(
         "tree search on the true rules, guided by a network that learns from its games (Silver et al. 2018)",
         "forethought.presets.alphazero",

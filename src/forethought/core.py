@@ -407,6 +407,12 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
         return None
 
     @property
+    def starts(self) -> int | None:
+        """How many starts the episodes of training go round, in turn: every so-manieth begins alike, as its reset is
+        given the same key. None: each begins anew. Evaluations always do."""
+        return None
+
+    @property
     def extras(self) -> PyTree:
         """An example of what `act` returns beside action and memory, for the replay's shapes; None: nothing is kept."""
         return None

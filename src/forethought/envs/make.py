@@ -17,6 +17,7 @@ from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
 from . import dm_control, gymnax
 from .acrobot import Acrobot
+from .block_pushing import BlockPushing
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
 from .games import pgx
@@ -32,6 +33,8 @@ from .pendulum_wind import PendulumWind
 from .pets_cartpole import PetsCartPole
 from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
+from .point_mass_obstacle import PointMassObstacle
+from .reacher import Reacher
 from .repeat import ActionRepeat
 from .tabular import TABULAR
 from .task import AbstractTask
@@ -45,6 +48,9 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "mountain-car": MountainCar,
     "mountain-car-continuous": MountainCarContinuous,
     "point-mass": PointMass,
+    "point-mass-obstacle": PointMassObstacle,
+    "reacher": Reacher,
+    "block-pushing": BlockPushing,
     "catch": Catch,
     "gridworld": GridWorld,
 }

@@ -16,7 +16,6 @@ from ..types import Transition
 from .progress import (
     ACT,
     INIT,
-    RESET,
     STEP,
     UPDATE,
     Episodes,
@@ -26,6 +25,7 @@ from .progress import (
     check_metrics,
     kept_extras,
     over_rows,
+    reset_key,
     steps_to_next_update,
     stream,
     strongly_typed,
@@ -58,7 +58,7 @@ def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, see
     key = jr.key(seed)
     state = agent.init(key=stream(key, INIT, 0))
     episode = jnp.arange(num_envs, dtype=jnp.int32)
-    env_state, obs = jax.vmap(lambda e: env.reset(key=stream(key, RESET, e)))(episode)
+    env_state, obs = jax.vmap(lambda e: env.reset(key=reset_key(agent, key, e)))(episode)
     zeros = jnp.zeros((), jnp.int32)
     carry = EnvCarry(
         env_state,
@@ -111,7 +111,7 @@ def collect(
         over = transition.terminated | transition.truncated
         episode = env_carry.episode + num_envs * over
         new_steps = env_steps + per_tick
-        reset = lambda e: env.reset(key=stream(key, RESET, e), clock=new_steps)
+        reset = lambda e: env.reset(key=reset_key(agent, key, e), clock=new_steps)
         fresh_state, fresh_obs = jax.vmap(reset)(episode)
         new_carry = EnvCarry(
             where_rows(over, fresh_state, env_state),

@@ -24,6 +24,11 @@ def stream(key: PRNGKeyArray, name: int, count: Int[Array, ""] | int) -> PRNGKey
     return jr.fold_in(jr.fold_in(key, name), count)
 
 
+def reset_key(agent: AbstractAgent, key: PRNGKeyArray, episode: Int[Array, ""] | int) -> PRNGKeyArray:
+    """What episode number `episode` of training is reset with."""
+    return stream(key, RESET, episode if agent.starts is None else episode % agent.starts)
+
+
 class Episodes(eqx.Module):
     """The latest finished episodes, in a ring."""
 

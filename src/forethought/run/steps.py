@@ -20,7 +20,6 @@ from .progress import (
     ACT,
     EVALUATE,
     INIT,
-    RESET,
     STEP,
     UPDATE,
     Episodes,
@@ -29,6 +28,7 @@ from .progress import (
     broadcast,
     check_metrics,
     kept_extras,
+    reset_key,
     stream,
     strongly_typed,
     updates_due,
@@ -207,7 +207,7 @@ class StepDriver:
         carry, key = progress.env, progress.key
         steps = int(progress.env_steps)
         self.env.set_clock(steps - int(np.sum(carry.lengths)))  # as it was when the episodes began
-        obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
+        obs = self.env.start([reset_key(self.agent, key, int(e)) for e in carry.episode])
         played = int(carry.lengths[0]) // self.env.spec.action_repeat
         if not np.any(np.asarray(carry.lengths)):
             # Where a vector environment resets itself a call late, the saved memory is of the episode that has ended.
@@ -226,7 +226,7 @@ class StepDriver:
                 if np.array_equal(obs, np.asarray(carry.obs)):
                     return progress
             self.env.set_clock(steps)
-            obs = self.env.start([stream(key, RESET, int(e)) for e in carry.episode])
+            obs = self.env.start([reset_key(self.agent, key, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
         n = self.env.num_envs
         memory = self._new_memory(progress.agent_state)
@@ -256,11 +256,11 @@ class StepDriver:
             )
         episode = np.array(carry.episode)
 
-        def reset_key(i: int) -> PRNGKeyArray:
-            return stream(key, RESET, int(episode[i]) + self.env.num_envs)
+        def next_reset(i: int) -> PRNGKeyArray:
+            return reset_key(self.agent, key, int(episode[i]) + self.env.num_envs)
 
         self.env.set_clock(int(progress.env_steps))
-        step = self.env.step(action, step_key=step_key, reset_key=reset_key)
+        step = self.env.step(action, step_key=step_key, reset_key=next_reset)
         return self._recorded(progress, action, memory, kept_extras(self.agent, extras, len(action)), step)
 
     def _recorded(self, progress: Progress, action: np.ndarray, memory: Any, extras: Any, step: HostStep) -> Progress:

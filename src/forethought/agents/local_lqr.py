@@ -1,0 +1,100 @@
+"""KL-constrained trajectory optimisation under local models (Levine & Abbeel 2014, sec. 3 and 4).
+
+Round by round: so many rollouts from each of a few starts, a linear-Gaussian model of every time step from these, and
+for each start the controller of least expected cost within a KL of the one that made the rollouts.
+
+Deviations from the paper and the authors' code (gps):
+- the reward is the given function of (obs, action, next_obs); a step's cost is expanded through its local model,
+  around every rollout;
+- one mixture of Gaussians for all starts, fitted to the latest `prior_episodes`;
+- the first controllers are white noise around zero, not an LQR of a guessed model;
+- controls are clipped to their bounds before they are executed and stored;
+- the multiplier is searched as `planners.trajectory_kl` says.
+
+Away from its starts the agent takes the controller of the nearest one; evaluations are without noise.
+"""
+
+import equinox as eqx
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..build import make_learner, make_local_rounds
+from ..core import AbstractAgent, AbstractLearner, AbstractReplay
+from ..learners.episodes import Place
+from ..learners.local_control import LocalControl, metrics, no_metrics
+from ..learners.local_rounds import LocalMemory, LocalRounds
+from ..presets.local_lqr import LocalLQRConfig
+from ..types import EnvSpec, Given, Metrics
+
+
+class LocalLQRState(eqx.Module):
+    """The controllers, and the network where that is the prior."""
+
+    control: LocalControl
+    learner: AbstractLearner | None
+
+
+class LocalLQR(AbstractAgent[LocalLQRState, LocalMemory]):
+    """One local controller for each start."""
+
+    spec: EnvSpec
+    config: LocalLQRConfig = eqx.field(static=True)
+    given: Given
+    rounds: LocalRounds
+
+    def __init__(self, spec: EnvSpec, config: LocalLQRConfig | None = None, *, given: Given | None = None):
+        """Raises ValueError for sizes that cannot be, discrete actions, and tasks without time limit or given reward."""
+        self.spec = spec
+        self.config = LocalLQRConfig() if config is None else config
+        self.given = Given() if given is None else given
+        self.rounds = make_local_rounds(spec, self.config.control, self.given)
+
+    @property
+    def random_steps(self) -> int:
+        return 0
+
+    @property
+    def update_every(self) -> int:
+        return self.rounds.env_steps
+
+    @property
+    def traceable(self) -> bool:
+        return False
+
+    @property
+    def starts(self) -> int:
+        return self.rounds.starts
+
+    @property
+    def extras(self) -> Place:
+        return Place.example()
+
+    def init(self, *, key: PRNGKeyArray) -> LocalLQRState:
+        c, learner = self.config.control, None
+        if c.prior == "network":
+            learner = make_learner(self.spec, c.network, given=self.given, key=key)
+        return LocalLQRState(self.rounds.initial(), learner)
+
+    def init_memory(self, state: LocalLQRState) -> LocalMemory:
+        return self.rounds.initial_memory()
+
+    def act(
+        self, state: LocalLQRState, memory: LocalMemory, obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Float[Array, " action"], LocalMemory, Place]:
+        return self.rounds.act(state.control, memory, obs, key=key, explore=explore)
+
+    def update(
+        self, state: LocalLQRState, replay: AbstractReplay, *, key: PRNGKeyArray
+    ) -> tuple[LocalLQRState, Metrics]:
+        """One round, on the host. A round that a stop of the run has cut short is left out."""
+        gathered = self.rounds.gather(state.control, replay)
+        if gathered is None:
+            return state, no_metrics()
+        fit_key, prior_key = jr.split(key)
+        learner = state.learner
+        if learner is not None:
+            learner, _ = eqx.filter_jit(lambda l, r, k: l.fit(r, key=k))(learner, replay, fit_key)
+        rollouts, past = gathered
+        prior = self.rounds.local_prior(rollouts, past, learner, key=prior_key)
+        control, found = self.rounds.improve(state.control, rollouts, prior)
+        return LocalLQRState(control, learner), metrics(found, rollouts)
