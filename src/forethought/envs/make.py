@@ -30,6 +30,7 @@ from .partial import SUFFIX, NoVelocity
 from .pendulum import Pendulum
 from .pendulum_wind import PendulumWind
 from .pets_cartpole import PetsCartPole
+from .pilco_tasks import pilco_cartpole, pilco_pendulum
 from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
 from .repeat import ActionRepeat
@@ -38,6 +39,8 @@ from .task import AbstractTask
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
     "cartpole-swingup": CartPoleSwingUp,
+    "pilco-cartpole": pilco_cartpole,
+    "pilco-pendulum": pilco_pendulum,
     "pendulum": Pendulum,
     "pendulum-wind": PendulumWind,
     "acrobot": Acrobot,

@@ -107,7 +107,9 @@ def _negative_log_posterior(h: Array, x: Array, y: Array, mask: Array) -> Float[
 
 def _minimise(objective, start: Array, iterations: int) -> tuple[Array, Array]:
     """L-BFGS with a strong-Wolfe line search, until the gradient is small or `iterations` are over."""
-    solver = optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=15, initial_guess_strategy="one"))
+    solver = optax.lbfgs(
+        linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=15, initial_guess_strategy="one")
+    )
     value_and_grad = optax.value_and_grad_from_state(objective)
 
     def body(carry):

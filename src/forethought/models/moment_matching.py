@@ -62,6 +62,29 @@ def _sum_backward(gradients, cotangent):
 _sum_of_constant_weights.defvjp(_sum_forward, _sum_backward)
 
 
+@jax.custom_vjp
+def inverse_and_logdet(a: Float[Array, "d d"]) -> tuple[Float[Array, "d d"], Float[Array, ""]]:
+    """The inverse and the logarithm of the determinant, which must be positive; its gradient is products only."""
+    lu, pivots, permutation = jax.lax.linalg.lu(a)
+    eye = jnp.eye(len(a))[permutation]
+    lower = jax.lax.linalg.triangular_solve(lu, eye, left_side=True, lower=True, unit_diagonal=True)
+    inverse = jax.lax.linalg.triangular_solve(lu, lower, left_side=True, lower=False)
+    return inverse, jnp.sum(jnp.log(jnp.abs(jnp.diag(lu))))
+
+
+def _inverse_forward(a: Array):
+    out = inverse_and_logdet(a)
+    return out, out[0].T
+
+
+def _inverse_backward(inverse_t: Array, cotangent: tuple[Array, Array]):
+    of_inverse, of_logdet = cotangent
+    return (of_logdet * inverse_t - inverse_t @ of_inverse @ inverse_t,)
+
+
+inverse_and_logdet.defvjp(_inverse_forward, _inverse_backward)
+
+
 def pair_weights(gp: GPFactors, *, certain: bool = False) -> Float[Array, "pairs points points"]:
     """What `gp_moments` weighs covariances with, for all pairs of outputs; `certain`: the mean is the function."""
     first, second = np.tril_indices(len(gp.signal))
@@ -93,9 +116,9 @@ def _gp_moments(gp: GPFactors, mean, cov, weights, weighted_sum, own_variance) -
     scaled = away * inverse[:, None]
 
     def of_one(scaled: Array, inverse: Array, beta: Array, signal: Array) -> tuple[Array, Array]:
-        b = inverse[:, None] * cov * inverse + eye
-        solved = jnp.linalg.solve(b, scaled.T).T
-        bumps = jnp.exp(-0.5 * jnp.sum(scaled * solved, 1)) * beta * signal / jnp.sqrt(jnp.linalg.det(b))
+        narrow, logdet = inverse_and_logdet(inverse[:, None] * cov * inverse + eye)
+        solved = scaled @ narrow
+        bumps = jnp.exp(-0.5 * (jnp.sum(scaled * solved, 1) + logdet)) * beta * signal
         return jnp.sum(bumps), inverse * (bumps @ solved)
 
     out, gain = jax.vmap(of_one)(scaled, inverse, gp.beta, gp.signal)
@@ -104,12 +127,12 @@ def _gp_moments(gp: GPFactors, mean, cov, weights, weighted_sum, own_variance) -
     along = away * squared[:, None]
 
     def of_pair(a: Array, b: Array, weights: Array) -> Array:
-        r = cov * (squared[a] + squared[b]) + eye
-        q = jnp.linalg.solve(r, cov) / 2
+        narrow, logdet = inverse_and_logdet(cov * (squared[a] + squared[b]) + eye)
+        q = narrow @ cov / 2
         p, y = along[a] @ q, along[b]
         u = log_kernel[a] + jnp.sum(p * along[a], 1)
         v = log_kernel[b] + jnp.sum((y @ q) * y, 1)
-        return weighted_sum(weights, u, v, 2 * p, y) / jnp.sqrt(jnp.linalg.det(r))
+        return weighted_sum(weights, u - 0.5 * logdet, v, 2 * p, y)
 
     first, second = (jnp.asarray(index) for index in np.tril_indices(len(out)))
     second_moments = jax.vmap(of_pair)(first, second, weights)
@@ -166,15 +189,13 @@ def squash_moments(mean: Float[Array, " a"], cov: Float[Array, "a a"]) -> Moment
     trig = trigonometric_moments(mean @ threefold, threefold.T @ cov @ threefold)
     mix = jnp.concatenate([9 * jnp.eye(size), jnp.eye(size)]) / 8
     sines = slice(0, 2 * size)
-    return Moments(
-        trig.mean[sines] @ mix, mix.T @ trig.cov[sines, sines] @ mix, threefold @ trig.gain[:, sines] @ mix
-    )
+    return Moments(trig.mean[sines] @ mix, mix.T @ trig.cov[sines, sines] @ mix, threefold @ trig.gain[:, sines] @ mix)
 
 
 def expected_bell(mean: Float[Array, " k"], cov: Float[Array, "k k"], width: float | Array) -> Float[Array, ""]:
     """Expectation of `exp(-|x|^2 / (2 width^2))`: one minus the expected saturating cost (eq. 24)."""
-    spread = jnp.eye(len(mean)) + cov / width**2
-    return jnp.exp(-0.5 * mean @ jnp.linalg.solve(spread, mean) / width**2) / jnp.sqrt(jnp.linalg.det(spread))
+    narrow, logdet = inverse_and_logdet(jnp.eye(len(mean)) + cov / width**2)
+    return jnp.exp(-0.5 * (mean @ narrow @ mean / width**2 + logdet))
 
 
 def chained(first: Moments, then: Moments) -> Moments:

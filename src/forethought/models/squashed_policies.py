@@ -7,13 +7,23 @@ import abc
 from typing import Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..types import Box, EnvSpec
-from .moment_matching import GPFactors, Moments, chained, linear_moments, rbf_moments, squash, squash_moments
+from .moment_matching import (
+    GPFactors,
+    Moments,
+    chained,
+    inverse_and_logdet,
+    linear_moments,
+    rbf_moments,
+    squash,
+    squash_moments,
+)
 
 _NOISE = 0.01  # standard deviation with which an RBF policy follows its targets, as in the authors' software
 
@@ -87,7 +97,7 @@ class RBFPolicy(AbstractSquashedPolicy):
         scaled = self.centres * jnp.exp(-self.log_scales)[:, None]
         distance = jnp.sum((scaled[:, :, None] - scaled[:, None]) ** 2, -1)
         kernel = jnp.exp(-0.5 * distance) + _NOISE**2 * jnp.eye(len(self.centres))
-        beta = jnp.linalg.solve(kernel, self.targets.T[..., None])[..., 0]
+        beta = jnp.einsum("aij,ja->ai", jax.vmap(inverse_and_logdet)(kernel)[0], self.targets)
         size = len(self.action.low)
         points = jnp.broadcast_to(self.centres, (size, *self.centres.shape))
         return GPFactors(points, beta, jnp.zeros_like(kernel), jnp.exp(self.log_scales), jnp.ones(size))
