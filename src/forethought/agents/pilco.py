@@ -14,6 +14,7 @@ Deviations from the authors' software:
 - the start's mean is that of the first observations where it is not given.
 """
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -115,13 +116,13 @@ class PILCO(AbstractAgent[PILCOState, None]):
         size = bucket(count, self.config.model.max_points)
         first = lambda x: np.concatenate([x[in_use], np.zeros((size - count, *x.shape[1:]), x.dtype)])
         rows, mask = jax.tree.map(first, rows), np.arange(size) < count
-        try:
-            check_rows(rows, mask)
-            learner, metrics = _fit(state.learner, rows, mask, fit_key)
-            check_factors(learner.model.factors)
-        except ValueError as error:
-            raise TrainingFault(f"Gaussian processes of {count} steps on {self.spec.name}: {error}") from error
         with jax.enable_x64(True):
+            try:
+                check_rows(rows, mask)
+                learner, metrics = _fit(state.learner, rows, mask, fit_key)
+                check_factors(learner.model.factors)
+            except ValueError as error:
+                raise TrainingFault(f"Gaussian processes of {count} steps on {self.spec.name}: {error}") from error
             start = self._start(rows.obs[mask], rows.next_obs[mask])
             policy, imagined, more = self._improved(state.policy, learner.model, size, start, policy_key)
             noise = jnp.exp(2 * learner.model.hyper.log_noise)[: self.spec.obs_dim] / 2
@@ -147,7 +148,7 @@ class PILCO(AbstractAgent[PILCOState, None]):
         if self.config.policy == "linear":
             return LinearPolicy.random(self.spec, self.spec.action, key=key)
         centre_key, target_key = jr.split(key)
-        drawn = jr.normal(centre_key, (self.config.centres, self.spec.obs_dim), jnp.float64)
+        drawn = jr.normal(centre_key, (self.config.centres, self.spec.obs_dim), jnp.float32)
         centres = self.spec.features(mean + self.config.start_std * drawn)
         return RBFPolicy.random(self.spec, self.spec.action, centres, key=target_key)
 
@@ -172,9 +173,8 @@ class PILCO(AbstractAgent[PILCOState, None]):
         for restart in range(self.config.restarts):
             policy = last if restart == 0 else self._fresh(start[0], key=jr.fold_in(key, restart))
             flat, unravel = ravel_pytree(policy)
-            best, value, used = search(
-                lambda v: _value_and_grad(unravel(v), known, *task), np.asarray(flat), self.config.evaluations
-            )
+            of_vector = functools.partial(_value_and_grad, unravel, known, *task)
+            best, value, used = search(of_vector, np.asarray(flat), self.config.evaluations)
             evaluations += used
             if best is None:
                 dropped += 1
@@ -245,11 +245,10 @@ def _imagine(policy: AbstractSquashedPolicy, known: Any, spec: EnvSpec, reward: 
 
 
 @eqx.filter_jit
-def _value_and_grad(policy: AbstractSquashedPolicy, known: Any, spec: EnvSpec, reward: Any, horizon: int):
+def _value_and_grad(unravel: Any, known: Any, spec: EnvSpec, reward: Any, horizon: int, flat: Array):
     """Minus the mean expected reward per step, and its gradient as one vector."""
 
-    def loss(policy: AbstractSquashedPolicy) -> Array:
-        return -jnp.mean(imagine(policy, *known, spec=spec, reward=reward, horizon=horizon).reward)
+    def loss(flat: Array) -> Array:
+        return -jnp.mean(imagine(unravel(flat), *known, spec=spec, reward=reward, horizon=horizon).reward)
 
-    value, gradient = jax.value_and_grad(loss)(policy)
-    return value, ravel_pytree(gradient)[0]
+    return jax.value_and_grad(loss)(flat)

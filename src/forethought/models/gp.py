@@ -241,7 +241,8 @@ class GPLearner(AbstractLearner):
             choice = x, y, mask
             draw_key, fit_key = jr.split(key)
             if len(mask) > self.max_rows:
-                order = jnp.argsort(jnp.where(mask, jr.uniform(draw_key, mask.shape), 2.0))[: self.max_rows]
+                drawn = jr.uniform(draw_key, mask.shape, jnp.float32)
+                order = jax.lax.sort_key_val(jnp.where(mask, drawn, 2.0), jnp.arange(len(mask)))[1][: self.max_rows]
                 choice = x[order], y[order], mask[order]
             first = jnp.all(self.model.factors.beta == 0)
             start = jax.tree.map(lambda a, b: jnp.where(first, a, b), Hyperparameters.of(*choice), self.model.hyper)
@@ -254,7 +255,7 @@ class GPLearner(AbstractLearner):
                 "model/condition": jnp.max(condition).astype(jnp.float32),
                 "model/signal_to_noise": jnp.exp(jnp.max(hyper.log_signal - hyper.log_noise)).astype(jnp.float32),
             }
-            return eqx.tree_at(lambda l: l.model, self, self.model.knowing(factors, hyper)), metrics
+            return eqx.tree_at(lambda learner: learner.model, self, self.model.knowing(factors, hyper)), metrics
 
 
 def check_rows(rows: Transition, mask: np.ndarray) -> None:

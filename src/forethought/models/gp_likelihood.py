@@ -55,11 +55,11 @@ def fit_hyperparameters(
         y = jnp.where(mask, y, 0.0)
         objective = lambda h: (_negative_log_posterior(h, x, y, mask)) / rows
         random = usual + jnp.concatenate([jnp.full(x.shape[1], 0.7), jnp.array([0.5, 1.0])]) * jr.normal(
-            key, (max(restarts - 2, 0), len(usual))
+            key, (max(restarts - 2, 0), len(usual)), jnp.float32
         )
         starts = jnp.concatenate([start[None], usual[None], random])[: max(restarts, 1)]
         found, value = jax.lax.map(lambda h: _minimise(objective, h, iterations), starts)
-        best = jnp.argmin(jnp.where(jnp.isfinite(value), value, jnp.inf))
+        best = _argmin(jnp.where(jnp.isfinite(value), value, jnp.inf))
         good = jnp.isfinite(value[best])
         return jnp.where(good, found[best], start), jnp.where(good, value[best], jnp.nan)
 
@@ -107,9 +107,8 @@ def _negative_log_posterior(h: Array, x: Array, y: Array, mask: Array) -> Float[
 
 def _minimise(objective, start: Array, iterations: int) -> tuple[Array, Array]:
     """L-BFGS with a strong-Wolfe line search, until the gradient is small or `iterations` are over."""
-    solver = optax.lbfgs(
-        linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=15, initial_guess_strategy="one")
-    )
+    line_search = optax.scale_by_zoom_linesearch(max_linesearch_steps=15, initial_guess_strategy="one")
+    solver = optax.lbfgs(linesearch=line_search)
     value_and_grad = optax.value_and_grad_from_state(objective)
 
     def body(carry):
@@ -119,7 +118,7 @@ def _minimise(objective, start: Array, iterations: int) -> tuple[Array, Array]:
         return point + step, state, count + 1, optax.tree.norm(optax.tree.get(state, "grad"))
 
     going = lambda carry: (carry[2] < iterations) & (carry[3] > 1e-4)
-    first = (start, solver.init(start), jnp.zeros((), int), jnp.full((), jnp.inf))
+    first = (start, solver.init(start), jnp.zeros((), jnp.int32), jnp.full((), jnp.inf))
     point = jax.lax.while_loop(going, body, first)[0]
     return point, objective(point)
 
@@ -186,7 +185,7 @@ def _pivots(x: Array, mask: Array, h: Hyperparameters, count: int) -> tuple[Arra
 
     def choose(k, carry):
         columns, left, chosen, used = carry
-        row = jnp.argmax(left)
+        row = _argmin(-left)
         enough = left[row] > 1e-3 * noise
         column = kernel_matrix(x, x[row][None], h)[:, 0] - columns @ columns[row]
         column = jnp.where(enough, column / jnp.sqrt(jnp.maximum(left[row], 1e-300)), 0.0)
@@ -194,7 +193,7 @@ def _pivots(x: Array, mask: Array, h: Hyperparameters, count: int) -> tuple[Arra
         return columns.at[:, k].set(column), left, chosen.at[k].set(row), used.at[k].set(enough)
 
     first = jnp.where(mask, signal, -jnp.inf)
-    empty = jnp.zeros((len(x), count)), first, jnp.zeros(count, int), jnp.zeros(count, bool)
+    empty = jnp.zeros((len(x), count)), first, jnp.zeros(count, jnp.int32), jnp.zeros(count, bool)
     return jax.lax.fori_loop(0, count, choose, empty)[2:]
 
 
@@ -202,6 +201,11 @@ def _condition(factor: Float[Array, "n n"]) -> Float[Array, ""]:
     """A lower estimate of the condition of `factor factor^T`."""
     diagonal = jnp.diag(factor)
     return (jnp.max(diagonal) / jnp.min(diagonal)) ** 2
+
+
+def _argmin(x: Float[Array, " n"]) -> Array:
+    """As `jnp.argmin`, in types that can be lowered outside of the scope of float64 too."""
+    return jax.lax.argmin(x.astype(jnp.float32), 0, jnp.int32)
 
 
 def _spread(x: Array, mask: Array) -> Array:

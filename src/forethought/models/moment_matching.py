@@ -65,7 +65,7 @@ _sum_of_constant_weights.defvjp(_sum_forward, _sum_backward)
 @jax.custom_vjp
 def inverse_and_logdet(a: Float[Array, "d d"]) -> tuple[Float[Array, "d d"], Float[Array, ""]]:
     """The inverse and the logarithm of the determinant, which must be positive; its gradient is products only."""
-    lu, pivots, permutation = jax.lax.linalg.lu(a)
+    lu, _, permutation = jax.lax.linalg.lu(a)
     eye = jnp.eye(len(a))[permutation]
     lower = jax.lax.linalg.triangular_solve(lu, eye, left_side=True, lower=True, unit_diagonal=True)
     inverse = jax.lax.linalg.triangular_solve(lu, lower, left_side=True, lower=False)

@@ -65,7 +65,7 @@ class LinearPolicy(AbstractSquashedPolicy):
     def random(cls, spec: EnvSpec, action: Box, *, key: PRNGKeyArray) -> Self:
         """Small weights: the standard deviation of each is 0.1."""
         size = len(action.low)
-        return cls(0.1 * jr.normal(key, (spec.feature_dim, size)), jnp.zeros(size), action)
+        return cls(0.1 * jr.normal(key, (spec.feature_dim, size), jnp.float32), jnp.zeros(size), action)
 
     def raw(self, features: Float[Array, " features"]) -> Float[Array, " action"]:
         return features @ self.weights + self.bias
@@ -91,7 +91,7 @@ class RBFPolicy(AbstractSquashedPolicy):
         scales[[*spec.angle_dims, *range(spec.obs_dim, spec.feature_dim)]] = 0.7
         size = len(action.low)
         log_scales = jnp.broadcast_to(jnp.log(jnp.asarray(scales)), (size, spec.feature_dim))
-        return cls(centres, 0.1 * jr.normal(key, (len(centres), size), centres.dtype), log_scales, action)
+        return cls(centres, 0.1 * jr.normal(key, (len(centres), size), jnp.float32), log_scales, action)
 
     def _factors(self) -> GPFactors:
         scaled = self.centres * jnp.exp(-self.log_scales)[:, None]
