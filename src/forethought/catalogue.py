@@ -70,6 +70,14 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.mpc_ladder",
         "MPCLadder",
     ),
+    "pilco": Entry(
+        "policy search by moment matching through Gaussian processes, in seconds of data (Deisenroth & Rasmussen 2011)",
+        "forethought.presets.pilco",
+        "PILCOConfig",
+        "forethought.agents.pilco",
+        "PILCO",
+        takes=("given",),
+    ),
     "planet": Entry(
         "CEM in the latent space of a recurrent state-space model, replanning every step (Hafner et al. 2019)",
         "forethought.presets.planet",

@@ -16,6 +16,7 @@ from .types import (
     ActionSpace,
     Discrete,
     EnvSpec,
+    Forecasts,
     Metrics,
     Moves,
     Prediction,
@@ -437,6 +438,10 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
 
     def model(self, state: State) -> AbstractModel | None:
         """The model that the agent plans or dreams in, for the diagnostics; None if it has none."""
+        return None
+
+    def forecasts(self, state: State) -> Forecasts | None:
+        """What it said its latest trials would look like, for the report; None if it says nothing of the kind."""
         return None
 
 

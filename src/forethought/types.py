@@ -1,5 +1,6 @@
 """Data that crosses module boundaries. Every array leaf may carry leading batch axes."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -228,12 +229,49 @@ class Tables(eqx.Module):
     reward: Float[Array, "states actions"]  # expected
 
 
+@dataclasses.dataclass(frozen=True)
+class SaturatingReward:
+    """A given reward `exp(-|place - target|^2 / (2 width^2))`, 1 at best, of where a step led: one minus the saturating
+    cost of PILCO (Deisenroth & Rasmussen 2011, Sec. 3). The expectation over a Gaussian has a closed form.
+
+    `place` is linear in the features of the next observation, such as the tip of a pendulum.
+    """
+
+    spec: "EnvSpec"
+    weights: tuple[tuple[float, ...], ...]
+    """One row per coordinate of the place, one number per feature (`EnvSpec.features`)."""
+    target: tuple[float, ...]
+    width: float
+
+    def __post_init__(self) -> None:
+        sizes = {len(row) for row in self.weights}
+        if len(self.weights) != len(self.target) or sizes != {self.spec.feature_dim}:
+            raise ValueError(
+                f"SaturatingReward: weights of {len(self.weights)} rows of {sorted(sizes)} must have a row per "
+                f"coordinate of the target ({len(self.target)}) and a column per feature ({self.spec.feature_dim})"
+            )
+        if not 0 < self.width < float("inf"):
+            raise ValueError(f"SaturatingReward: width={self.width} must be finite and above 0")
+
+    def __call__(self, obs: Array, action: Array, next_obs: Array) -> Array:
+        away = self.spec.features(next_obs) @ jnp.array(self.weights).T - jnp.array(self.target)
+        return jnp.exp(-0.5 * jnp.sum(away**2) / self.width**2)
+
+
 class Prediction(eqx.Module):
     """What a model says about one imagined step."""
 
     reward: Float[Array, "particles *batch"]
     continuation: Float[Array, "particles *batch"]  # probability in [0, 1] that the episode goes on
     extras: PyTree[Any] = None  # what some models know besides: legal actions, the player to move
+
+
+class Forecasts(eqx.Module):
+    """What an agent said before each of its latest trials that it would see, oldest first."""
+
+    mean: Float[Array, "trials horizon+1 obs"]
+    std: Float[Array, "trials horizon+1 obs"]
+    steps: Int[Array, " trials"]  # rows in the replay when it was said: the trial begins with the next; -1: none
 
 
 class Moves(eqx.Module):

@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..types import Box, EnvSpec
+from ..types import Box, EnvSpec, SaturatingReward
 from .draw import cartpole_scene, draw_cartpole
 from .integrate import rk4
 from .raster import Scene
@@ -20,6 +20,7 @@ POLE = 0.5  # m
 FRICTION = 0.1  # between cart and ground, N s/m
 COST_WIDTH = 0.25  # m
 TIMESTEP, SUBSTEPS = 0.02, 5
+SPEC = EnvSpec("cartpole-swingup", 4, Box((-10.0,), (10.0,)), max_episode_steps=40, angle_dims=(1,))
 
 
 def _derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
@@ -34,14 +35,6 @@ def _derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
     return jnp.stack([x_dot, theta_dot, acceleration, turn])
 
 
-def cartpole_swingup_reward(obs: Float[Array, "4"], action: Float[Array, "1"], next_obs: Float[Array, "4"]) -> Array:
-    """exp(-d^2 / (2 0.25^2)), d from the pole's tip to its place upright over 0: 1 - PILCO's cost."""
-    x, theta = next_obs[0], next_obs[1]
-    across = x + POLE * jnp.sin(theta)
-    up = -POLE * jnp.cos(theta)
-    return jnp.exp(-(across**2 + (up - POLE) ** 2) / (2 * COST_WIDTH**2))
-
-
 class CartPoleSwingUp(AbstractTask):
     """Observation (x, theta, x_dot, theta_dot), theta 0 hanging; force in [-10, 10] N; 40 steps of 0.1 s.
 
@@ -50,15 +43,18 @@ class CartPoleSwingUp(AbstractTask):
 
     @property
     def spec(self) -> EnvSpec:
-        return EnvSpec("cartpole-swingup", 4, Box((-10.0,), (10.0,)), max_episode_steps=40, angle_dims=(1,))
+        return SPEC
 
     @property
     def velocity_dims(self) -> tuple[int, ...]:
         return (2, 3)
 
     @property
-    def reward_function(self):
-        return cartpole_swingup_reward
+    def reward_function(self) -> SaturatingReward:
+        """exp(-d^2 / (2 0.25^2)), d from the pole's tip to its place upright over 0: 1 - PILCO's cost."""
+        return SaturatingReward(
+            SPEC, ((1.0, POLE, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, -POLE)), (0.0, POLE), COST_WIDTH
+        )
 
     def first(self, key: PRNGKeyArray) -> Float[Array, "4"]:
         return 0.1 * jr.normal(key, (4,))

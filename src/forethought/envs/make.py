@@ -31,6 +31,7 @@ from .partial import SUFFIX, NoVelocity
 from .pendulum import Pendulum
 from .pendulum_wind import PendulumWind
 from .pets_cartpole import PetsCartPole
+from .pilco_tasks import pilco_cartpole, pilco_pendulum
 from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
 from .point_mass_obstacle import PointMassObstacle
@@ -42,6 +43,8 @@ from .task import AbstractTask
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
     "cartpole-swingup": CartPoleSwingUp,
+    "pilco-cartpole": pilco_cartpole,
+    "pilco-pendulum": pilco_pendulum,
     "pendulum": Pendulum,
     "pendulum-wind": PendulumWind,
     "acrobot": Acrobot,

@@ -185,7 +185,8 @@ def strongly_typed(tree: Any) -> Any:
     def fix(x: Any) -> Any:
         if not eqx.is_array(x) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return x
-        return jax.lax.convert_element_type(x, x.dtype)
+        with jax.enable_x64(True):  # float64 leaves stay so, whatever the caller's setting
+            return jax.lax.convert_element_type(x, x.dtype)
 
     return jax.tree.map(fix, tree)
 

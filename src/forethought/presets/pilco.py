@@ -1,0 +1,52 @@
+"""PILCO: its config and presets (Deisenroth & Rasmussen 2011, and the scenarios of the authors' software)."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class GPConfig:
+    """Gaussian processes of the change of the observation."""
+
+    max_points: int = 400
+    """Data points up to which the processes are exact; above it they are told by that many inducing points."""
+    restarts: int = 2
+    """Searches for the hyper-parameters of each process: from the last ones, from the data's scales, then random."""
+    iterations: int = 100
+    """Steps of each of these searches, at most."""
+    max_rows: int = 400
+    """Rows that hyper-parameters are fitted to; drawn at random where there are more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PILCOConfig:
+    """Improve a policy by the gradients of its expected return in Gaussian processes, run it for one trial, repeat."""
+
+    random_steps: int = 40
+    """Environment steps with uniform actions before the first update: the first trials, whole ones."""
+    update_every: int = 40
+    """Environment steps between updates: one trial."""
+    horizon: int = 40
+    """Steps ahead over which the expected return is summed."""
+    policy: Literal["rbf", "linear"] = "rbf"
+    """Radial basis functions, or linear in the features; squashed into the bounds of the actions."""
+    centres: int = 30
+    """Of the radial basis functions."""
+    restarts: int = 1
+    """Policies that each update improves: the last one, then fresh ones. The best by expected return is taken."""
+    evaluations: int = 100
+    """Evaluations of the expected return and its gradient for each of these policies, at most."""
+    start_mean: tuple[float, ...] | None = None
+    """Mean of the first observation; default: the mean of those seen."""
+    start_std: float = 0.1
+    """Standard deviation of the first observation, in every dimension."""
+    model: GPConfig = GPConfig()
+
+
+PRESETS: dict[str, PILCOConfig] = {
+    "default": PILCOConfig(),
+    "pendulum": PILCOConfig(start_mean=(0.0, 0.0), centres=20, evaluations=75, model=GPConfig(max_points=160)),
+    "cartpole": PILCOConfig(start_mean=(0.0,) * 4, model=GPConfig(max_points=160)),
+    "paper-pendulum": PILCOConfig(start_mean=(0.0, 0.0), centres=20, evaluations=2250, model=GPConfig(max_points=300)),
+    "paper-cartpole": PILCOConfig(start_mean=(0.0,) * 4, centres=10, evaluations=4500, model=GPConfig(max_points=300)),
+}
