@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from plain_games import TIC_TAC_TOE, reachable
 
-from forethought.core import AbstractAgent, AbstractGame
+from forethought.core import AbstractAgent, AbstractGame, AbstractModel
 from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.models.simulator import Simulator
 from forethought.planners.uct import UCT
@@ -23,7 +23,7 @@ from forethought.run.matches import (
     Score,
     play,
 )
-from forethought.types import Discrete, EnvSpec, Moves
+from forethought.types import Discrete, EnvSpec, Moves, Prediction
 
 GAME = TicTacToe()
 KEY = jr.key(0)
@@ -228,3 +228,21 @@ def test_on_a_ladder_everybody_plays_everybody_and_stages_are_spread_over_the_ru
     assert results[0].wins == 0 and results[2].losses == 0 and all(sum(r[2:]) == 20 for r in results)
     stages = dict.fromkeys(range(0, 100, 10), "file")
     assert spread(stages, 4) == [0, 30, 60, 90] and spread(stages, 20) == list(range(0, 100, 10))
+
+
+def test_a_planner_whose_model_knows_no_moves_is_refused():
+    class Silent(AbstractModel):
+        """Says nothing of moves."""
+
+        def init(self, obs, *, key):
+            return obs[None]
+
+        def step(self, belief, action, *, key):
+            return belief, Prediction(jnp.zeros(1), jnp.ones(1))
+
+        def observation(self, belief):
+            return None
+
+    player = PlannerPlayer(UCT(GAME.spec.action, rollouts=2), Silent())
+    with pytest.raises(ValueError, match="a Silent knows neither the legal moves of tic-tac-toe nor whose turn it is"):
+        play(GAME, player, RandomPlayer(GAME), num_games=2, key=KEY)

@@ -9,6 +9,7 @@ from .rollout import imagine, rollout
 from .shooting import RandomShooting
 from .tree_rules import PUCT, UCB, Gumbel
 from .tree_search import TreePlan, TreeSearch
+from .uct import UCT
 
 __all__ = [
     "CEM",
@@ -16,6 +17,7 @@ __all__ = [
     "MPPI",
     "PUCT",
     "UCB",
+    "UCT",
     "GradientPlanner",
     "Gumbel",
     "RandomShooting",

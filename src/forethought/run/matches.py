@@ -150,7 +150,7 @@ def play(
     `opening` moves are made at random before the players take over, the same in a game of either half: without it two
     players that leave nothing to chance play one game over and over. Players of the same classes and sizes are compiled
     once. Raises ValueError for an odd or too small number of games, an opening that no game survives, a game of one
-    player, and one in which the players do not take turns.
+    player, one in which the players do not take turns, and a planner in a model that knows no legal moves.
     """
     if num_games < 2 or num_games % 2:
         raise ValueError(f"num_games={num_games} must be even and at least 2, half for each side")
@@ -158,6 +158,8 @@ def play(
         raise ValueError(f"{game.spec.name} is played by {game.num_players}; a match needs a game of 2 players")
     if opening < 0:
         raise ValueError(f"opening={opening} must be at least 0")
+    for player in (one, other):
+        _check_knows_moves(game, player)
     half = num_games // 2
     state, obs = _opened(game, half, opening, key=jr.fold_in(key, 0))
     state, obs = jax.tree.map(lambda x: jnp.stack([x, x]), (state, obs))
@@ -172,6 +174,19 @@ def play(
         raise ValueError(f"{game.spec.name}: a player moved twice in a row; a match needs a game of turns")
     order = np.argsort(~np.asarray(table.first))
     return Match(np.asarray(table.outcomes)[order], np.asarray(table.lengths)[order])
+
+
+def _check_knows_moves(game: AbstractGame, player: AbstractPlayer) -> None:
+    """Raises ValueError for a planner whose model cannot tell legal moves and whose turn it is."""
+    if not isinstance(player, PlannerPlayer):
+        return
+    model, obs = player.model, jnp.zeros(game.spec.obs_dim)
+    moves = eqx.filter_eval_shape(lambda: model.moves(model.init(obs, key=jr.key(0))))
+    if moves is None:
+        raise ValueError(
+            f"a {type(model).__name__} knows neither the legal moves of {game.spec.name} nor whose turn it is; plan in "
+            "Simulator(game), or give the model `moves`"
+        )
 
 
 @eqx.filter_jit
