@@ -96,9 +96,7 @@ class DynaQ(AbstractAgent[DynaQState, None]):
         values = state.q[self.spec.state_number(obs)]
         return tabular.epsilon_greedy(values, self.config.epsilon if explore else 0.0, key=key), None, None
 
-    def update(
-        self, state: DynaQState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[DynaQState, Metrics]:
+    def update(self, state: DynaQState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[DynaQState, Metrics]:
         """Learns from the last step, and plans."""
         c, step = self.config, tabular.latest_step(self.spec, replay)
         error = tabular.q_learning_error(state.q, step, c.discount)

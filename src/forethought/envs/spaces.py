@@ -192,7 +192,9 @@ def translate(
     action = translate_action(name, action_space)
     states = None if seen.states is None else int(seen.states.n)
     if states is not None and states > MOST_STATES:
-        raise UserError(f"{name}: {states} states are more than the {MOST_STATES} that numbers in float32 can tell apart")
+        raise UserError(
+            f"{name}: {states} states are more than the {MOST_STATES} that numbers in float32 can tell apart"
+        )
     more = {"action_repeat": action_repeat, "image": seen.image, "num_states": states}
     spec = EnvSpec(name, seen.length, action, max_episode_steps, **more)
     return spec, seen, ActionMap(action_space)
