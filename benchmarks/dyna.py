@@ -2,9 +2,10 @@
 
     python -m benchmarks.dyna
 
-Both walk the same maze from the start, with 50 planning steps after each real one. The NumPy arm is the loop of the book,
-one run, with arrays for the values and lists for the model. Ours is the driver that training uses, with one run and with
-several side by side; the first call of the loop, which compiles, is left out. About two minutes on two cores.
+Both walk the same maze from the start, with 50 planning steps after each real one. The NumPy arm is the loop of the
+book, one run, with an array for the values and dictionaries for the model. Ours is the driver that training uses, with
+one run and with several side by side; the first call of the loop, which compiles, is left out. About two minutes on two
+cores.
 """
 
 import dataclasses

@@ -3,11 +3,11 @@
     python reproductions/mazes.py measure   # writes reproductions/dyna-q-pictures and reproductions/model-trust
     python reproductions/mazes.py show      # pictures and tables in the docs, from these and the cards' raw files
 
-The values of the first two pictures are those of one seed of the card dyna-q/maze. Wrong models: in the maze, the learned
-model puts a state drawn at random in the place of what it has learned, for a share of the pairs of state and action that
-is drawn for each run. In the chain, the model is given, and with a probability leads to a state drawn at random (Buckman
-et al. 2018). Dyna-Q that plans with it anyway, and Dyna-Q that plans only where the model agrees with what was met, have
-the same 30 seeds as Q-learning without a model.
+The values of the first two pictures are those of one seed of the card dyna-q/maze. Wrong models: in the maze, the
+learned model puts a state drawn at random in the place of what it has learned, for a share of the pairs of state and
+action that is drawn for each run. In the chain, the model is given, and with a probability leads to a state drawn at
+random (Buckman et al. 2018). Dyna-Q that plans with it anyway, and Dyna-Q that plans only where the model agrees with
+what was met, have the same 30 seeds as Q-learning without a model.
 """
 
 import dataclasses
@@ -187,11 +187,7 @@ def draw_trust() -> None:
                 runs = np.array([goals(raw, task, way, share) for share in SHARES]).T
                 band(axes, 100 * np.array(SHARES), runs, colour, way)
             axes.set_ylim(0)
-            wrong = (
-                "of pairs of which the model is wrong"
-                if task == "dyna-maze"
-                else "of the model's steps that lead anywhere"
-            )
+            wrong = "of pairs, of which the model is wrong" if task == "dyna-maze" else "of its steps lead anywhere"
             axes.set_xlabel(f"% {wrong}")
             axes.set_title(f"{task}: goals in {raw['tasks'][task]['steps']:,} steps")
         axes.figure.axes[0].legend(frameon=False)
@@ -237,7 +233,7 @@ def draw_policies() -> None:
 
 
 def goals(raw: dict[str, Any], task: str, way: str, share: float | None = None) -> np.ndarray:
-    """How often each run reached the goal: by its reward, of which the chain takes 1 a step and gives 100 at its end."""
+    """How often each run reached the goal, by its reward: the chain takes 1 a step and gives 100 at its end."""
     cell = raw["found"][task][way]
     reward = np.array((cell if share is None else cell[str(share)])["reward"])
     return reward if task == "dyna-maze" else (reward + raw["tasks"][task]["steps"]) / 100
@@ -252,6 +248,17 @@ def trust_table(raw: dict[str, Any]) -> str:
         for way in WAYS[1:]:
             means = [goals(raw, task, way, share).mean() for share in SHARES]
             rows.append([task, way, *[f"{mean:.1f} ({100 * mean / free:.0f} %)" for mean in means]])
+    return table(["task", "Dyna-Q", *[f"{100 * share:.0f} % wrong" for share in SHARES]], rows)
+
+
+def policy_table(raw: dict[str, Any]) -> str:
+    """The mean discounted value of the greedy policies in the end, from the start."""
+    rows = []
+    for task in TASKS:
+        found = raw["found"][task]
+        rows.append([task, WAYS[0], *[f"{np.mean(found[WAYS[0]]['policy']):.2f}"] * len(SHARES)])
+        for way in WAYS[1:]:
+            rows.append([task, way, *[f"{np.mean(found[way][str(share)]['policy']):.2f}" for share in SHARES]])
     return table(["task", "Dyna-Q", *[f"{100 * share:.0f} % wrong" for share in SHARES]], rows)
 
 
@@ -276,6 +283,7 @@ if __name__ == "__main__":
         for draw in (draw_episodes, draw_changing, draw_trust, draw_policies):
             draw()
         put(DOCS / "cards.md", "mazes", cards_table())
-        put(DOCS / "algorithms" / "dyna-q.md", "trust", trust_table(json.loads(TRUST.read_text())))
+        for name, text in (("trust", trust_table), ("trust policies", policy_table)):
+            put(DOCS / "algorithms" / "dyna-q.md", name, text(json.loads(TRUST.read_text())))
     else:
         sys.exit(__doc__)

@@ -1,12 +1,12 @@
-"""FrozenLake, Taxi and CliffWalking, solved from samples of a learned table.
+"""FrozenLake and Taxi, solved from samples of a learned table.
 
     python reproductions/toy_text.py measure   # writes reproductions/model-samples/toy-text.json
     python reproductions/toy_text.py show      # the table in docs/algorithms/model-samples.md, from this file
 
-For each seed, uniformly random actions fill a replay. The table is fitted to it, and each method learns from samples of the
-table alone: one round, no other real step. What its greedy policy is worth is worked out exactly from the true
-probabilities that these environments hold, over as many steps as an episode may have; so is the most that any policy is
-worth.
+For each seed, uniformly random actions fill a replay. The table is fitted to it, and each method learns from samples of
+the table alone: one round, no other real step. What its greedy policy is worth is worked out exactly from the true
+probabilities that these environments hold, over as many steps as an episode may have; so is the most that any policy
+is worth.
 """
 
 import dataclasses
@@ -31,11 +31,10 @@ from forethought.run.steps import StepDriver
 SEEDS = range(3)
 METHODS = ("q-learning", "sarsa", "monte-carlo", "policy-iteration")
 RAW = HERE / "model-samples" / "toy-text.json"
-LIMITS = {"FrozenLake-v1": 100, "Taxi-v4": 200, "CliffWalking-v1": 200}
+LIMITS = {"FrozenLake-v1": 100, "Taxi-v4": 200}
 SETTINGS = {
     "FrozenLake-v1": (20_000, ModelSamplesConfig(samples=500_000)),
-    "Taxi-v4": (100_000, ModelSamplesConfig(samples=2_000_000, step_size=0.05)),
-    "CliffWalking-v1": (20_000, ModelSamplesConfig(samples=500_000, step_size=0.05)),
+    "Taxi-v4": (50_000, ModelSamplesConfig(samples=2_000_000, step_size=0.05)),
 }
 
 

@@ -28,8 +28,24 @@ from forethought.run.jit import JitDriver
 from forethought.run.steps import StepDriver
 from forethought.types import Box, Discrete, EnvSpec
 
-ENV = maze("S..\n.#.\n..G", (40, "S..\n##.\n..G"), name="corner", max_episode_steps=30)
-STEPS = 60
+MAZE = maze("S..\n.#.\n..G", (40, "S..\n##.\n..G"), name="corner", max_episode_steps=30)
+STEPS, BROKEN_AT = 60, 75
+
+
+class Corner(AbstractEnv):
+    """A maze that changes, and whose reward is NaN at a later step of the run."""
+
+    spec: EnvSpec = MAZE.spec
+
+    def reset(self, *, key, start=None, clock=0):
+        return MAZE.reset(key=key, start=start, clock=clock)
+
+    def step(self, state, action, *, key):
+        state, obs, reward, terminated, truncated = MAZE.step(state, action, key=key)
+        return state, obs, jnp.where(state.clock == BROKEN_AT, jnp.nan, reward), terminated, truncated
+
+
+ENV = Corner()
 CONFIG = DynaQConfig(planning_steps=4, step_size=0.5, discount=0.9, bonus=0.01, plan_untried=True)
 replay = lambda: UniformReplay.empty(ENV.spec, STEPS)
 
@@ -63,27 +79,13 @@ def test_a_run_cut_in_two_and_seeds_side_by_side_learn_the_same():
     np.testing.assert_array_equal(second.model.outcome, finished().agent_state.model.outcome)
 
 
-class Faulty(AbstractEnv):
-    """The same maze, but its reward is NaN at one step of the run."""
-
-    spec: EnvSpec = ENV.spec
-
-    def reset(self, *, key, start=None, clock=0):
-        return ENV.reset(key=key, start=start, clock=clock)
-
-    def step(self, state, action, *, key):
-        state, obs, reward, terminated, truncated = ENV.step(state, action, key=key)
-        return state, obs, jnp.where(state.clock == 17, jnp.nan, reward), terminated, truncated
-
-
 def test_what_was_learned_before_a_fault_is_whole():
-    faulty = JitDriver(DynaQ(ENV.spec, CONFIG), Faulty())
-    last = None
-    with pytest.raises(EnvironmentFault, match="step 17 of the run"):
-        for last in faulty.train(faulty.start(replay(), seed=3), total_steps=STEPS):
-            pass
-    assert (int(last.env_steps), int(last.updates)) == (16, 16)
-    assert same_bits(last.agent_state, run_to(driver(), driver().start(replay(), seed=3), 16).agent_state)
+    kept, before = [], BROKEN_AT - 1
+    with pytest.raises(EnvironmentFault, match=f"step {BROKEN_AT} of the run"):
+        kept.extend(driver().train(driver().start(replay(), seed=3), total_steps=100))
+    last = kept[-1]
+    assert (int(last.env_steps), int(last.updates)) == (before, before)
+    assert same_bits(last.agent_state, run_to(driver(), driver().start(replay(), seed=3), before).agent_state)
 
 
 def numpy_dyna(rows, config):
@@ -98,7 +100,6 @@ def numpy_dyna(rows, config):
     return q, model
 
 
-@functools.cache
 def learned_from(config, model=None):
     """What an agent makes of the recorded steps, one after another."""
     agent, rows = DynaQ(ENV.spec, config, model=model), history(finished())
@@ -109,7 +110,7 @@ def learned_from(config, model=None):
 
 
 def test_without_planning_it_is_q_learning_and_the_model_holds_the_latest_outcomes():
-    """The bonus and untried actions belong to planning alone, so they change nothing here; the clock counts real steps."""
+    """Bonus and untried actions belong to planning alone, so they change nothing here; the clock counts real steps."""
     config = dataclasses.replace(CONFIG, planning_steps=0)
     state, metrics = learned_from(config)
     q, model = numpy_dyna(history(finished()), config)

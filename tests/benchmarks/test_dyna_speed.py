@@ -9,7 +9,8 @@ from benchmarks import dyna
 
 def test_both_arms_are_timed_and_written(tmp_path):
     path = tmp_path / "dyna.json"
-    dyna.main([*"--runs 2 --planning-steps 3 --steps 5 --seconds 0 --threads 1 --quiet --out".split(), str(path)])
+    words = "--runs 2 --planning-steps 3 --steps 5 --seconds 0 --threads 1 --quiet --out"
+    dyna.main([*words.split(), str(path)])
     raw = json.loads(path.read_text())
     assert [(arm["arm"], arm["runs"]) for arm in raw["arms"]] == [("numpy", 1), ("forethought", 2)]
     assert all(arm["steps_per_s"]["n"] == len(arm["all"]) == 3 for arm in raw["arms"])

@@ -2,8 +2,8 @@
 Barto 2018, sections 8.2 and 8.3).
 
 After every real step: one step of Q-learning from it, the model learns it, and `planning_steps` more of Q-learning from
-steps that the model imagines, of a visited state and one of its tried actions, both drawn uniformly. Dyna-Q+ plans with a
-bonus for pairs that were not tried for long, and with untried actions.
+steps that the model imagines, of a visited state and one of its tried actions, both drawn uniformly. Dyna-Q+ plans with
+a bonus for pairs that were not tried for long, and with untried actions.
 
 Deviations from the book:
 - an action of the best is drawn where several are, in planning too;

@@ -102,7 +102,8 @@ class ObservationMap:
 def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
     """How observations are read.
 
-    Raises UserError for anything but a Box with one axis, a picture, a Dict of one picture and such Boxes, or Discrete.
+    Raises UserError for anything but a Box with one axis, a picture, a Dict of one picture and such Boxes, or
+    Discrete.
     """
     if isinstance(space, spaces.Discrete):
         return ObservationMap(((None, (1,)),), None, space)
@@ -111,8 +112,8 @@ def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
         return ObservationMap(((None, space.shape),), image)
     if not isinstance(space, spaces.Dict):
         raise UserError(
-            f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis, or Discrete; wrap the "
-            "environment with gymnasium.wrappers.FlattenObservation"
+            f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis, or "
+            "Discrete; wrap the environment with gymnasium.wrappers.FlattenObservation"
         )
     images, shapes = {}, {}
     for key, part in space.spaces.items():

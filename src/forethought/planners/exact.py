@@ -1,4 +1,4 @@
-"""Exact planning in tables: what a policy is worth, value iteration, policy iteration (Sutton & Barto 2018, chapter 4)."""
+"""Exact planning in tables: a policy's worth, value iteration, policy iteration (Sutton & Barto 2018, chapter 4)."""
 
 import equinox as eqx
 import jax
