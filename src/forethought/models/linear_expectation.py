@@ -40,7 +40,7 @@ class LinearExpectation(AbstractModel[FeatureBelief]):
 
     @classmethod
     def empty(cls, spec: EnvSpec, features: Callable[[Array], Array] | None = None, *, by_action: bool = True) -> Self:
-        """Without data; predicts zeros. `features` of one observation `[obs]` are a vector (default: `spec.features`)."""
+        """Without data: predicts zeros. `features` of one observation are a vector (default: `spec.features`)."""
         features = spec.features if features is None else features
         (size,) = jax.eval_shape(features, jnp.zeros(spec.obs_dim)).shape
         action = spec.action
