@@ -103,8 +103,8 @@ def of_run(
         raise UserError(f"{source}: agent {setup.agent_name} has no model to look at")
     if setup.env.spec.num_states is not None:
         raise UserError(
-            f"{source}: the doctor measures errors of vectors, and in {setup.env_name} an observation is the number of a "
-            "state; the tables themselves are in run.agent_state().model"
+            f"{source}: the doctor measures errors of vectors, and in {setup.env_name} an observation is the number of "
+            "a state; the tables themselves are in run.agent_state().model"
         )
     key = jr.fold_in(jr.key(setup.run.seed if seed is None else seed), STREAM)
     notes, found = [], [] if record is None else _versions_changed(record)

@@ -51,8 +51,8 @@ class Policy:
     def predict(
         self, obs: Any, *, deterministic: bool = True, episode_start: bool | np.ndarray | None = None
     ) -> np.ndarray:
-        """The action `[*action]` for `obs [obs]`, or actions `[n, *action]` for `obs [n, obs]`. The number of a state may
-        be a plain number.
+        """The action `[*action]` for `obs [obs]`, or actions `[n, *action]` for `obs [n, obs]`. The number of a state
+        may be a plain number.
 
         `episode_start` says for which rows `obs` is the first of an episode; a new batch size starts all afresh.
         Raises UserError if the observation has the wrong shape or is not finite.

@@ -247,8 +247,8 @@ def _check_numbered(agent: str, entry: Entry | None, world: AbstractEnv | Abstra
     able = [name for name, other in AGENTS.items() if other.tabular]
     if spec.num_states is None:
         raise UserError(
-            f"{agent} is for tasks of numbered states, and an observation of {spec.name} is a vector of {spec.obs_dim}; "
-            "take pets, dreamer-v3 or another agent with networks"
+            f"{agent} is for tasks of numbered states, and an observation of {spec.name} is a vector of "
+            f"{spec.obs_dim}; take pets, dreamer-v3 or another agent with networks"
         )
     if "rules" in entry.takes:
         return  # the guide of a search sees states one-hot

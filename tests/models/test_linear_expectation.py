@@ -77,7 +77,9 @@ def test_the_value_from_the_model_is_that_of_lstd(world):
 def test_it_imagines_with_batches_behind_the_particles_and_with_continuous_actions():
     spec = EnvSpec("line", 1, Box((-1.0,), (1.0,)))
     model = LinearExpectation(spec, jnp.array([[0.9], [0.2], [0.1]]), jnp.array([1.0, 2.0, 3.0]), spec.features, True)
-    belief = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (1, 4, 1)), model.init(jnp.array([2.0]), key=jr.key(0)))
+    belief = jax.tree.map(
+        lambda x: jnp.broadcast_to(x[:, None], (1, 4, 1)), model.init(jnp.array([2.0]), key=jr.key(0))
+    )
     action = jnp.linspace(-1, 1, 4)[None, :, None]
     belief, prediction = model.step(belief, action, key=jr.key(0))
     np.testing.assert_allclose(belief.features[0, :, 0], 1.9 + 0.2 * action[0, :, 0], rtol=1e-6)

@@ -53,7 +53,7 @@ FORK = EnvSpec("fork", 1, Discrete(2), num_states=3)
 
 @pytest.fixture(scope="module")
 def fork():
-    """From 0, action 0 leads to 1 three times with rewards 1, 2, 3 and once to the end with 10; nothing else is known."""
+    """From 0, action 0 leads to 1 three times with rewards 1, 2, 3 and once to the end with 10; nothing else is."""
     steps = [(0, 0, 1.0, 1), (0, 0, 2.0, 1), (0, 0, 3.0, 1), (0, 0, 10.0, 3)]
     table = CountTable.empty(FORK)
     for state, action, reward, outcome in steps:

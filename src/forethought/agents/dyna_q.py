@@ -2,8 +2,8 @@
 Barto 2018, sections 8.2 and 8.3).
 
 After every real step: one step of Q-learning from it, the model learns it, and `planning_steps` more of Q-learning from
-steps that the model imagines, of a visited state and one of its tried actions, both drawn uniformly. Dyna-Q+ plans with a
-bonus for pairs that were not tried for long, and with untried actions.
+steps that the model imagines, of a visited state and one of its tried actions, both drawn uniformly. Dyna-Q+ plans with
+a bonus for pairs that were not tried for long, and with untried actions.
 
 Deviations from the book:
 - an action of the best is drawn where several are, in planning too;
@@ -96,9 +96,7 @@ class DynaQ(AbstractAgent[DynaQState, None]):
         values = state.q[self.spec.state_number(obs)]
         return tabular.epsilon_greedy(values, self.config.epsilon if explore else 0.0, key=key), None, None
 
-    def update(
-        self, state: DynaQState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[DynaQState, Metrics]:
+    def update(self, state: DynaQState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[DynaQState, Metrics]:
         """Learns from the last step, and plans."""
         c, step = self.config, tabular.latest_step(self.spec, replay)
         error = tabular.q_learning_error(state.q, step, c.discount)

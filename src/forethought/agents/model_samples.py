@@ -75,9 +75,7 @@ class ModelSamples(AbstractAgent[SamplesState, None]):
         values = state.q[self.spec.state_number(obs)]
         return tabular.epsilon_greedy(values, self.config.epsilon if explore else 0.0, key=key), None, None
 
-    def update(
-        self, state: SamplesState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[SamplesState, Metrics]:
+    def update(self, state: SamplesState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[SamplesState, Metrics]:
         """Fits the model to all rows, and learns values from it."""
         model = CountTable.empty(self.spec).fitted(*replay.rows())
         q, known = self._planned(state.q, model, key), model.known()

@@ -1,7 +1,7 @@
 """Prioritised sweeping (Moore & Atkeson 1993; as in Sutton & Barto 2018, section 8.4).
 
-The model learns every real step, and the pair is queued by how much its value would change. Then, up to `planning_steps`
-times: the first of the queue is updated, and all pairs that lead to its state are queued.
+The model learns every real step, and the pair is queued by how much its value would change. Then, up to
+`planning_steps` times: the first of the queue is updated, and all pairs that lead to its state are queued.
 
 Deviations from the book:
 - updates are expected ones over the model's outcomes, which in a task without chance is the book's;

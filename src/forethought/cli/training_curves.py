@@ -6,8 +6,8 @@ POINTS = 60  # of a curve of rewards
 
 
 def training_curves(run: Any, episodes: int) -> dict[str, Any]:
-    """By seed, the lengths of the first `episodes` training episodes, and the reward gathered by certain steps, which is
-    that of the episodes that were over by then."""
+    """By seed, the lengths of the first `episodes` training episodes, and the reward gathered by certain steps: that of
+    the episodes that were over by then."""
     options = run.setup.run
     steps = [round(options.steps * point / POINTS) for point in range(POINTS + 1)]
     lengths, rewards = [], []

@@ -102,7 +102,8 @@ class ObservationMap:
 def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
     """How observations are read.
 
-    Raises UserError for anything but a Box with one axis, a picture, a Dict of one picture and such Boxes, or Discrete.
+    Raises UserError for anything but a Box with one axis, a picture, a Dict of one picture and such Boxes, or
+    Discrete.
     """
     if isinstance(space, spaces.Discrete):
         return ObservationMap(((None, (1,)),), None, space)
@@ -111,8 +112,8 @@ def translate_observation(name: str, space: spaces.Space) -> ObservationMap:
         return ObservationMap(((None, space.shape),), image)
     if not isinstance(space, spaces.Dict):
         raise UserError(
-            f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis, or Discrete; wrap the "
-            "environment with gymnasium.wrappers.FlattenObservation"
+            f"{name}: {type(space).__name__} observations are not supported, wanted a Box with one axis, or "
+            "Discrete; wrap the environment with gymnasium.wrappers.FlattenObservation"
         )
     images, shapes = {}, {}
     for key, part in space.spaces.items():
@@ -192,7 +193,9 @@ def translate(
     action = translate_action(name, action_space)
     states = None if seen.states is None else int(seen.states.n)
     if states is not None and states > MOST_STATES:
-        raise UserError(f"{name}: {states} states are more than the {MOST_STATES} that numbers in float32 can tell apart")
+        raise UserError(
+            f"{name}: {states} states are more than the {MOST_STATES} that numbers in float32 can tell apart"
+        )
     more = {"action_repeat": action_repeat, "image": seen.image, "num_states": states}
     spec = EnvSpec(name, seen.length, action, max_episode_steps, **more)
     return spec, seen, ActionMap(action_space)

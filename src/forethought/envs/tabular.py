@@ -79,7 +79,9 @@ class Tabular(AbstractEnv[TabularState]):
         transition = transition[None] if transition.ndim == 3 else transition
         phases, states, actions = 1 + len(changes), len(start), transition.shape[2] if transition.ndim == 4 else 0
         if not states or not actions:
-            raise UserError(f"{name}: the tables are empty ({states} states, {actions} actions); give at least one each")
+            raise UserError(
+                f"{name}: the tables are empty ({states} states, {actions} actions); give at least one each"
+            )
         shapes = {
             "transition": (transition, (phases, states, actions, states)),
             "reward": (np.asarray(reward), (states, actions, states)),

@@ -1,8 +1,8 @@
 """Learning action values from samples of a model: Q-learning, Sarsa and Monte-Carlo control.
 
 Many imagined episodes go on side by side. Each begins with a pair drawn uniformly from those that the model knows
-(exploring starts), and goes on epsilon-greedily until the model says that it ends, or it is cut. Epsilon falls to 0 over
-the samples.
+(exploring starts), and goes on epsilon-greedily until the model says that it ends, or it is cut. Epsilon falls to 0
+over the samples.
 """
 
 from typing import NamedTuple

@@ -111,8 +111,8 @@ class Ensemble(AbstractFittable):
         _check_sizes(num_members, elites, hidden, particles, propagation)
         if spec.num_states is not None:
             raise ValueError(
-                f"an ensemble predicts differences of vectors, and an observation of {spec.name} is the number of a state; "
-                "take a table (models/tabular.py), or gymnasium.wrappers.FlattenObservation"
+                f"an ensemble predicts differences of vectors, and an observation of {spec.name} is the number of a "
+                "state; take a table (models/tabular.py), or gymnasium.wrappers.FlattenObservation"
             )
         targets = spec.obs_dim + (given.reward is None)
         outputs = targets * (2 if probabilistic else 1) + (given.termination is None)

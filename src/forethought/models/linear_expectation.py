@@ -39,14 +39,14 @@ class LinearExpectation(AbstractModel[FeatureBelief]):
     by_action: bool = eqx.field(static=True)
 
     @classmethod
-    def empty(
-        cls, spec: EnvSpec, features: Callable[[Array], Array] | None = None, *, by_action: bool = True
-    ) -> Self:
-        """Without data; predicts zeros. `features` of one observation `[obs]` are a vector (default: those of `spec`)."""
+    def empty(cls, spec: EnvSpec, features: Callable[[Array], Array] | None = None, *, by_action: bool = True) -> Self:
+        """Without data: predicts zeros. `features` of one observation are a vector (default: `spec.features`)."""
         features = spec.features if features is None else features
         (size,) = jax.eval_shape(features, jnp.zeros(spec.obs_dim)).shape
         action = spec.action
-        inputs = size if not by_action else size * action.n if isinstance(action, Discrete) else size + len(action.low) + 1
+        inputs = (
+            size if not by_action else size * action.n if isinstance(action, Discrete) else size + len(action.low) + 1
+        )
         return cls(spec, jnp.zeros((inputs, size)), jnp.zeros(inputs), features, by_action)
 
     def inputs(self, features: Float[Array, "*batch features"], action: Array) -> Float[Array, "*batch inputs"]:
@@ -91,7 +91,9 @@ class LinearExpectation(AbstractModel[FeatureBelief]):
         Raises ValueError for a model of several actions, which says nothing of a policy.
         """
         if self.by_action:
-            raise ValueError("by_action=True: the value belongs to a policy; fit a model with by_action=False to its data")
+            raise ValueError(
+                "by_action=True: the value belongs to a policy; fit a model with by_action=False to its data"
+            )
         return jnp.linalg.solve(jnp.eye(len(self.weights)) - discount * self.transition, self.weights)
 
     def init(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> FeatureBelief:

@@ -178,6 +178,41 @@ class LatestOutcome(AbstractTable):
         return (self.outcome == state).astype(jnp.float32), self.reward
 
 
+class GivenTable(AbstractTable):
+    """A model that is given and learns nothing: the true tables, or wrong ones."""
+
+    spec: EnvSpec = eqx.field(static=True)
+    cumulative: Float[Array, "states actions outcomes"]  # of the probabilities, along the last axis
+    reward: Float[Array, "states actions"]  # expected
+
+    @classmethod
+    def of(cls, spec: EnvSpec, tables: Tables) -> Self:
+        """The model that `tables` are. Raises ValueError if they are not of the task's size."""
+        if tables.reward.shape != sizes(spec):
+            raise ValueError(
+                f"the tables are of {tables.reward.shape} states and actions, {spec.name} has {sizes(spec)}"
+            )
+        ends = jnp.maximum(1.0 - tables.transition.sum(-1, keepdims=True), 0.0)
+        return cls(spec, jnp.cumsum(jnp.concatenate([tables.transition, ends], -1), -1), tables.reward)
+
+    def known(self) -> Bool[Array, "states actions"]:
+        return jnp.ones(self.reward.shape, bool)
+
+    def add(self, state: Array, action: Array, reward: Array, outcome: Array) -> Self:
+        return self
+
+    def outcomes(self, state: Array, action: Array) -> tuple[Float[Array, " outcomes"], Float[Array, " outcomes"]]:
+        chance = jnp.diff(self.cumulative[state, action], prepend=0.0)
+        return chance, jnp.full_like(chance, self.reward[state, action])
+
+    def draw(self, state: Array, action: Array, uniform: Array) -> tuple[Int[Array, ""], Float[Array, ""]]:
+        cumulative = self.cumulative[state, action]
+        return jnp.sum(cumulative <= uniform * cumulative[-1], dtype=jnp.int32), self.reward[state, action]
+
+    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
+        return jnp.diff(self.cumulative, axis=-1, prepend=0.0)[:, :, state], self.reward
+
+
 class WrongTable(AbstractTable):
     """A model made wrong on purpose, to see what an agent does about it: `wrong` pairs lead to `outcome` instead."""
 

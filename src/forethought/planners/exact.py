@@ -1,4 +1,4 @@
-"""Exact planning in tables: what a policy is worth, value iteration, policy iteration (Sutton & Barto 2018, chapter 4)."""
+"""Exact planning in tables: a policy's worth, value iteration, policy iteration (Sutton & Barto 2018, chapter 4)."""
 
 import equinox as eqx
 import jax
@@ -49,9 +49,7 @@ def evaluate(tables: Tables, policy: Float[Array, "states actions"], discount: f
     return values
 
 
-def value_iteration(
-    tables: Tables, *, discount: float, tolerance: float = 1e-6, max_sweeps: int = 10_000
-) -> Solution:
+def value_iteration(tables: Tables, *, discount: float, tolerance: float = 1e-6, max_sweeps: int = 10_000) -> Solution:
     """Sweeps of optimal backups until none changes a value by more than `tolerance`, or by that share of the largest.
 
     Raises ValueError for tables that are empty or no probabilities and, unless traced, where values do not settle.

@@ -11,8 +11,8 @@ class ModelSamplesConfig:
     """Learn a table from real steps, and values from the table alone."""
 
     method: Method = "q-learning"
-    """How values come of the model: learning from its samples by `q-learning`, `sarsa` or `monte-carlo` control, or exactly
-    from its probabilities, by `value-iteration` or `policy-iteration`."""
+    """How values come of the model: learning from its samples by `q-learning`, `sarsa` or `monte-carlo` control, or
+    exactly from its probabilities, by `value-iteration` or `policy-iteration`."""
     random_steps: int = 1000
     """Environment steps with uniform actions before the first round."""
     update_every: int = 1000

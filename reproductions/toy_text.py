@@ -1,0 +1,104 @@
+"""FrozenLake and Taxi, solved from samples of a learned table.
+
+    python reproductions/toy_text.py measure   # writes reproductions/model-samples/toy-text.json
+    python reproductions/toy_text.py show      # the table in docs/algorithms/model-samples.md, from this file
+
+For each seed, uniformly random actions fill a replay. The table is fitted to it, and each method learns from samples of
+the table alone: one round, no other real step. What its greedy policy is worth is worked out exactly from the true
+probabilities that these environments hold, over as many steps as an episode may have; so is the most that any policy
+is worth.
+"""
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import equinox as eqx
+import gymnasium
+import jax.random as jr
+import numpy as np
+from writing import DOCS, HERE, put, table, write_raw
+
+from forethought.agents.model_samples import ModelSamples
+from forethought.agents.uniform import Uniform
+from forethought.envs.make import make
+from forethought.presets.model_samples import ModelSamplesConfig
+from forethought.presets.values import to_dict
+from forethought.replay.uniform import UniformReplay
+from forethought.run.steps import StepDriver
+
+SEEDS = range(3)
+METHODS = ("q-learning", "sarsa", "monte-carlo", "policy-iteration")
+RAW = HERE / "model-samples" / "toy-text.json"
+LIMITS = {"FrozenLake-v1": 100, "Taxi-v4": 200}
+SETTINGS = {
+    "FrozenLake-v1": (20_000, ModelSamplesConfig(samples=500_000)),
+    "Taxi-v4": (50_000, ModelSamplesConfig(samples=2_000_000, step_size=0.05)),
+}
+
+
+def truth(env: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chance of going on in each state, expected reward, and where episodes begin."""
+    inner: Any = gymnasium.make(env).unwrapped
+    states, actions = inner.observation_space.n, inner.action_space.n
+    going_on, reward = np.zeros((states, actions, states)), np.zeros((states, actions))
+    for state, by_action in inner.P.items():
+        for action, branches in by_action.items():
+            for chance, following, gain, over in branches:
+                going_on[state, action, following] += chance * (not over)
+                reward[state, action] += chance * gain
+    return going_on, reward, np.asarray(inner.initial_state_distrib, float)
+
+
+def worth(env: str, policy: np.ndarray | None) -> float:
+    """The expected return of an episode under a policy `[states]`; None: under the best of all."""
+    going_on, reward, start = truth(env)
+    values = np.zeros(len(start))
+    for _ in range(LIMITS[env]):
+        q = reward + going_on @ values
+        values = q.max(-1) if policy is None else q[np.arange(len(start)), policy]
+    return float(start @ values)
+
+
+def measure() -> dict[str, Any]:
+    """By environment and method, the worth of the greedy policy of each seed."""
+    found: dict[str, Any] = {}
+    for env, (steps, config) in SETTINGS.items():
+        host = make(env, host=True)
+        driver = StepDriver(Uniform(host.spec), host)
+        replays = []
+        for seed in SEEDS:
+            *_, last = driver.train(driver.start(UniformReplay.empty(host.spec, steps), seed=seed), total_steps=steps)
+            replays.append(last.replay)
+        cells: dict[str, Any] = {"best": round(worth(env, None), 4)}
+        threshold = gymnasium.spec(env).reward_threshold
+        for method in METHODS:
+            agent = ModelSamples(host.spec, dataclasses.replace(config, method=method))
+            update = eqx.filter_jit(lambda replay, key, agent=agent: agent.update(agent.init(key=key), replay, key=key))
+            states = [update(replay, jr.key(seed))[0] for seed, replay in zip(SEEDS, replays)]
+            cells[method] = [round(worth(env, np.asarray(state.q).argmax(-1)), 4) for state in states]
+            sys.stderr.write(f"{env}, {method}: {cells[method]} (best {cells['best']}, threshold {threshold})\n")
+        found[env] = cells | {"threshold": threshold, "steps": steps, "config": to_dict(config)}
+    return {"seeds": list(SEEDS), "environments": found}
+
+
+def worth_table(raw: dict[str, Any]) -> str:
+    """The worth of the policies, seed by seed."""
+    rows = []
+    for env, cells in raw["environments"].items():
+        for method in METHODS:
+            listed = ", ".join(f"{x:.3g}" for x in cells[method])
+            threshold = "none" if cells["threshold"] is None else f"{cells['threshold']:g}"
+            rows.append([f"`{env}`", f"{cells['steps']:,}", method, listed, f"{cells['best']:.3g}", threshold])
+    heads = ["environment", "random steps", "method", "return of each seed's policy", "the most possible"]
+    return table([*heads, "Gymnasium's threshold"], rows)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["measure"]:
+        write_raw(RAW, measure())
+    elif sys.argv[1:] == ["show"]:
+        put(DOCS / "algorithms" / "model-samples.md", "toy text", worth_table(json.loads(RAW.read_text())))
+    else:
+        sys.exit(__doc__)
