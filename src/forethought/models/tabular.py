@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import AbstractModel
@@ -51,7 +52,7 @@ class AbstractTable(AbstractModel[TableBelief]):
     def tables(self) -> Tables:
         """All that the model expects, for exact planning. Raises ValueError for a model without data, unless traced."""
         known, states, actions = self.known(), *sizes(self.spec)
-        if not isinstance(known, jax.core.Tracer) and not known.any():
+        if not isinstance(known, Tracer) and not known.any():
             raise ValueError("the table is empty: no transition was added, so there is nothing to plan in; add data")
         grid = jnp.arange(states)[:, None], jnp.arange(actions)[None]
         chance, reward = jax.vmap(jax.vmap(self.outcomes, (None, 0)), (0, None))(grid[0][:, 0], grid[1][0])
@@ -241,7 +242,8 @@ class WrongTable(AbstractTable):
         chance, reward = self.inner.outcomes(state, action)
         wrong = jax.nn.one_hot(self.outcome[state, action], len(chance))
         expected = jnp.full_like(reward, jnp.sum(chance * reward))
-        return tuple(jnp.where(self.wrong[state, action], *x) for x in ((wrong, chance), (expected, reward)))
+        here = self.wrong[state, action]
+        return jnp.where(here, wrong, chance), jnp.where(here, expected, reward)
 
     def draw(self, state: Array, action: Array, uniform: Array) -> tuple[Int[Array, ""], Float[Array, ""]]:
         outcome, reward = self.inner.draw(state, action, uniform)
