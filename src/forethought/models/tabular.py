@@ -46,8 +46,8 @@ class AbstractTable(AbstractModel[TableBelief]):
         """An outcome of one pair and its reward, drawn by a number that is uniform in [0, 1)."""
 
     @abc.abstractmethod
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        """With which probability each pair leads to `state`, and the expected reward if it does."""
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        """With which probability each pair leads to `state`."""
 
     def tables(self) -> Tables:
         """All that the model expects, for exact planning. Raises ValueError for a model without data, unless traced."""
@@ -129,12 +129,10 @@ class CountTable(AbstractTable):
         outcome = jnp.sum(cumulative <= uniform * cumulative[-1], dtype=jnp.int32)
         return outcome, reward[outcome]
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
+    def into(self, state: Array) -> Float[Array, "states actions"]:
         count, total = self.count[:, :, state], self.count.sum(-1)
         weight = total + self.prior * self.count.shape[-1]
-        usual = self.reward.sum(-1) / jnp.maximum(total, 1.0)
-        reward = jnp.where(count > 0, self.reward[:, :, state] / jnp.maximum(count, 1.0), usual)
-        return (count + self.prior) / jnp.maximum(weight, 1e-30), reward
+        return (count + self.prior) / jnp.maximum(weight, 1e-30)
 
     def posterior(self, *, key: PRNGKeyArray) -> Tables:
         """A decision process drawn from the posterior. Raises ValueError for a model without a prior."""
@@ -175,8 +173,8 @@ class LatestOutcome(AbstractTable):
         outcome = self.outcome[state, action]
         return jnp.where(outcome < 0, len(self.outcome), outcome), self.reward[state, action]
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        return (self.outcome == state).astype(jnp.float32), self.reward
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        return (self.outcome == state).astype(jnp.float32)
 
 
 class GivenTable(AbstractTable):
@@ -210,8 +208,8 @@ class GivenTable(AbstractTable):
         cumulative = self.cumulative[state, action]
         return jnp.sum(cumulative <= uniform * cumulative[-1], dtype=jnp.int32), self.reward[state, action]
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        return jnp.diff(self.cumulative, axis=-1, prepend=0.0)[:, :, state], self.reward
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        return jnp.diff(self.cumulative, axis=-1, prepend=0.0)[:, :, state]
 
 
 class WrongTable(AbstractTable):
@@ -249,9 +247,8 @@ class WrongTable(AbstractTable):
         outcome, reward = self.inner.draw(state, action, uniform)
         return jnp.where(self.wrong[state, action], self.outcome[state, action], outcome), reward
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        chance, reward = self.inner.into(state)
-        return jnp.where(self.wrong, self.known() & (self.outcome == state), chance), reward
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        return jnp.where(self.wrong, self.known() & (self.outcome == state), self.inner.into(state))
 
 
 def sizes(spec: EnvSpec) -> tuple[int, int]:
