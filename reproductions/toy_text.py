@@ -33,7 +33,7 @@ METHODS = ("q-learning", "sarsa", "monte-carlo", "policy-iteration")
 RAW = HERE / "model-samples" / "toy-text.json"
 LIMITS = {"FrozenLake-v1": 100, "Taxi-v4": 200}
 SETTINGS = {
-    "FrozenLake-v1": (20_000, ModelSamplesConfig(samples=500_000)),
+    "FrozenLake-v1": (50_000, ModelSamplesConfig(samples=500_000)),
     "Taxi-v4": (50_000, ModelSamplesConfig(samples=2_000_000, step_size=0.05)),
 }
 
