@@ -16,24 +16,24 @@ from typing import Any
 
 import equinox as eqx
 import gymnasium
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from writing import DOCS, HERE, put, table, write_raw
 
 from forethought.agents.model_samples import ModelSamples
-from forethought.agents.uniform import Uniform
 from forethought.envs.make import make
 from forethought.presets.model_samples import ModelSamplesConfig
 from forethought.presets.values import to_dict
 from forethought.replay.uniform import UniformReplay
-from forethought.run.steps import StepDriver
+from forethought.types import EnvSpec, Transition
 
 SEEDS = range(3)
 METHODS = ("q-learning", "sarsa", "monte-carlo", "policy-iteration")
 RAW = HERE / "model-samples" / "toy-text.json"
 LIMITS = {"FrozenLake-v1": 100, "Taxi-v4": 200}
 SETTINGS = {
-    "FrozenLake-v1": (20_000, ModelSamplesConfig(samples=500_000)),
+    "FrozenLake-v1": (50_000, ModelSamplesConfig(samples=500_000)),
     "Taxi-v4": (50_000, ModelSamplesConfig(samples=2_000_000, step_size=0.05)),
 }
 
@@ -61,20 +61,32 @@ def worth(env: str, policy: np.ndarray | None) -> float:
     return float(start @ values)
 
 
+def random_steps(env: str, spec: EnvSpec, steps: int, seed: int) -> UniformReplay:
+    """A replay of so many steps with uniformly random actions."""
+    world, rng, rows = gymnasium.make(env), np.random.default_rng(seed), []
+    obs, _ = world.reset(seed=seed)
+    for _ in range(steps):
+        action = int(rng.integers(spec.action.feature_dim))
+        following, reward, terminated, truncated, _ = world.step(action)
+        rows.append((obs, action, reward, following, terminated, truncated))
+        obs = world.reset()[0] if terminated or truncated else following
+    columns = [np.array(column) for column in zip(*rows)]
+    seen, action, reward, following, *over = columns
+    number = lambda x: jnp.asarray(x[:, None], jnp.float32)
+    more = jnp.asarray(reward, jnp.float32), number(following), *map(jnp.asarray, over)
+    return UniformReplay.empty(spec, steps).add(Transition(number(seen), jnp.asarray(action, jnp.int32), *more))
+
+
 def measure() -> dict[str, Any]:
     """By environment and method, the worth of the greedy policy of each seed."""
     found: dict[str, Any] = {}
     for env, (steps, config) in SETTINGS.items():
-        host = make(env, host=True)
-        driver = StepDriver(Uniform(host.spec), host)
-        replays = []
-        for seed in SEEDS:
-            *_, last = driver.train(driver.start(UniformReplay.empty(host.spec, steps), seed=seed), total_steps=steps)
-            replays.append(last.replay)
+        spec = make(env, host=True).spec
+        replays = [random_steps(env, spec, steps, seed) for seed in SEEDS]
         cells: dict[str, Any] = {"best": round(worth(env, None), 4)}
         threshold = gymnasium.spec(env).reward_threshold
         for method in METHODS:
-            agent = ModelSamples(host.spec, dataclasses.replace(config, method=method))
+            agent = ModelSamples(spec, dataclasses.replace(config, method=method))
             update = eqx.filter_jit(lambda replay, key, agent=agent: agent.update(agent.init(key=key), replay, key=key))
             states = [update(replay, jr.key(seed))[0] for seed, replay in zip(SEEDS, replays)]
             cells[method] = [round(worth(env, np.asarray(state.q).argmax(-1)), 4) for state in states]

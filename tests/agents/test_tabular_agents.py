@@ -28,7 +28,7 @@ from forethought.run.jit import JitDriver
 from forethought.run.steps import StepDriver
 from forethought.types import Box, Discrete, EnvSpec
 
-MAZE = maze("S..\n.#.\n..G", (40, "S..\n##.\n..G"), name="corner", max_episode_steps=30)
+MAZE = maze("S.G\n.#.\n...", (40, "S#G\n.#.\n..."), name="corner", max_episode_steps=30)
 STEPS, BROKEN_AT = 60, 75
 
 
@@ -126,6 +126,7 @@ def test_planning_comes_to_what_the_model_is_worth_and_the_bonus_makes_untried_a
     plain = dataclasses.replace(CONFIG, planning_steps=400, bonus=0.0, plan_untried=False)
     state, _ = learned_from(plain)
     best = value_iteration(state.model.tables(), discount=0.9).action_values
+    assert float(best.max()) == 1.0
     np.testing.assert_allclose(state.q, jnp.where(state.model.known(), best, 0.0), atol=1e-3)
     curious, _ = learned_from(dataclasses.replace(plain, bonus=0.5, plan_untried=True))
     untried = ~np.asarray(curious.model.known()) & (np.asarray(curious.met.tries).sum(-1, keepdims=True) > 0)

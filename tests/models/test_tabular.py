@@ -73,7 +73,7 @@ def test_rewards_are_means_of_each_outcome_and_an_unknown_pair_is_the_end(fork):
     assert tables.reward[0, 0] == pytest.approx(4.0)
     assert not tables.transition[1].any() and not tables.reward[1].any()
     assert int(fork.draw(1, 0, jnp.float32(0.3))[0]) == 3
-    np.testing.assert_allclose(fork.into(1)[0][:, 0], [0.75, 0, 0])
+    np.testing.assert_allclose(fork.into(1)[:, 0], [0.75, 0, 0])
     assert int(fork.known().sum()) == 1
 
 
@@ -103,7 +103,7 @@ def test_the_latest_outcome_replaces_the_one_before():
     outcome, reward = table.draw(0, 1, jnp.zeros(()))
     assert (int(outcome), float(reward)) == (3, 1.0)
     np.testing.assert_array_equal(table.outcomes(0, 1)[0], [0, 0, 0, 1])
-    assert not table.into(2)[0].any() and int(table.known().sum()) == 1
+    assert not table.into(2).any() and int(table.known().sum()) == 1
     assert int(table.draw(2, 0, jnp.zeros(()))[0]) == 3  # unknown: the end
 
 
@@ -113,7 +113,7 @@ def test_a_wrong_table_is_wrong_where_it_is_told_to_be(fork):
     outcome, reward = table.draw(0, 0, jnp.float32(0.1))
     assert (int(outcome), float(reward)) == (2, 2.0)
     np.testing.assert_allclose(table.outcomes(0, 0)[0], [0, 0, 1, 0])
-    np.testing.assert_allclose(table.into(2)[0][:, 0], [1, 0, 0])
+    np.testing.assert_allclose(table.into(2)[:, 0], [1, 0, 0])
     shares = [float(WrongTable.at_random(fork, share, key=jr.key(0)).wrong.mean()) for share in (0.0, 1.0)]
     assert shares == [0.0, 1.0]
     with pytest.raises(ValueError, match="share=2 must lie"):

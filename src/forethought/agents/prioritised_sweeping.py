@@ -5,7 +5,8 @@ The model learns every real step, and the pair is queued by how much its value w
 
 Deviations from the book:
 - updates are expected ones over the model's outcomes, which in a task without chance is the book's;
-- a pair that leads to a state with chance is queued by the change that this outcome makes, times its probability;
+- a pair that leads to an updated state is queued as Moore and Atkeson do, by how much that state's value has changed,
+  times the probability and the discount; the book takes the error of the pair's own value;
 - the queue is an array of priorities, of which the largest is looked up; an action of the best is drawn where several
   are.
 """
@@ -90,9 +91,9 @@ class PrioritisedSweeping(AbstractAgent[SweepingState, None]):
         def sweep(carry: tuple) -> tuple:
             q, priority, count = carry
             first = jnp.unravel_index(jnp.argmax(priority), priority.shape)
+            worth = q[first[0]].max()
             q = q.at[first].add(c.step_size * self._error(q, model, *first))
-            chance, reward = model.into(first[0])
-            change = chance * jnp.abs(reward + c.discount * q[first[0]].max() - q)
+            change = c.discount * model.into(first[0]) * jnp.abs(q[first[0]].max() - worth)
             priority = jnp.maximum(priority.at[first].set(0.0), self._queued(change))
             return q, priority, count + 1
 

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import AbstractModel
@@ -45,13 +46,13 @@ class AbstractTable(AbstractModel[TableBelief]):
         """An outcome of one pair and its reward, drawn by a number that is uniform in [0, 1)."""
 
     @abc.abstractmethod
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        """With which probability each pair leads to `state`, and the expected reward if it does."""
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        """With which probability each pair leads to `state`."""
 
     def tables(self) -> Tables:
         """All that the model expects, for exact planning. Raises ValueError for a model without data, unless traced."""
         known, states, actions = self.known(), *sizes(self.spec)
-        if not isinstance(known, jax.core.Tracer) and not known.any():
+        if not isinstance(known, Tracer) and not known.any():
             raise ValueError("the table is empty: no transition was added, so there is nothing to plan in; add data")
         grid = jnp.arange(states)[:, None], jnp.arange(actions)[None]
         chance, reward = jax.vmap(jax.vmap(self.outcomes, (None, 0)), (0, None))(grid[0][:, 0], grid[1][0])
@@ -128,12 +129,10 @@ class CountTable(AbstractTable):
         outcome = jnp.sum(cumulative <= uniform * cumulative[-1], dtype=jnp.int32)
         return outcome, reward[outcome]
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
+    def into(self, state: Array) -> Float[Array, "states actions"]:
         count, total = self.count[:, :, state], self.count.sum(-1)
         weight = total + self.prior * self.count.shape[-1]
-        usual = self.reward.sum(-1) / jnp.maximum(total, 1.0)
-        reward = jnp.where(count > 0, self.reward[:, :, state] / jnp.maximum(count, 1.0), usual)
-        return (count + self.prior) / jnp.maximum(weight, 1e-30), reward
+        return (count + self.prior) / jnp.maximum(weight, 1e-30)
 
     def posterior(self, *, key: PRNGKeyArray) -> Tables:
         """A decision process drawn from the posterior. Raises ValueError for a model without a prior."""
@@ -174,8 +173,8 @@ class LatestOutcome(AbstractTable):
         outcome = self.outcome[state, action]
         return jnp.where(outcome < 0, len(self.outcome), outcome), self.reward[state, action]
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        return (self.outcome == state).astype(jnp.float32), self.reward
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        return (self.outcome == state).astype(jnp.float32)
 
 
 class GivenTable(AbstractTable):
@@ -209,8 +208,8 @@ class GivenTable(AbstractTable):
         cumulative = self.cumulative[state, action]
         return jnp.sum(cumulative <= uniform * cumulative[-1], dtype=jnp.int32), self.reward[state, action]
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        return jnp.diff(self.cumulative, axis=-1, prepend=0.0)[:, :, state], self.reward
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        return jnp.diff(self.cumulative, axis=-1, prepend=0.0)[:, :, state]
 
 
 class WrongTable(AbstractTable):
@@ -241,15 +240,15 @@ class WrongTable(AbstractTable):
         chance, reward = self.inner.outcomes(state, action)
         wrong = jax.nn.one_hot(self.outcome[state, action], len(chance))
         expected = jnp.full_like(reward, jnp.sum(chance * reward))
-        return tuple(jnp.where(self.wrong[state, action], *x) for x in ((wrong, chance), (expected, reward)))
+        here = self.wrong[state, action]
+        return jnp.where(here, wrong, chance), jnp.where(here, expected, reward)
 
     def draw(self, state: Array, action: Array, uniform: Array) -> tuple[Int[Array, ""], Float[Array, ""]]:
         outcome, reward = self.inner.draw(state, action, uniform)
         return jnp.where(self.wrong[state, action], self.outcome[state, action], outcome), reward
 
-    def into(self, state: Array) -> tuple[Float[Array, "states actions"], Float[Array, "states actions"]]:
-        chance, reward = self.inner.into(state)
-        return jnp.where(self.wrong, self.known() & (self.outcome == state), chance), reward
+    def into(self, state: Array) -> Float[Array, "states actions"]:
+        return jnp.where(self.wrong, self.known() & (self.outcome == state), self.inner.into(state))
 
 
 def sizes(spec: EnvSpec) -> tuple[int, int]:

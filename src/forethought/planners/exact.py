@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from ..types import Tables
@@ -44,7 +45,7 @@ def evaluate(tables: Tables, policy: Float[Array, "states actions"], discount: f
     """
     check(tables, discount)
     values = _worth(tables, policy, discount)
-    if not isinstance(values, jax.core.Tracer) and not jnp.isfinite(values).all():
+    if not isinstance(values, Tracer) and not jnp.isfinite(values).all():
         raise ValueError(f"the policy has no finite values: {NEVER_ENDS}")
     return values
 
@@ -100,7 +101,7 @@ def check(tables: Tables, discount: float) -> None:
         raise ValueError(f"the tables are empty: {states} states, {actions} actions; give at least one of each")
     if tables.transition.shape != (states, actions, states):
         raise ValueError(f"transition has shape {tables.transition.shape}, wanted {(states, actions, states)}")
-    if isinstance(tables.transition, jax.core.Tracer):
+    if isinstance(tables.transition, Tracer):
         return
     total = tables.transition.sum(-1)
     wrong = (tables.transition.min(-1) < 0) | (total > 1 + 1e-5) | ~jnp.isfinite(total + tables.reward)
@@ -126,6 +127,6 @@ def _worth(tables: Tables, policy: Float[Array, "states actions"], discount: flo
 
 
 def _checked(solution: Solution, rounds: str) -> Solution:
-    if not isinstance(solution.settled, jax.core.Tracer) and not solution.settled:
+    if not isinstance(solution.settled, Tracer) and not solution.settled:
         raise ValueError(f"values do not settle within {int(solution.rounds)} {rounds}: {NEVER_ENDS}")
     return solution
