@@ -17,6 +17,7 @@ from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
 from . import dm_control, gymnax
 from .acrobot import Acrobot
+from .acrobot_swingup import AcrobotSwingUp
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
 from .games import pgx
@@ -32,8 +33,10 @@ from .pendulum_wind import PendulumWind
 from .pets_cartpole import PetsCartPole
 from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
+from .quadrotor import PlanarQuadrotor
 from .repeat import ActionRepeat
 from .task import AbstractTask
+from .vehicle import DynamicBicycle, KinematicBicycle, Vehicle
 
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
@@ -41,9 +44,14 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pendulum": Pendulum,
     "pendulum-wind": PendulumWind,
     "acrobot": Acrobot,
+    "acrobot-swingup": AcrobotSwingUp,
     "mountain-car": MountainCar,
     "mountain-car-continuous": MountainCarContinuous,
     "point-mass": PointMass,
+    "planar-quadrotor": PlanarQuadrotor,
+    "vehicle": Vehicle,
+    "bicycle": KinematicBicycle,
+    "dynamic-bicycle": DynamicBicycle,
     "catch": Catch,
     "gridworld": GridWorld,
 }

@@ -3,6 +3,7 @@
 from .cem import CEM
 from .gradient import GradientPlanner
 from .icem import ICEM
+from .ilqr_planner import ILQR, ILQRPlan, LQRPlanner
 from .mppi import MPPI
 from .plan import SequencePlan
 from .rollout import imagine, rollout
@@ -13,11 +14,14 @@ from .tree_search import TreePlan, TreeSearch
 __all__ = [
     "CEM",
     "ICEM",
+    "ILQR",
     "MPPI",
     "PUCT",
     "UCB",
     "GradientPlanner",
     "Gumbel",
+    "ILQRPlan",
+    "LQRPlanner",
     "RandomShooting",
     "SequencePlan",
     "TreePlan",
