@@ -22,7 +22,8 @@ COST_WIDTH = 0.25  # m
 TIMESTEP, SUBSTEPS = 0.02, 5
 
 
-def _derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
+def cartpole_derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
+    """Velocities and accelerations of cart and pole."""
     _, theta, x_dot, theta_dot = physics
     sin, cos = jnp.sin(theta), jnp.cos(theta)
     total = CART_MASS + POLE_MASS
@@ -65,7 +66,7 @@ class CartPoleSwingUp(AbstractTask):
 
     def advance(self, physics: Float[Array, "4"], action: Float[Array, "1"]) -> Float[Array, "4"]:
         def substep(physics, _):
-            return rk4(lambda p: _derivative(p, action[0]), physics, TIMESTEP), None
+            return rk4(lambda p: cartpole_derivative(p, action[0]), physics, TIMESTEP), None
 
         return jax.lax.scan(substep, physics, length=SUBSTEPS)[0]
 

@@ -22,5 +22,6 @@ class ILQRConfig:
 PRESETS: dict[str, ILQRConfig] = {
     "default": ILQRConfig(),
     "cartpole-swingup": ILQRConfig(planner=PlannerConfig(kind="ilqr", horizon=20, iterations=5, restarts=4)),
-    "acrobot": ILQRConfig(planner=PlannerConfig(kind="ilqr", horizon=60, iterations=5, restarts=4)),
+    # Long enough to pump up and over: three seconds.
+    "acrobot": ILQRConfig(planner=PlannerConfig(kind="ilqr", horizon=60, iterations=3, restarts=4)),
 }
