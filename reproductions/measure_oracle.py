@@ -3,7 +3,8 @@
     python reproductions/measure_oracle.py pets-cartpole Pendulum-v1 cartpole-swingup acrobot-swingup
 
 writes reproductions/oracles/NAME.json: 4 seeds of 10 episodes each, CEM 400 x 5, 40 elites, horizon 25 (60 on the
-acrobot, which must pump first). Plans on Pendulum-v1 are made in our `pendulum`, which equals it step by step, and executed in Gymnasium's.
+acrobot, which must pump first). Plans on Pendulum-v1 are made in our `pendulum`, which equals it step by step, and
+executed in Gymnasium's.
 """
 
 import dataclasses
