@@ -1,13 +1,11 @@
 """Measures what a planner reaches on the true dynamics, and what random actions do: what the marks are relative to.
 
-    python reproductions/measure_oracle.py pets-cartpole Pendulum-v1 cartpole-swingup acrobot-swingup
+    python reproductions/measure_oracle.py pets-cartpole Pendulum-v1 cartpole-swingup
 
-writes reproductions/oracles/NAME.json: 4 seeds of 10 episodes each, CEM 400 x 5, 40 elites, horizon 25 (60 on the
-acrobot, which must pump first). Plans on Pendulum-v1 are made in our `pendulum`, which equals it step by step, and
-executed in Gymnasium's.
+writes reproductions/oracles/NAME.json: 4 seeds of 10 episodes each, CEM 400 x 5, 40 elites, horizon 25. Plans on
+Pendulum-v1 are made in our `pendulum`, which equals it step by step, and executed in Gymnasium's.
 """
 
-import dataclasses
 import sys
 import tempfile
 import time
@@ -21,19 +19,12 @@ from forethought.agents.pets import PETS
 from forethought.agents.uniform import Uniform
 from forethought.envs.pendulum import Pendulum
 from forethought.models.simulator import Simulator
-from forethought.presets.pets import PRESETS, PETSConfig
+from forethought.presets.pets import PRESETS
 from forethought.presets.values import to_dict
 from forethought.types import EnvSpec, Given
 
 SEEDS, EPISODES = 4, 10
 CONFIG = PRESETS["paper-cartpole"]
-HORIZONS = {"acrobot-swingup": 60}
-
-
-def config_for(env: str) -> PETSConfig:
-    """The paper's CEM, with the task's horizon."""
-    horizon = HORIZONS.get(env, CONFIG.planner.horizon)
-    return dataclasses.replace(CONFIG, planner=dataclasses.replace(CONFIG.planner, horizon=horizon))
 
 
 def pendulum_oracle(spec: EnvSpec, given: Given) -> PETS:
@@ -53,7 +44,7 @@ def play(env: str, agent: Any, *, oracle: bool = False) -> dict[int, list[float]
         run = forethought.RunConfig(
             steps=1, seed=seed, oracle=oracle, eval_every=0, final_episodes=EPISODES, video=False
         )
-        config = config_for(env) if isinstance(agent, str) else None
+        config = CONFIG if isinstance(agent, str) else None
         with tempfile.TemporaryDirectory() as folder:
             done = forethought.train(agent, env, config=config, run=run, out=f"{folder}/run", quiet=True)
             returns[seed] = done.metrics("eval")[-1]["returns"]
@@ -69,7 +60,7 @@ def measure(env: str) -> dict[str, Any]:
     everything = np.concatenate(list(returns.values()))
     return {
         "env": env,
-        "planner": to_dict(config_for(env).planner),
+        "planner": to_dict(CONFIG.planner),
         "returns": returns,
         "mean_return": round(float(everything.mean()), 3),
         "std_over_episodes": round(float(everything.std()), 3),

@@ -9,8 +9,8 @@ _RUN = RunConfig(steps=1, oracle=True, eval_every=0, final_episodes=10, video=Fa
 _TRUE = "the true dynamics and reward are given; nothing is learned"
 
 
-def _card(name: str, preset: str, env: str, reason: str) -> Card:
-    """Receding-horizon iLQR against the oracle's return."""
+def _card(name: str, preset: str, env: str, least: float, reason: str) -> Card:
+    """Receding-horizon iLQR, from rest."""
     return Card(
         name=name,
         agent="ilqr",
@@ -19,7 +19,7 @@ def _card(name: str, preset: str, env: str, reason: str) -> Card:
         arms=(Arm("", preset, _RUN),),
         seeds=5,
         given=_TRUE,
-        marks=(median_return(ORACLES[env].mean_return, reason),),
+        marks=(median_return(least, reason),),
         published="none on this task",
         raw=f"reproductions/{name.replace('/', '-')}",
     )
@@ -30,7 +30,14 @@ CONTROL: tuple[Card, ...] = (
         "ilqr/cartpole-swingup",
         "cartpole-swingup",
         "cartpole-swingup",
-        "swung up from rest and held, no worse than CEM at horizon 25",
+        ORACLES["cartpole-swingup"].mean_return,
+        "swung up from rest and held, no worse than the oracle",
     ),
-    _card("ilqr/acrobot", "acrobot", "acrobot-swingup", "swung up from rest and held, no worse than CEM at horizon 60"),
+    _card(
+        "ilqr/acrobot",
+        "acrobot",
+        "acrobot-swingup",
+        150.0,  # hanging still for three seconds, 0.135 a step, then upright and at rest for seven, 1 a step: 148
+        "swung up from rest and held: upright for seven of the ten seconds",
+    ),
 )
