@@ -56,7 +56,7 @@ def solve(name: str, second_order: bool) -> dict[str, Any]:
     options = ilqr.Options(second_order=second_order, max_iterations=300, tolerance=1e-6)
     u = rest + 0.02 * (high - low) * jr.normal(jr.key(0), (steps, len(low)))
     found = jax.jit(lambda x, u: ilqr.solve(problem, x, u, options))(jnp.array(start, float), u)
-    away = np.asarray(found.states[-1] - goal)
+    away = np.array(found.states[-1] - goal)
     away[angles] = (away[angles] + np.pi) % (2 * np.pi) - np.pi
     return {
         "status": ["running", "converged", "gave up"][int(found.status)],

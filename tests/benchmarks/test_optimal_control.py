@@ -14,7 +14,7 @@ def test_cart_pole_obeys_lagranges_equations_and_its_cost_is_zero_upright():
         bend = -cp.POLE * cp.LENGTH * np.cos(angle)
         inertia = np.array([[cp.CART + cp.POLE, bend], [bend, cp.INERTIA + cp.POLE * cp.LENGTH**2]])
         pull = cp.POLE * cp.LENGTH * np.sin(angle) * np.array([-(turn**2), -cp.GRAVITY])
-        velocity = np.array(state[2:]) + cp.DT * np.linalg.solve(inertia, pull + [force, 0.0])
+        velocity = np.array(state[2:]) + cp.DT * np.linalg.solve(inertia, pull + np.array([force, 0.0]))
         wanted = np.concatenate([np.array(state[:2]) + cp.DT * velocity, velocity])
         np.testing.assert_allclose(dynamics(jnp.array(state), jnp.array([force])), wanted, rtol=1e-5)
     upright = jnp.array(cp.GOAL)

@@ -215,6 +215,11 @@ def hessian(function: Callable[[Array], Array], x: Float[Array, " n"]) -> Float[
     return (jax.jacfwd(jax.jacfwd(function)) if x.size <= SHORT else jax.hessian(function))(x)
 
 
+def product(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:
+    """`a @ b`. Small ones are summed term by term: on a CPU a batch of products is a call each, and sums are fused."""
+    return jnp.sum(a[:, :, None] * b[None], 1) if max(*a.shape, *b.shape) <= SHORT else a @ b
+
+
 def made_convex(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
     """The nearest positive semi-definite matrix."""
     values, vectors = jnp.linalg.eigh(symmetric(matrix))
@@ -229,7 +234,7 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
     def step(carry: tuple, now: tuple):
         V, v, linear, quadratic, positive = carry
         F, C, c, u, state, t = now
-        Q, q = C + F.T @ (V @ F), c + F.T @ v
+        Q, q = C + product(F.T, product(V, F)), c + product(F.T, v[:, None])[:, 0]
         if options.second_order:
             Q = Q + _bent(problem, state, u, t, v)
         uu, ux = Q[n:, n:], Q[n:, :n]
@@ -249,7 +254,7 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
         k, K = jnp.where(ok, k, 0.0), jnp.where(ok, K, 0.0)
         G = jnp.concatenate([eye, K])
         uu_k = Q[:, n:] @ k
-        V, v = symmetric(G.T @ (Q @ G)), G.T @ (q + uu_k)
+        V, v = symmetric(product(G.T, product(Q, G))), product(G.T, (q + uu_k)[:, None])[:, 0]
         return (V, v, linear + k @ q[n:], quadratic + 0.5 * k @ uu_k[n:], ok), (k, K)
 
     end, zero = expansion.terminal, jnp.zeros_like(solution.cost)
