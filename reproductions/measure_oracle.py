@@ -1,6 +1,6 @@
 """Measures what a planner reaches on the true dynamics, and what random actions do: what the marks are relative to.
 
-    python reproductions/measure_oracle.py pets-cartpole Pendulum-v1
+    python reproductions/measure_oracle.py pets-cartpole Pendulum-v1 cartpole-swingup
 
 writes reproductions/oracles/NAME.json: 4 seeds of 10 episodes each, CEM 400 x 5, 40 elites, horizon 25. Plans on
 Pendulum-v1 are made in our `pendulum`, which equals it step by step, and executed in Gymnasium's.

@@ -12,6 +12,7 @@ from .models.policy_value import PolicyValue
 from .planners.cem import CEM
 from .planners.gradient import GradientPlanner
 from .planners.icem import ICEM
+from .planners.ilqr_planner import ILQR, LQRPlanner
 from .planners.mppi import MPPI
 from .planners.shooting import RandomShooting
 from .planners.tree_rules import PUCT, UCB, Gumbel
@@ -97,9 +98,9 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
         return MPPI(action, temperature=c.temperature, noise_std=c.noise / 2, beta=c.noise_beta, **common)
     if c.kind == "shooting":
         return RandomShooting(action, **common)
-    if c.kind == "gradient":
-        if not isinstance(action, Box):
-            raise ValueError("planner kind='gradient' needs continuous actions; use cem, icem, mppi or shooting")
+    if c.kind in ("gradient", "ilqr", "lqr") and not isinstance(action, Box):
+        raise ValueError(f"planner kind={c.kind!r} needs continuous actions; use cem, icem, mppi or shooting")
+    if c.kind == "gradient" and isinstance(action, Box):
         return GradientPlanner(
             action,
             horizon=c.horizon,
@@ -108,8 +109,20 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
             learning_rate=c.step_size,
             discount=c.discount,
         )
+    if c.kind == "ilqr" and isinstance(action, Box):
+        return ILQR(
+            action,
+            horizon=c.horizon,
+            iterations=c.iterations,
+            restarts=c.restarts,
+            second_order=c.second_order,
+            discount=c.discount,
+            final_weight=c.final_weight,
+        )
+    if c.kind == "lqr" and isinstance(action, Box):
+        return LQRPlanner(action, horizon=c.horizon, discount=c.discount)
     if c.kind == "tree":
         rules = {"gumbel": Gumbel(), "puct": PUCT(), "ucb": UCB()}
         rule = rules[c.tree_rule]
         return TreeSearch(action, c.simulations, rule, discount=c.discount, max_depth=c.horizon)
-    raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient, tree")
+    raise ValueError(f"planner kind={c.kind!r} must be one of cem, icem, mppi, shooting, gradient, ilqr, lqr, tree")

@@ -78,6 +78,13 @@ AGENTS: dict[str, Entry] = {
         "PILCO",
         takes=("given",),
     ),
+    "ilqr": Entry(
+        "iLQR or DDP from the previous plan at every step, on the true dynamics or a network (Tassa et al. 2012)",
+        "forethought.presets.ilqr",
+        "ILQRConfig",
+        "forethought.agents.ilqr",
+        "ILQRControl",
+    ),
     "planet": Entry(
         "CEM in the latent space of a recurrent state-space model, replanning every step (Hafner et al. 2019)",
         "forethought.presets.planet",

@@ -96,12 +96,16 @@ def test_raw_curves_are_of_the_cards_settings_and_hold_the_final_return(card, ar
 
 @pytest.mark.parametrize("card", ONE_ARM)
 def test_the_table_of_results_is_what_the_raw_curves_say(card):
-    finals, oracle = values(results(card), "", "final_return"), ORACLES[CARDS[card].env]
+    finals, oracle = values(results(card), "", "final_return"), ORACLES.get(CARDS[card].env)
     median, least = statistics.median(finals), CARDS[card].marks[0].bound
-    floor = oracle.random_return or 0.0
-    share = 100 * (median - floor) / (oracle.mean_return - floor)
-    cells = [f"{x:.1f}" for x in (median, min(finals), max(finals), oracle.mean_return)]
-    row = f"| `{card}` | {' | '.join(cells)} | {share:.1f} % | {least:.1f} | passed |"
+    cells = [f"{x:.1f}" for x in (median, min(finals), max(finals))]
+    if oracle is None:
+        cells += ["", ""]
+    else:
+        floor = oracle.random_return or 0.0
+        share = 100 * (median - floor) / (oracle.mean_return - floor)
+        cells += [f"{oracle.mean_return:.1f}", f"{share:.1f} %"]
+    row = f"| `{card}` | {' | '.join(cells)} | {least:.1f} | passed |"
     assert row in (ROOT / "docs/cards.md").read_text()
 
 

@@ -5,6 +5,7 @@ import dataclasses
 from ..errors import UserError, nearest
 from ..presets.run import RunConfig
 from .card import Arm, Card, Mark
+from .control import CONTROL
 from .latent import LATENT
 from .marks import gap_between_intervals, median_return, ratio_of_medians
 from .oracles import ORACLES, share_of_gap
@@ -114,6 +115,7 @@ _ALL = (
     *LATENT,
     *SEARCH,
     *TABULAR,
+    *CONTROL,
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 

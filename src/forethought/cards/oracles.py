@@ -14,6 +14,13 @@ ORACLES: dict[str, Oracle] = {
         how=_CEM,
         raw="reproductions/oracles/Pendulum-v1.json",
     ),
+    "cartpole-swingup": Oracle(
+        env="cartpole-swingup",
+        mean_return=27.042,
+        random_return=0.337,
+        how=_CEM,
+        raw="reproductions/oracles/cartpole-swingup.json",
+    ),
 }
 
 

@@ -20,7 +20,8 @@ MAX_SPEEDS = (4 * math.pi, 9 * math.pi)
 TIMESTEP = 0.2
 
 
-def _derivative(physics: Float[Array, "4"], torque: Array) -> Float[Array, "4"]:
+def acrobot_derivative(physics: Float[Array, "4"], torque: Array) -> Float[Array, "4"]:
+    """Speeds and accelerations of the links."""
     theta1, theta2, speed1, speed2 = physics
     d1 = MASS * CENTRE**2 + MASS * (LINK**2 + CENTRE**2 + 2 * LINK * CENTRE * jnp.cos(theta2)) + 2 * INERTIA
     d2 = MASS * (CENTRE**2 + LINK * CENTRE * jnp.cos(theta2)) + INERTIA
@@ -68,7 +69,7 @@ class Acrobot(AbstractTask):
 
     def advance(self, physics: Float[Array, "4"], action: Int[Array, ""]) -> Float[Array, "4"]:
         torque = jnp.asarray(action, jnp.float32) - 1
-        physics = rk4(lambda p: _derivative(p, torque), physics, TIMESTEP)
+        physics = rk4(lambda p: acrobot_derivative(p, torque), physics, TIMESTEP)
         angles = (physics[:2] + jnp.pi) % (2 * jnp.pi) - jnp.pi
         limits = jnp.array(MAX_SPEEDS)
         return jnp.concatenate([angles, jnp.clip(physics[2:], -limits, limits)])

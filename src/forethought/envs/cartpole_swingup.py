@@ -23,7 +23,8 @@ TIMESTEP, SUBSTEPS = 0.02, 5
 SPEC = EnvSpec("cartpole-swingup", 4, Box((-10.0,), (10.0,)), max_episode_steps=40, angle_dims=(1,))
 
 
-def _derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
+def cartpole_derivative(physics: Float[Array, "4"], force: Array) -> Float[Array, "4"]:
+    """Velocities and accelerations of cart and pole."""
     _, theta, x_dot, theta_dot = physics
     sin, cos = jnp.sin(theta), jnp.cos(theta)
     total = CART_MASS + POLE_MASS
@@ -61,7 +62,7 @@ class CartPoleSwingUp(AbstractTask):
 
     def advance(self, physics: Float[Array, "4"], action: Float[Array, "1"]) -> Float[Array, "4"]:
         def substep(physics, _):
-            return rk4(lambda p: _derivative(p, action[0]), physics, TIMESTEP), None
+            return rk4(lambda p: cartpole_derivative(p, action[0]), physics, TIMESTEP), None
 
         return jax.lax.scan(substep, physics, length=SUBSTEPS)[0]
 

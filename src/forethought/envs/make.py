@@ -18,6 +18,7 @@ from ..errors import UserError, nearest
 from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .block_pushing import BlockPushing
+from .acrobot_swingup import AcrobotSwingUp
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
 from .games import pgx
@@ -36,9 +37,11 @@ from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, re
 from .point_mass import PointMass
 from .point_mass_obstacle import PointMassObstacle
 from .reacher import Reacher
+from .quadrotor import PlanarQuadrotor
 from .repeat import ActionRepeat
 from .tabular import TABULAR
 from .task import AbstractTask
+from .vehicle import DynamicBicycle, KinematicBicycle, Vehicle
 
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
@@ -48,12 +51,17 @@ TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pendulum": Pendulum,
     "pendulum-wind": PendulumWind,
     "acrobot": Acrobot,
+    "acrobot-swingup": AcrobotSwingUp,
     "mountain-car": MountainCar,
     "mountain-car-continuous": MountainCarContinuous,
     "point-mass": PointMass,
     "point-mass-obstacle": PointMassObstacle,
     "reacher": Reacher,
     "block-pushing": BlockPushing,
+    "planar-quadrotor": PlanarQuadrotor,
+    "vehicle": Vehicle,
+    "bicycle": KinematicBicycle,
+    "dynamic-bicycle": DynamicBicycle,
     "catch": Catch,
     "gridworld": GridWorld,
 }

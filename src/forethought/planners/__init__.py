@@ -3,6 +3,7 @@
 from .cem import CEM
 from .gradient import GradientPlanner
 from .icem import ICEM
+from .ilqr_planner import ILQR, ILQRPlan, LQRPlanner
 from .mppi import MPPI
 from .plan import SequencePlan
 from .rollout import imagine, rollout
@@ -14,12 +15,15 @@ from .uct import UCT
 __all__ = [
     "CEM",
     "ICEM",
+    "ILQR",
     "MPPI",
     "PUCT",
     "UCB",
     "UCT",
     "GradientPlanner",
     "Gumbel",
+    "ILQRPlan",
+    "LQRPlanner",
     "RandomShooting",
     "SequencePlan",
     "TreePlan",

@@ -26,6 +26,7 @@ from .box_qp import solve_box
 from .lqr import QuadraticValue, inverse_of_positive, symmetric
 
 RUNNING, CONVERGED, GAVE_UP = 0, 1, 2
+SHORT = 12  # entries of state and control
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,15 +162,17 @@ def check_solved(solution: Solution) -> None:
 def iterate(problem: Problem, solution: Solution, options: Options) -> Solution:
     """One iteration: expand, solve the linear-quadratic problem, search along its solution."""
     expansion = expand(problem, solution, options)
-    tried = backward(problem, solution, expansion, options, solution.regularisation)
 
-    def raised(carry: tuple[Array, Array, Step]) -> tuple[Array, Array, Step]:
-        mu, change, _ = carry
-        mu, change = _raise(mu, change, options)
-        return mu, change, backward(problem, solution, expansion, options, mu)
+    def raised(carry: tuple[Array, Array, Step, Array]) -> tuple[Array, Array, Step, Array]:
+        mu, change, _, first = carry
+        mu, change = (jnp.where(first, a, b) for a, b in zip((mu, change), _raise(mu, change, options)))
+        return mu, change, backward(problem, solution, expansion, options, mu), jnp.array(False)
 
     hollow = lambda carry: ~carry[2].positive & (carry[0] <= options.most)
-    mu, change, step = jax.lax.while_loop(hollow, raised, (solution.regularisation, solution.change, tried))
+    none = Step(jnp.zeros_like(solution.u), jnp.zeros_like(solution.K), *[jnp.zeros_like(solution.cost)] * 2, False)
+    none = jax.tree.map(jnp.asarray, none)
+    begun = (solution.regularisation, solution.change, none, jnp.array(True))
+    mu, change, step, _ = jax.lax.while_loop(hollow, raised, begun)
     small = options.tolerance * (1 + jnp.abs(solution.cost))
     still = step.positive & (-step.linear <= small)
     states, u, cost, found = _searched(problem, solution, step, options)
@@ -195,16 +198,26 @@ def expand(problem: Problem, solution: Solution, options: Options) -> Expansion:
 
     def at(state: PyTree, u: Array, t: Array) -> tuple[Array, Array, Array]:
         xu = jnp.concatenate([problem.pack(state), u])
-        return *jax.jacfwd(both)(xu, state, t), jax.hessian(lambda xu: both(xu, state, t)[1])(xu)
+        return *jax.jacfwd(both)(xu, state, t), hessian(lambda xu: both(xu, state, t)[1], xu)
 
     before, last = jax.tree.map(lambda x: x[:-1], solution.states), jax.tree.map(lambda x: x[-1], solution.states)
     F, c, C = jax.vmap(at)(before, solution.u, jnp.arange(len(solution.u)))
     terminal = lambda x: problem.terminal(problem.unpack(x, last))
     end = problem.pack(last)
-    v, V = jax.grad(terminal)(end), jax.hessian(terminal)(end)
+    v, V = jax.grad(terminal)(end), hessian(terminal, end)
     if options.convex:
         C, V = made_convex(C), made_convex(V)
     return Expansion(F, C, c, QuadraticValue(V, v, jnp.zeros_like(solution.cost)))
+
+
+def hessian(function: Callable[[Array], Array], x: Float[Array, " n"]) -> Float[Array, "n n"]:
+    """Second derivatives. For a short `x` forwards twice: quicker to compile and run than forwards over backwards."""
+    return (jax.jacfwd(jax.jacfwd(function)) if x.size <= SHORT else jax.hessian(function))(x)
+
+
+def product(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:
+    """`a @ b`. Small ones are summed term by term: on a CPU a batch of products is a call each, and sums are fused."""
+    return jnp.sum(a[:, :, None] * b[None], 1) if max(*a.shape, *b.shape) <= SHORT else a @ b
 
 
 def made_convex(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
@@ -221,7 +234,7 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
     def step(carry: tuple, now: tuple):
         V, v, linear, quadratic, positive = carry
         F, C, c, u, state, t = now
-        Q, q = C + F.T @ (V @ F), c + F.T @ v
+        Q, q = C + product(F.T, product(V, F)), c + product(F.T, v[:, None])[:, 0]
         if options.second_order:
             Q = Q + _bent(problem, state, u, t, v)
         uu, ux = Q[n:, n:], Q[n:, :n]
@@ -241,7 +254,7 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
         k, K = jnp.where(ok, k, 0.0), jnp.where(ok, K, 0.0)
         G = jnp.concatenate([eye, K])
         uu_k = Q[:, n:] @ k
-        V, v = symmetric(G.T @ (Q @ G)), G.T @ (q + uu_k)
+        V, v = symmetric(product(G.T, product(Q, G))), product(G.T, (q + uu_k)[:, None])[:, 0]
         return (V, v, linear + k @ q[n:], quadratic + 0.5 * k @ uu_k[n:], ok), (k, K)
 
     end, zero = expansion.terminal, jnp.zeros_like(solution.cost)
@@ -259,7 +272,7 @@ def _bent(problem: Problem, state: PyTree, u: Array, t: Array, v: Array) -> Floa
     def along(xu: Array) -> Array:
         return v @ problem.pack(problem.step(problem.unpack(xu[:n], state), xu[n:], t)[0])
 
-    return jax.hessian(along)(jnp.concatenate([problem.pack(state), u]))
+    return hessian(along, jnp.concatenate([problem.pack(state), u]))
 
 
 def _searched(problem: Problem, solution: Solution, step: Step, options: Options) -> tuple:

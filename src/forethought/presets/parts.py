@@ -49,9 +49,9 @@ class EnsembleConfig:
 class PlannerConfig:
     """How actions are chosen in the model. Options name the planners that use them; the others ignore them."""
 
-    kind: Literal["cem", "icem", "mppi", "shooting", "gradient", "tree"] = "cem"
-    """Cross-entropy method, improved CEM, path integrals, random shooting, gradient ascent (Box actions only), or tree
-    search (Discrete actions only)."""
+    kind: Literal["cem", "icem", "mppi", "shooting", "gradient", "ilqr", "lqr", "tree"] = "cem"
+    """Cross-entropy method, improved CEM, path integrals, random shooting; for Box actions only gradient ascent, iLQR
+    and LQR about the present; for Discrete actions only tree search."""
     horizon: int = 25
     """Steps imagined; of a tree, its depth."""
     population: int = 400
@@ -77,11 +77,15 @@ class PlannerConfig:
     noise: float = 0.3
     """[mppi] Standard deviation of the candidates, as a part of half the action range."""
     restarts: int = 8
-    """[gradient] Sequences improved side by side, in place of a population."""
+    """[gradient, ilqr] Sequences improved side by side, in place of a population."""
     gradient_steps: int = 50
     """[gradient] Adam steps per action, in place of iterations."""
     step_size: float = 0.1
     """[gradient] Adam's step size on the squashed actions."""
+    second_order: bool = False
+    """[ilqr] DDP: with the second derivatives of the dynamics."""
+    final_weight: float = 1.0
+    """[ilqr] How many times the last imagined reward counts."""
     simulations: int = 64
     """[tree] Simulations per action, in place of population and iterations."""
     tree_rule: Literal["gumbel", "puct", "ucb"] = "puct"
