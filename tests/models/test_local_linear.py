@@ -69,9 +69,7 @@ def test_with_five_rollouts_a_mixture_of_earlier_ones_halves_the_error_of_plain_
 
         fits = fit(rows, jnp.asarray(z[:5]))
     held = slice(50, 60)
-    errors = [
-        np.mean((np.einsum("tij,ntj->nti", f.F, xu[held]) + np.asarray(f.f) - after[held]) ** 2) for f in fits
-    ]
+    errors = [np.mean((np.einsum("tij,ntj->nti", f.F, xu[held]) + np.asarray(f.f) - after[held]) ** 2) for f in fits]
     assert errors[0] < 0.5 * errors[1]
 
 

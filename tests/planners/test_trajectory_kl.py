@@ -32,9 +32,11 @@ def problem(curvature: float = 1.0):
 def improved():
     """Within 1 nat: of a convex cost, of one with a control that pays, and within more than there is to gain."""
     with jax.enable_x64(True):
-        go = jax.jit(lambda dynamics, cost, bound: improve(
-            dynamics, cost, policy_of(0), jnp.asarray(START), jnp.asarray(START_COV), bound=bound
-        ))
+        go = jax.jit(
+            lambda dynamics, cost, bound: improve(
+                dynamics, cost, policy_of(0), jnp.asarray(START), jnp.asarray(START_COV), bound=bound
+            )
+        )
         return {
             "convex": go(*problem(), 1.0),
             "not convex": go(*problem(-20.0), 1.0),

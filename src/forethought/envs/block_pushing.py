@@ -47,10 +47,10 @@ def _substep(physics: Float[Array, "8"], force: Float[Array, "2"], dt: float) ->
 
 
 class BlockPushing(AbstractTask):
-    """Observation (fingers' x, y and speeds, block's x, y and speeds); force in [-1, 1] along x and y; 60 steps of 0.05 s.
+    """Observation (fingers' x, y and speeds, block's x, y and speeds); force in [-1, 1] along each axis; 60 steps.
 
-    The block has to come to rest at the origin. It starts at x from 0.4 to 0.7, y from -0.3 to 0.3, the fingers on its
-    far side. Contact is a stiff spring without friction; the table slows both.
+    The block has to come to rest at the origin. It starts at x from 0.4 to 0.7, y from -0.15 to 0.15, the fingers on
+    its far side. Contact is a stiff spring without friction; the table slows both.
     """
 
     @property
@@ -66,7 +66,7 @@ class BlockPushing(AbstractTask):
         return pushing_reward
 
     def first(self, key: PRNGKeyArray) -> Float[Array, "8"]:
-        low, high = jnp.array([0.4, -0.3, 0.2, -0.1]), jnp.array([0.7, 0.3, 0.3, 0.1])
+        low, high = jnp.array([0.4, -0.15, 0.2, -0.05]), jnp.array([0.7, 0.15, 0.3, 0.05])
         drawn, rest = jr.uniform(key, (4,), minval=low, maxval=high), jnp.zeros(2)
         return jnp.concatenate([drawn[:2] + drawn[2:], rest, drawn[:2], rest])
 

@@ -14,7 +14,6 @@ from ..types import EnvSpec
 from .episodes import Rollouts
 
 
-
 class MeanPolicy(eqx.Module):
     """A network that gives the mean action, and one covariance for all states."""
 

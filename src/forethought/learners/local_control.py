@@ -112,9 +112,7 @@ def _linearised(model, xu, size: int, strength, key):
     return jax.vmap(lambda each: linearised_prior(model, each, size, strength=strength, key=key))(xu)
 
 
-def expanded_cost(
-    reward: RewardFunction, fit: LocalFit, xu: Float[Array, "rollouts time x+u"]
-) -> QuadraticCost:
+def expanded_cost(reward: RewardFunction, fit: LocalFit, xu: Float[Array, "rollouts time x+u"]) -> QuadraticCost:
     """Minus the reward of each step to second order, as a function of `[x; u]` by way of the local model's mean.
 
     Expanded around every rollout, and averaged over them.

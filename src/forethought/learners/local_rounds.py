@@ -50,7 +50,9 @@ class LocalRounds(eqx.Module):
                 f"{self.spec.name} has no time limit; local controllers need episodes of a fixed number of steps"
             )
         if self.reward is None:
-            raise ValueError("local controllers do not learn the reward; give one: a function of (obs, action, next_obs)")
+            raise ValueError(
+                "local controllers do not learn the reward; give one: a function of (obs, action, next_obs)"
+            )
         for name in ("starts", "clusters", "cluster_rows", "prior_episodes"):
             checks.whole_number(name, getattr(self, name))
         checks.whole_number("rollouts", self.rollouts, 2)

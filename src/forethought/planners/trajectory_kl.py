@@ -40,7 +40,9 @@ class Improvement(eqx.Module):
     kl: Float[Array, ""]  # from the previous controller, whole trajectory, in nats
     expected: Float[Array, ""]  # cost that the model expects
     active: Bool[Array, ""]  # False: even the least multiplier keeps the bound
-    found: Bool[Array, ""]  # False: no multiplier makes the surrogate convex and keeps the bound; policy is the previous
+    found: Bool[
+        Array, ""
+    ]  # False: no multiplier makes the surrogate convex and keeps the bound; policy is the previous
 
 
 def surrogate(cost: QuadraticCost, previous: LinearPolicy, eta: Array) -> QuadraticCost:
