@@ -58,10 +58,10 @@ def drive(agent, num_envs: int = 1):
 def rounds_of(driver, progress, count: int):
     """The metrics of each round, and the progress after the last."""
     found = []
-    for progress in driver.train(progress, total_steps=count * driver.agent.update_every):
-        if progress.metrics:
-            found.append({name: float(value) for name, value in progress.metrics.items()})
-    return found, progress
+    for last in driver.train(progress, total_steps=count * driver.agent.update_every):
+        if last.metrics:
+            found.append({name: float(value) for name, value in last.metrics.items()})
+    return found, last
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_network_does_what_the_controllers_do_and_is_what_is_evaluated(gps):
 
 
 def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(gps, tmp_path):
-    agent, driver, start, _, end = gps
+    _, driver, start, _, end = gps
     first = run_to(driver, copied(start), ROUND + 10)
     checkpoint.save(tmp_path / "cut.npz", first, {})
     loaded, _ = checkpoint.load(tmp_path / "cut.npz", copied(start))
@@ -173,7 +173,7 @@ def test_both_drivers_reset_to_the_starts_that_an_agent_goes_round(num_envs):
     [
         (EnvSpec("bits", 2, Discrete(2), 7), GIVEN, {}, "continuous actions"),
         (EnvSpec("endless", 2, Box((-1.0,), (1.0,))), GIVEN, {}, "no time limit"),
-        (Walk().spec, Given(), {}, "do not learn the reward"),
+        (Walk().spec, Given(), {}, "learn no reward"),
         (Walk().spec, GIVEN, {"rollouts": 1}, "rollouts=1"),
         (Walk().spec, GIVEN, {"kl_step": 0.0}, "kl_step=0.0"),
     ],

@@ -1,5 +1,6 @@
 """Whole episodes out of a replay."""
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -16,12 +17,14 @@ T = 3
 
 def replay_of(rows: list[tuple[float, int, int]], terminated: bool = False) -> UniformReplay:
     """Rows of (first observation of the episode, its name, time), added one by one in a ring that is too small."""
-    replay = UniformReplay.empty(Walk().spec, max(len(rows) - 2, 1), Place.example())
-    for first, name, time in rows:
-        obs = jnp.full((1, 2), first + 10.0 * time)
-        place = Place(jnp.array([name], jnp.int32), jnp.array([time], jnp.int32))
-        no = jnp.zeros(1, bool)
-        replay = replay.add(Transition(obs, obs[:, :1], obs[:, 0], obs + 10, no | terminated, no, place))
+    replay = UniformReplay.empty(Walk().spec, len(rows) - 2, Place.example())
+    first, name, time = map(np.array, zip(*rows))
+    obs = np.tile((first + 10.0 * time)[:, None], (1, 2)).astype(np.float32)
+    place = Place(name.astype(np.int32), time.astype(np.int32))
+    no = np.zeros(len(rows), bool)
+    batch = Transition(obs, obs[:, :1], obs[:, 0], obs + 10, no | terminated, no, place)
+    for part in (slice(0, 2), slice(2, None)):
+        replay = replay.add(jax.tree.map(lambda x, part=part: jnp.asarray(x[part]), batch))
     return replay
 
 

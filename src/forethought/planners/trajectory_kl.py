@@ -40,15 +40,13 @@ class Improvement(eqx.Module):
     kl: Float[Array, ""]  # from the previous controller, whole trajectory, in nats
     expected: Float[Array, ""]  # cost that the model expects
     active: Bool[Array, ""]  # False: even the least multiplier keeps the bound
-    found: Bool[
-        Array, ""
-    ]  # False: no multiplier makes the surrogate convex and keeps the bound; policy is the previous
+    found: Bool[Array, ""]  # False: no multiplier gives a convex surrogate within the bound; then nothing changed
 
 
 def surrogate(cost: QuadraticCost, previous: LinearPolicy, eta: Array) -> QuadraticCost:
     """`cost / eta - log p_previous(u | x)` without the normaliser's constant; time leads."""
     cov = previous.covariance
-    assert_covariance(cov)
+    _check_noise(cov)
     precision = jax.vmap(lambda c: inverse_of_positive(c)[0])(cov)
     K, k = previous.K, previous.k
     PK, Pk = precision @ K, jnp.einsum("tij,tj->ti", precision, k)
@@ -59,7 +57,7 @@ def surrogate(cost: QuadraticCost, previous: LinearPolicy, eta: Array) -> Quadra
     return QuadraticCost(cost.C / eta + quadratic, cost.c / eta + linear, cost.constant / eta + constant)
 
 
-def assert_covariance(cov: Array | None) -> None:
+def _check_noise(cov: Array | None) -> None:
     """Raises ValueError for a controller without noise, from which no other has a finite KL."""
     if cov is None:
         raise ValueError("the previous controller must have a covariance: without noise no other is near it")
@@ -80,7 +78,7 @@ def policy_kl(new: LinearPolicy, previous: LinearPolicy, trajectory: Trajectory)
         return 0.5 * (jnp.sum(precision * spread) + mean @ precision @ mean - k.shape[0] + volume)
 
     for policy in (new, previous):
-        assert_covariance(policy.covariance)
+        _check_noise(policy.covariance)
     return jax.vmap(one)(new, previous, trajectory.x[:-1], trajectory.x_covariance[:-1])
 
 
