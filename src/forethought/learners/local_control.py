@@ -202,14 +202,14 @@ def improve_all(
 
 
 def metrics(found: Round, rollouts: Rollouts) -> Metrics:
-    """Numbers of a round; a mean is over starts."""
+    """Numbers of a round: means over starts, of expected costs medians, as those of one may explode."""
     improvement = found.improvement
     share = improvement.kl / found.bound
     active = np.where(improvement.active & improvement.found, share, 1.0)
     numbers = {
         "local/return": rollouts.reward.sum(-1).mean(),
-        "local/expected_cost": found.actual.mean(),
-        "local/predicted_cost": improvement.expected.mean(),
+        "local/expected_cost": np.median(found.actual),
+        "local/predicted_cost": np.median(improvement.expected),
         "local/kl": improvement.kl.mean(),
         "local/kl_share_most": share.max(),
         "local/kl_share_least": active.min(),

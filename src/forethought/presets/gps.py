@@ -31,6 +31,7 @@ PRESETS: dict[str, GPSConfig] = {
     "default": GPSConfig(),
     "point-mass": GPSConfig(),
     "reacher": GPSConfig(LocalControlConfig(starts=24), ImitationConfig(hidden=(32, 32))),
+    "block-pushing": GPSConfig(LocalControlConfig(starts=32), ImitationConfig(hidden=(32, 32))),
     "paper": GPSConfig(
         LocalControlConfig(starts=4, initial_std=1.0, prior_episodes=20),
         ImitationConfig(hidden=(42, 42), steps=4000, batch_size=25),
