@@ -10,6 +10,7 @@ without a prior, and without the trust region. Local models are held against 20 
 import json
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,6 +46,7 @@ GOALS = {
 }
 
 
+@partial(jax.jit, static_argnames=("env", "execution", "rollouts"))
 def executed(env: Any, controllers: Any, firsts: Any, *, execution: str, rollouts: int, kick: float = 0.0, key: Any):
     """Observations, actions and next observations `[start, rollout, time, ...]` of every start's controller.
 
@@ -69,7 +71,7 @@ def executed(env: Any, controllers: Any, firsts: Any, *, execution: str, rollout
 
     keys = jr.split(key, (firsts.shape[0], rollouts))
     several = jax.vmap(jax.vmap(one, in_axes=(None, None, 0)))
-    return jax.tree.map(np.asarray, jax.jit(several)(controllers, firsts, keys))
+    return several(controllers, firsts, keys)
 
 
 def model_errors(agent: LocalLQR, env: Any, before: Any, after: Any, replay: Any, key: Any) -> dict[str, float]:

@@ -11,7 +11,8 @@ Deviations from the paper and the authors' code:
 - networks are of tanh units and learn by Adam with a falling step size, whose state is new in each round;
 - controls that are learned are clipped to their bounds first;
 - before the first round the network learns what the first controllers do, which is nothing;
-- the step is adapted by what the local controllers cost, not the network.
+- the step is adapted for each start by what its controllers cost, theirs for all together by the network's cost;
+- no weight decay.
 """
 
 import equinox as eqx
