@@ -13,6 +13,7 @@ from forethought.agents.gps import GPS
 from forethought.agents.local_lqr import LocalLQR
 from forethought.core import AbstractAgent
 from forethought.envs.hosted import HostedJaxEnv
+from forethought.models.simulator import Simulator
 from forethought.presets.gps import GPSConfig, ImitationConfig
 from forethought.presets.local_control import LocalControlConfig
 from forethought.presets.local_lqr import LocalLQRConfig
@@ -174,6 +175,7 @@ def test_both_drivers_reset_to_the_starts_that_an_agent_goes_round(num_envs):
         (EnvSpec("bits", 2, Discrete(2), 7), GIVEN, {}, "continuous actions"),
         (EnvSpec("endless", 2, Box((-1.0,), (1.0,))), GIVEN, {}, "no time limit"),
         (Walk().spec, Given(), {}, "learn no reward"),
+        (Walk().spec, Given(GIVEN.reward, None, Simulator(Walk())), {}, "cannot plan on the true dynamics"),
         (Walk().spec, GIVEN, {"rollouts": 1}, "rollouts=1"),
         (Walk().spec, GIVEN, {"kl_step": 0.0}, "kl_step=0.0"),
     ],

@@ -14,7 +14,8 @@ ARM_XML = """<mujoco><compiler angle="radian"/><option gravity="0 0 0" integrato
 <worldbody><body><inertial pos="0.25 0 0" mass="1" diaginertia="0.01 0.0208333 0.0208333"/>
   <joint name="shoulder" type="hinge" axis="0 0 1" damping="0.2"/>
   <body pos="0.5 0 0"><inertial pos="0.25 0 0" mass="1" diaginertia="0.01 0.0208333 0.0208333"/>
-    <joint name="elbow" type="hinge" axis="0 0 1" damping="0.2"/><site name="tip" pos="0.5 0 0"/></body></body></worldbody>
+    <joint name="elbow" type="hinge" axis="0 0 1" damping="0.2"/>
+    <site name="tip" pos="0.5 0 0"/></body></body></worldbody>
 <actuator><motor joint="shoulder" gear="2"/><motor joint="elbow" gear="1"/></actuator></mujoco>"""
 
 

@@ -2,8 +2,7 @@
 
 from ..presets.run import RunConfig
 from .card import Arm, Card, Mark, Results
-from .marks import Measure, median_return
-from .oracles import ORACLES
+from .marks import Measure
 
 _GIVEN = "reward given (the task's function of obs, action, next_obs); the task never terminates"
 _PUBLISHED = "no comparable number: the papers show curves on tasks of their own"
