@@ -69,5 +69,7 @@ class Card:
     """Folder of committed raw curves, one file per arm and seed."""
     model_errors: bool = False
     """Whether each run's model is also held against random and against its own episodes."""
+    ends: bool = False
+    """Whether it is also measured how far from its goal the last policy ends."""
     play: tuple[Literal["lines", "alone"], ...] = ()
     """[Games of two] What is measured besides: every `lines` of play, and how the network plays `alone`."""

@@ -6,6 +6,7 @@ from ..errors import UserError, nearest
 from ..presets.run import RunConfig
 from .card import Arm, Card, Mark
 from .latent import LATENT
+from .local import LOCAL
 from .marks import gap_between_intervals, median_return, ratio_of_medians
 from .oracles import ORACLES, share_of_gap
 from .search import SEARCH
@@ -112,6 +113,7 @@ _ALL = (
     ),
     *LATENT,
     *SEARCH,
+    *LOCAL,
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 

@@ -61,6 +61,9 @@ class BlockPushing(AbstractTask):
     def velocity_dims(self) -> tuple[int, ...]:
         return (2, 3, 6, 7)
 
+    def goal_distance(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
+        return jnp.linalg.norm(obs[..., 4:6], axis=-1)
+
     @property
     def reward_function(self):
         return pushing_reward

@@ -60,6 +60,9 @@ class Reacher(AbstractTask):
     def velocity_dims(self) -> tuple[int, ...]:
         return (2, 3)
 
+    def goal_distance(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
+        return jnp.linalg.norm(obs[..., 6:], axis=-1)
+
     @property
     def reward_function(self):
         return reacher_reward
