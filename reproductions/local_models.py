@@ -1,6 +1,6 @@
 """Local controllers: what prior and trust region are good for, how the step adapts, three ways to execute.
 
-    python reproductions/local_models.py measure   # writes local-models/rounds.json
+    python reproductions/local_models.py measure   # writes local-models/rounds.json, or goes on with it
     python reproductions/local_models.py show      # tables and figures of its page, from this file
 
 Three tasks of our own, 4 starts, 5 rollouts from each in a round, 10 rounds, 2 seeds; with the mixture as prior,
@@ -39,7 +39,7 @@ ARMS = {
     "plain-regression": "plain regression",
     "no-trust-region": "no trust region",
 }
-NAMES = ("point-mass", "reacher", "point-mass-obstacle")
+NAMES = ("reacher", "point-mass-obstacle", "point-mass")
 
 
 @partial(jax.jit, static_argnames=("env", "execution", "rollouts"))
@@ -143,17 +143,21 @@ def executions(env: Any, state: Any) -> dict[str, list[float]]:
     return found
 
 
-def measure() -> dict[str, Any]:
-    """All runs, by task, arm and seed."""
+def measure() -> None:
+    """All runs, by task, arm and seed, written after every arm; those that the raw file holds are not run again."""
+    made = {"configs": {arm: to_dict(PRESETS[arm]) for arm in ARMS}, "rounds": ROUNDS, "seeds": list(SEEDS)}
+    made = json.loads(json.dumps(made | {"held_out_rollouts": HELD}))
     runs: dict[str, Any] = {}
+    if RAW.is_file() and all((old := load())[name] == value for name, value in made.items()):
+        runs = old["runs"]
     for task in NAMES:
-        runs[task] = {}
         for arm in ARMS:
+            if arm in runs.setdefault(task, {}):
+                continue
             begun = time.perf_counter()
             runs[task][arm] = {str(seed): run(task, arm, seed) for seed in SEEDS}
             sys.stderr.write(f"{task}, {arm}: {time.perf_counter() - begun:.0f} s\n")
-    config = {arm: to_dict(PRESETS[arm]) for arm in ARMS}
-    return {"configs": config, "rounds": ROUNDS, "seeds": SEEDS, "held_out_rollouts": HELD, "runs": runs}
+            write_raw(RAW, made | {"runs": runs})
 
 
 def numbers(raw: dict[str, Any], task: str, arm: str, name: str) -> np.ndarray:
@@ -262,7 +266,7 @@ def load() -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["measure"]:
-        write_raw(RAW, measure())
+        measure()
     elif sys.argv[1:] == ["show"]:
         put(PAGE, "tasks", task_table(load()))
         put(PAGE, "executions", execution_table(load()))
