@@ -83,7 +83,7 @@ def gmm_prior(
     latest = past[-episodes:]
     room = np.zeros((episodes, *latest.shape[1:]))
     room[: len(latest)] = latest
-    rows, in_use = room.reshape(-1, room.shape[-1]), np.repeat(np.arange(episodes) < len(latest), room.shape[1])
+    rows, in_use = room.reshape(-1, room.shape[-1]), np.repeat(np.arange(episodes) < len(latest), latest.shape[1])
     z = np.concatenate([rollouts.xu, rollouts.next_obs], -1)
     with jax.enable_x64(True):
         fit = _fit_mixture(jnp.asarray(rows), jnp.asarray(in_use), clusters, cluster_rows, key)
@@ -197,8 +197,9 @@ def improve_all(
     improvement = found.improvement
     narrow = lambda x: jnp.asarray(np.asarray(x, np.float32))
     controllers = LocalController(jax.tree.map(narrow, improvement.policy), narrow(improvement.trajectory.u))
-    numbers = map(narrow, (found.multiplier, found.actual, improvement.expected))
-    return LocalControl(controllers, jnp.asarray(rollouts.firsts), *numbers, control.rounds + 1), found
+    multiplier, before, predicted = (narrow(x) for x in (found.multiplier, found.actual, improvement.expected))
+    firsts, rounds = jnp.asarray(rollouts.firsts), control.rounds + 1
+    return LocalControl(controllers, firsts, multiplier, before, predicted, rounds), found
 
 
 def metrics(found: Round, rollouts: Rollouts) -> Metrics:

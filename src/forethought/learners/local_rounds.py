@@ -55,8 +55,6 @@ class LocalRounds(eqx.Module):
             raise ValueError(
                 f"{self.spec.name} has no time limit; local controllers need episodes of a fixed number of steps"
             )
-        if self.reward is None:
-            raise ValueError("local controllers learn no reward; give one: a function of (obs, action, next_obs)")
         for name in ("starts", "clusters", "cluster_rows", "prior_episodes"):
             checks.whole_number(name, getattr(self, name))
         checks.whole_number("rollouts", self.rollouts, 2)
