@@ -81,7 +81,9 @@ def ends_table(raw: dict[str, Any]) -> str:
             last, first = (np.concatenate([one[field] for one in each]) for field in ("last", "first"))
             cells = [f"{1000 * np.median(last):.0f} mm", f"{1000 * np.quantile(last, 0.9):.0f} mm"]
             rows.append([f"`{name}`", label, f"{np.mean(first):.2f} m", *cells, f"{np.median(last / first):.1%}"])
-    return table(["card", "from", "mean first distance", "median error", "90 % below", "median error / first"], rows)
+    heads = ["card", "from", "mean first distance", "median error", "90 % below", "median error / first"]
+    picture = "![Where the reacher's tip ends, for targets it was and was not trained for](../images/gps-held-out.png)"
+    return f"{table(heads, rows)}\n\n{picture}"
 
 
 def card_table() -> str:
@@ -95,7 +97,7 @@ def card_table() -> str:
         for mark in card.marks:
             measured = mark.measure(found)
             verdict = "passed" if measured >= mark.least else "missed"
-            rows.append([f"`{name}`", mark.what, f"{measured:.3f}", f"{mark.least:.3f}", verdict, f"{minutes:.1f}"])
+            rows.append([f"`{name}`", mark.what, f"{measured:.2f}", f"{mark.least:.2f}", verdict, f"{minutes:.1f}"])
     return table(["card", "mark", "measured", "at least", "", "minutes a seed"], rows)
 
 
@@ -126,11 +128,16 @@ def draw_targets(raw: dict[str, Any]) -> None:
     save_figure(IMAGES / "gps-held-out.png", draw, size=(9.6, 4.2))
 
 
+def load() -> dict[str, Any]:
+    """The raw file."""
+    return json.loads(RAW.read_text())
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["measure"]:
         write_raw(RAW, measure())
     elif sys.argv[1:] == ["show"]:
-        committed = json.loads(RAW.read_text())
+        committed = load()
         put(DOCS / "algorithms" / "gps.md", "ends", ends_table(committed))
         put(DOCS / "cards.md", "guided", card_table())
         draw_targets(committed)

@@ -33,6 +33,10 @@ from forethought.types import Given
 
 RAW = HERE / "local-models" / "rounds.json"
 PAGE = DOCS / "algorithms" / "local-lqr.md"
+PICTURES = {
+    "local-priors": "Errors of local models and costs, with and without a prior",
+    "local-trust-region": "Costs and steps with and without the trust region",
+}
 SEEDS, ROUNDS, HELD = (0, 1), 10, 20
 ARMS = {
     "default": "mixture as prior",
@@ -129,7 +133,10 @@ def run(task: str, arm: str, seed: int) -> dict[str, Any]:
 
 
 def executions(env: Any, state: Any) -> dict[str, list[float]]:
-    """Mean end-point error of the last controllers, in parts of the first, from their starts and from beside them."""
+    """Mean end-point error of the last controllers, in parts of the first, from their starts and from beside them.
+
+    On the reacher the noise moves the target too.
+    """
     found = {}
     for execution in ("open-loop", "feedback", "noisy-feedback"):
         found[execution] = []
@@ -165,6 +172,11 @@ def numbers(raw: dict[str, Any], task: str, arm: str, name: str) -> np.ndarray:
     return np.array([[row[name] for row in raw["runs"][task][arm][str(s)]["rounds"]] for s in SEEDS])
 
 
+def tasks(raw: dict[str, Any]) -> list[str]:
+    """Those of which all arms are measured."""
+    return [task for task in NAMES if set(ARMS) <= set(raw["runs"].get(task, {}))]
+
+
 def reached(raw: dict[str, Any], task: str, arm: str) -> str:
     """The first round whose rollouts end, from every start, within 5 % of the first distance; of each seed."""
     near = (numbers(raw, task, arm, "end_error") < 0.05).all(-1)
@@ -174,7 +186,7 @@ def reached(raw: dict[str, Any], task: str, arm: str) -> str:
 def task_table(raw: dict[str, Any]) -> str:
     """What is reached, by task and arm."""
     rows = []
-    for task in NAMES:
+    for task in tasks(raw):
         for arm, label in ARMS.items():
             end = numbers(raw, task, arm, "end_error")[:, -1]
             share = numbers(raw, task, arm, "local/kl_share_most")
@@ -188,13 +200,14 @@ def task_table(raw: dict[str, Any]) -> str:
         "return, round 10",
         "KL / bound, all rounds",
     ]
-    return table(["task", "arm", *heads], rows)
+    pictures = "\n\n".join(f"![{text}](../images/{name}.png)" for name, text in PICTURES.items())
+    return f"{table(['task', 'arm', *heads], rows)}\n\n{pictures}"
 
 
 def execution_table(raw: dict[str, Any]) -> str:
     """End-point errors of the three controllers."""
     rows = []
-    for task in NAMES:
+    for task in tasks(raw):
         runs = [raw["runs"][task]["default"][str(seed)]["executions"] for seed in SEEDS]
         for execution in runs[0]:
             means = 100 * np.mean([each[execution] for each in runs], 0)
@@ -206,9 +219,9 @@ def draw_priors(raw: dict[str, Any]) -> None:
     """Errors of local models, and returns, by round."""
 
     def draw(figure: Any) -> None:
-        axes = figure.subplots(2, len(NAMES))
+        axes = figure.subplots(2, len(tasks(raw)), squeeze=False)
         rounds = np.arange(1, ROUNDS + 1)
-        for place, task in enumerate(NAMES):
+        for place, task in enumerate(tasks(raw)):
             for number, (name, label) in enumerate({"mixture": "mixture as prior", "none": "plain regression"}.items()):
                 values = numbers(raw, task, "default", f"error_{name}")
                 lines(axes[0, place], rounds, values, PALETTE[number], label)
@@ -232,9 +245,9 @@ def draw_trust(raw: dict[str, Any]) -> None:
     """Cost with and without the trust region, and the adapted bound."""
 
     def draw(figure: Any) -> None:
-        axes = figure.subplots(2, len(NAMES))
+        axes = figure.subplots(2, len(tasks(raw)), squeeze=False)
         rounds = np.arange(1, ROUNDS + 1)
-        for place, task in enumerate(NAMES):
+        for place, task in enumerate(tasks(raw)):
             for number, arm in enumerate(("default", "no-trust-region")):
                 costs = -numbers(raw, task, arm, "local/return")
                 label = "trust region" if arm == "default" else ARMS[arm]
@@ -259,6 +272,9 @@ def lines(axes: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str)
         axes.plot(x, row, color=colour, linewidth=1.3, label=label if number == 0 else None)
 
 
+BLOCKS = {"tasks": task_table, "executions": execution_table}
+
+
 def load() -> dict[str, Any]:
     """The raw file."""
     return json.loads(RAW.read_text())
@@ -268,8 +284,8 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["measure"]:
         measure()
     elif sys.argv[1:] == ["show"]:
-        put(PAGE, "tasks", task_table(load()))
-        put(PAGE, "executions", execution_table(load()))
+        for name, block in BLOCKS.items():
+            put(PAGE, name, block(load()))
         draw_priors(load())
         draw_trust(load())
     else:
