@@ -76,9 +76,9 @@ def gps():
 
 @pytest.fixture(scope="module")
 def local():
-    """Three rounds in six environments side by side, without a prior."""
-    agent = LocalLQR(Walk().spec, LocalLQRConfig(dataclasses.replace(CONTROL, prior="none", rollouts=6)), given=GIVEN)
-    driver, start = drive(agent, num_envs=STARTS * 6)
+    """Three rounds in six environments side by side."""
+    agent = LocalLQR(Walk().spec, LocalLQRConfig(CONTROL), given=GIVEN)
+    driver, start = drive(agent, num_envs=STARTS * ROLLOUTS)
     found, end = rounds_of(driver, start, 3)
     return agent, found, end
 
@@ -147,13 +147,22 @@ def test_evaluated_local_controllers_are_those_of_the_nearest_start_without_nois
     assert not np.allclose(noisy, action)
 
 
+def alone(**change):
+    """Two rounds of local controllers with other settings."""
+    agent = LocalLQR(Walk().spec, LocalLQRConfig(dataclasses.replace(CONTROL, **change)), given=GIVEN)
+    return rounds_of(*drive(agent, num_envs=STARTS * ROLLOUTS), 2)
+
+
 def test_a_network_can_be_the_prior():
     small = EnsembleConfig(num_members=1, particles=1, propagation="E", hidden=(8,), min_steps=50, bootstrap=False)
-    control = dataclasses.replace(CONTROL, prior="network", network=small, trust_region=False)
-    agent = LocalLQR(Walk().spec, LocalLQRConfig(control), given=GIVEN)
-    found, end = rounds_of(*drive(agent, num_envs=STARTS * ROLLOUTS), 2)
+    found, end = alone(prior="network", network=small)
     assert found[1]["local/return"] > found[0]["local/return"]
-    assert found[0]["local/kl_share_most"] > 1.1  # without the trust region nothing keeps it
+    assert np.isfinite(end.agent_state.control.controllers.planned).all()
+
+
+def test_without_trust_region_the_bound_is_not_kept_and_without_prior_there_are_still_local_models():
+    found, end = alone(prior="none", trust_region=False)
+    assert found[0]["local/kl_share_most"] > 1.1
     assert np.isfinite(end.agent_state.control.controllers.planned).all()
 
 

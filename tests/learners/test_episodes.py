@@ -1,31 +1,37 @@
 """Whole episodes out of a replay."""
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import Walk
 
 from forethought.errors import TrainingFault
 from forethought.learners.episodes import Place, by_start, whole_episodes
-from forethought.replay.uniform import UniformReplay
 from forethought.types import Transition
 
 T = 3
 
 
-def replay_of(rows: list[tuple[float, int, int]], terminated: bool = False) -> UniformReplay:
-    """Rows of (first observation of the episode, its name, time), added one by one in a ring that is too small."""
-    replay = UniformReplay.empty(Walk().spec, len(rows) - 2, Place.example())
+class Stored:
+    """What `whole_episodes` asks of a replay, in NumPy."""
+
+    def __init__(self, data: Transition):
+        self.data = data
+
+    def rows(self):
+        return self.data, np.ones(len(self.data.reward), bool)
+
+    def latest(self, n):
+        return jax.tree.map(lambda x: x[-n:], self.data)
+
+
+def replay_of(rows: list[tuple[float, int, int]], terminated: bool = False) -> Stored:
+    """Rows of (first observation of the episode, its name, time)."""
     first, name, time = map(np.array, zip(*rows))
     obs = np.tile((first + 10.0 * time)[:, None], (1, 2)).astype(np.float32)
     place = Place(name.astype(np.int32), time.astype(np.int32))
     no = np.zeros(len(rows), bool)
-    batch = Transition(obs, obs[:, :1], obs[:, 0], obs + 10, no | terminated, no, place)
-    for part in (slice(0, 2), slice(2, None)):
-        replay = replay.add(jax.tree.map(lambda x, part=part: jnp.asarray(x[part]), batch))
-    return replay
+    return Stored(Transition(obs, obs[:, :1], obs[:, 0], obs + 10, no | terminated, no, place))
 
 
 def test_whole_episodes_are_found_among_cut_and_interleaved_ones_oldest_end_first():
@@ -38,7 +44,7 @@ def test_whole_episodes_are_found_among_cut_and_interleaved_ones_oldest_end_firs
 
 
 def episodes(*firsts: float) -> Transition:
-    rows = [(0.0, 99, 0)] * 2 + [(first, name + 1, t) for name, first in enumerate(firsts) for t in range(T)]
+    rows = [(first, name + 1, t) for name, first in enumerate(firsts) for t in range(T)]
     return whole_episodes(replay_of(rows), T)
 
 
