@@ -43,7 +43,7 @@ ARMS = {
     "plain-regression": "plain regression",
     "no-trust-region": "no trust region",
 }
-NAMES = ("reacher", "point-mass-obstacle", "point-mass")
+NAMES = ("reacher", "point-mass", "point-mass-obstacle")
 
 
 @partial(jax.jit, static_argnames=("env", "execution", "rollouts"))

@@ -29,6 +29,7 @@ from ..planners.trajectory_kl import Improvement, adapted_step, improve, policy_
 from ..types import Metrics, RewardFunction
 from .episodes import Rollouts
 
+TEMPERATURE = 0.01  # worth of a nat of entropy, in units of return, where there is no trust region to set it
 START_VARIANCE = 1e-6  # of the first state, which is the same in every rollout
 
 
@@ -162,8 +163,8 @@ def _round(rollouts, prior, previous, executed, control, kl_step, adapt: bool, t
 def unconstrained(
     dynamics: LinearDynamics, cost: QuadraticCost, previous: LinearPolicy, start: Array, start_cov: Array
 ) -> Improvement:
-    """The maximum-entropy optimum of the local model, at temperature 1, however far it is from `previous`."""
-    solution = maximum_entropy(backward(dynamics, cost), 1.0)
+    """The maximum-entropy optimum of the local model, however far it is from `previous`."""
+    solution = maximum_entropy(backward(dynamics, cost), TEMPERATURE)
     found = jnp.all(solution.convex)
     policy = jax.tree.map(lambda new, old: jnp.where(found, new, old), solution.policy, previous)
     trajectory = forward(dynamics, policy, start, start_cov)
