@@ -13,6 +13,8 @@ from forethought.agents.gps import GPS
 from forethought.agents.local_lqr import LocalLQR
 from forethought.core import AbstractAgent
 from forethought.envs.hosted import HostedJaxEnv
+from forethought.learners.episodes import Place
+from forethought.learners.local_rounds import LocalMemory
 from forethought.models.simulator import Simulator
 from forethought.presets.gps import GPSConfig, ImitationConfig
 from forethought.presets.local_control import LocalControlConfig
@@ -143,8 +145,9 @@ def test_evaluated_local_controllers_are_those_of_the_nearest_start_without_nois
         action, after, place = agent.act(state, memory, obs, key=jr.key(seed), explore=False)
         np.testing.assert_allclose(action, jnp.clip(policy.K[1, 0] @ obs + policy.k[1, 0], -1, 1), rtol=1e-5)
         assert after.start == 1 and after.place.time == 1 and place.time == 0
-    noisy, _, _ = agent.act(state, memory, obs, key=jr.key(0), explore=True)
-    assert not np.allclose(noisy, action)
+    late = LocalMemory(jnp.asarray(1), Place(jnp.asarray(7), jnp.asarray(T - 1)))  # where the bounds do not bind
+    noisy = [agent.act(state, late, jnp.zeros(2), key=jr.key(seed), explore=True)[0] for seed in (0, 1)]
+    assert noisy[0] != noisy[1]
 
 
 def alone(**change):
