@@ -74,6 +74,10 @@ def make_policy_value(spec: EnvSpec, config: PolicyValueConfig, *, bounded: bool
 
 def make_local_rounds(spec: EnvSpec, config: LocalControlConfig, given: Given) -> LocalRounds:
     """The rounds of local controllers. Raises ValueError for sizes that cannot be and tasks without a given reward."""
+    if given.model is not None:
+        raise ValueError("local controllers learn their models from rollouts and cannot plan on the true dynamics")
+    if given.reward is None:
+        raise ValueError("local controllers learn no reward; give one: a function of (obs, action, next_obs)")
     numbers = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     del numbers["network"]
     return LocalRounds(spec, given.reward, **numbers)

@@ -19,9 +19,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 MEASURED = [name for name, card in CARDS.items() if (ROOT / card.raw).is_dir()]
 EVERY_ARM = [pytest.param(CARDS[name], arm, id=f"{name} {arm.name}") for name in MEASURED for arm in CARDS[name].arms]
 LATENT = [name for name in MEASURED if CARDS[name].agent.startswith(("planet", "dreamer"))]
-GAMES = [name for name in MEASURED if CARDS[name].agent in ("alphazero", "expert-iteration")]
+BY_MARKS = [name for name in MEASURED if CARDS[name].agent in ("alphazero", "expert-iteration", "gps")]
 MAZES = [name for name in MEASURED if CARDS[name].counted_episodes is not None]
-ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *GAMES)]
+ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *BY_MARKS)]
 LADDER = "mpc-ladder/cartpole"
 NOT_YET = "Not measured yet."
 PLANNER_BLOCKS = ("planner tasks", "cem and shooting", "planner dimensions")
@@ -120,8 +120,8 @@ def test_the_table_of_latent_agents_is_what_the_raw_curves_say(card):
     assert f"| {' | '.join(row)} |" in (ROOT / "docs/cards.md").read_text()
 
 
-@pytest.mark.parametrize("card", GAMES)
-def test_the_table_of_games_is_what_the_raw_curves_say(card):
+@pytest.mark.parametrize("card", BY_MARKS)
+def test_the_tables_of_marks_are_what_the_raw_curves_say(card):
     text, found = (ROOT / "docs/cards.md").read_text(), results(card)
     minutes = statistics.median(values(found, "", "wall_s")) / 60
     for mark in CARDS[card].marks:
@@ -228,3 +228,24 @@ def test_the_table_of_exploitation_is_what_the_raw_file_says(script):
     table = exploitation.exploitation_table(exploitation.load())
     page = (ROOT / "docs/algorithms/mpc-ladder.md").read_text()
     assert f"<!-- exploitation -->\n{table}\n<!-- end -->" in page
+
+
+@needs("reproductions/local-models")
+def test_the_page_of_local_controllers_says_what_the_raw_file_says(script):
+    local = script("local_models")
+    raw, page = local.load(), (ROOT / "docs/algorithms/local-lqr.md").read_text()
+    for name, block in local.BLOCKS.items():
+        assert f"<!-- {name} -->\n{block(raw)}\n<!-- end -->" in page
+    for task in local.tasks(raw):
+        assert "not" not in local.reached(raw, task, "default")
+        assert local.numbers(raw, task, "default", "local/kl_share_most").max() <= 1.1
+        assert local.numbers(raw, task, "default", "local/kl_share_least").min() >= 0.9
+        errors = [local.numbers(raw, task, "default", f"error_{kind}") for kind in ("mixture", "none")]
+        assert (errors[0] < errors[1]).all()
+
+
+@needs("reproductions/guided-policies")
+def test_the_page_of_guided_policy_search_says_where_its_policies_end(script):
+    guided = script("guided_policies")
+    page = (ROOT / "docs/algorithms/gps.md").read_text()
+    assert f"<!-- ends -->\n{guided.ends_table(guided.load())}\n<!-- end -->" in page

@@ -11,7 +11,8 @@ Deviations from the paper and the authors' code:
 - networks are of tanh units and learn by Adam with a falling step size, whose state is new in each round;
 - controls that are learned are clipped to their bounds first;
 - before the first round the network learns what the first controllers do, which is nothing;
-- the step is adapted by what the local controllers cost, not the network.
+- the step is adapted for each start by what its controllers cost, theirs for all together by the network's cost;
+- no weight decay.
 """
 
 import equinox as eqx
@@ -25,7 +26,7 @@ from ..core import AbstractAgent, AbstractLearner, AbstractReplay
 from ..learners.episodes import Place, Rollouts
 from ..learners.imitation import ImitationFit, MeanPolicy, imitate, lessons, linearised
 from ..learners.local_control import LocalControl, metrics, no_metrics
-from ..learners.local_rounds import LocalMemory, LocalRounds
+from ..learners.local_rounds import LocalMemory, LocalRounds, refitted
 from ..planners import checks
 from ..presets.gps import GPSConfig
 from ..types import EnvSpec, Given, Metrics
@@ -48,7 +49,7 @@ class GPS(AbstractAgent[GPSState, LocalMemory]):
     rounds: LocalRounds
 
     def __init__(self, spec: EnvSpec, config: GPSConfig | None = None, *, given: Given | None = None):
-        """Raises ValueError for sizes that cannot be, discrete actions, and tasks without time limit or given reward."""
+        """Raises ValueError for sizes that cannot be, discrete actions, and without time limit or given reward."""
         self.spec = spec
         self.config = c = GPSConfig() if config is None else config
         self.given = Given() if given is None else given
@@ -104,7 +105,7 @@ class GPS(AbstractAgent[GPSState, LocalMemory]):
         rollouts, past = gathered
         learner, policy = state.learner, state.policy
         if learner is not None:
-            learner, _ = eqx.filter_jit(lambda l, r, k: l.fit(r, key=k))(learner, replay, fit_key)
+            learner, _ = refitted(learner, replay, key=fit_key)
         if int(state.control.rounds) == 0:
             policy = self._imitating(policy, state.control, rollouts, key=first_key).policy
         reference = linearised(policy, jnp.asarray(rollouts.obs, jnp.float32))

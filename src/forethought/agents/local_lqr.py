@@ -22,7 +22,7 @@ from ..build import make_learner, make_local_rounds
 from ..core import AbstractAgent, AbstractLearner, AbstractReplay
 from ..learners.episodes import Place
 from ..learners.local_control import LocalControl, metrics, no_metrics
-from ..learners.local_rounds import LocalMemory, LocalRounds
+from ..learners.local_rounds import LocalMemory, LocalRounds, refitted
 from ..presets.local_lqr import LocalLQRConfig
 from ..types import EnvSpec, Given, Metrics
 
@@ -43,7 +43,7 @@ class LocalLQR(AbstractAgent[LocalLQRState, LocalMemory]):
     rounds: LocalRounds
 
     def __init__(self, spec: EnvSpec, config: LocalLQRConfig | None = None, *, given: Given | None = None):
-        """Raises ValueError for sizes that cannot be, discrete actions, and tasks without time limit or given reward."""
+        """Raises ValueError for sizes that cannot be, discrete actions, and without time limit or given reward."""
         self.spec = spec
         self.config = LocalLQRConfig() if config is None else config
         self.given = Given() if given is None else given
@@ -93,7 +93,7 @@ class LocalLQR(AbstractAgent[LocalLQRState, LocalMemory]):
         fit_key, prior_key = jr.split(key)
         learner = state.learner
         if learner is not None:
-            learner, _ = eqx.filter_jit(lambda l, r, k: l.fit(r, key=k))(learner, replay, fit_key)
+            learner, _ = refitted(learner, replay, key=fit_key)
         rollouts, past = gathered
         prior = self.rounds.local_prior(rollouts, past, learner, key=prior_key)
         control, found = self.rounds.improve(state.control, rollouts, prior)

@@ -77,5 +77,7 @@ class Card:
     counted_episodes: int | None = None
     """[Runs of several seeds] Raw files keep the lengths of so many first training episodes of every seed, and the
     rewards that training gathered."""
+    ends: bool = False
+    """Whether it is also measured how far from its goal the last policy ends."""
     play: tuple[Literal["lines", "alone"], ...] = ()
     """[Games of two] What is measured besides: every `lines` of play, and how the network plays `alone`."""

@@ -7,6 +7,7 @@ from ..presets.run import RunConfig
 from .card import Arm, Card, Mark
 from .control import CONTROL
 from .latent import LATENT
+from .local import LOCAL
 from .marks import gap_between_intervals, median_return, ratio_of_medians
 from .oracles import ORACLES, share_of_gap
 from .search import SEARCH
@@ -116,6 +117,7 @@ _ALL = (
     *SEARCH,
     *TABULAR,
     *CONTROL,
+    *LOCAL,
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 

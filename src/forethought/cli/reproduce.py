@@ -131,6 +131,10 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
         from .model_errors import model_errors
 
         kept |= model_errors(run, episodes=arm.run.final_episodes)
+    if card.ends:
+        from .end_points import end_points
+
+        kept |= end_points(run, episodes=arm.run.final_episodes)
     if card.play:
         from .measured_play import measured_play
 

@@ -48,6 +48,9 @@ class PointMass(AbstractTask):
     def velocity_dims(self) -> tuple[int, ...]:
         return tuple(range(self.dims, 2 * self.dims))
 
+    def goal_distance(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
+        return jnp.linalg.norm(obs[..., : self.dims], axis=-1)
+
     @property
     def reward_function(self):
         return point_mass_reward

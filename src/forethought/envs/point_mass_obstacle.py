@@ -39,6 +39,9 @@ class PointMassObstacle(AbstractTask):
     def velocity_dims(self) -> tuple[int, ...]:
         return (2, 3)
 
+    def goal_distance(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
+        return jnp.linalg.norm(obs[..., :2] - jnp.array(GOAL), axis=-1)
+
     @property
     def reward_function(self):
         return obstacle_reward

@@ -24,7 +24,8 @@ SECOND = MASS * LINK**2 / 3
 
 def tip(angles: Float[Array, "2"]) -> Float[Array, "2"]:
     """Where the end of the second link is."""
-    return LINK * sum(jnp.stack([jnp.cos(a), jnp.sin(a)]) for a in (angles[0], angles[0] + angles[1]))
+    both = jnp.cumsum(angles)
+    return LINK * jnp.stack([jnp.sum(jnp.cos(both)), jnp.sum(jnp.sin(both))])
 
 
 def _derivative(arm: Float[Array, "4"], torque: Float[Array, "2"]) -> Float[Array, "4"]:
@@ -60,6 +61,9 @@ class Reacher(AbstractTask):
     def velocity_dims(self) -> tuple[int, ...]:
         return (2, 3)
 
+    def goal_distance(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
+        return jnp.linalg.norm(obs[..., 6:], axis=-1)
+
     @property
     def reward_function(self):
         return reacher_reward
@@ -88,7 +92,8 @@ class Reacher(AbstractTask):
 
     def draw(self, physics: np.ndarray) -> np.ndarray:
         elbow = (LINK * float(np.cos(physics[0])), LINK * float(np.sin(physics[0])))
-        end = tuple(float(x) for x in np.asarray(tip(jnp.asarray(physics[:2]))))
+        along = float(physics[0] + physics[1])
+        end = (elbow[0] + LINK * float(np.cos(along)), elbow[1] + LINK * float(np.sin(along)))
         target = (float(physics[4]), float(physics[5]))
         canvas = Canvas((0.3, 0.1), 1.5)
         canvas.ring(target, 0.09, 0.02, GREEN)

@@ -59,6 +59,10 @@ class AbstractTask(AbstractEnv[TaskState]):
         """Which observations are velocities (`<id>-no-velocity` hides these)."""
         return ()
 
+    def goal_distance(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"] | None:
+        """How far what has to be brought to a place is from there, in m; None for a task of another kind."""
+        return None
+
     @property
     @abc.abstractmethod
     def reward_function(self) -> RewardFunction:

@@ -14,7 +14,6 @@ from ..types import EnvSpec
 from .episodes import Rollouts
 
 
-
 class MeanPolicy(eqx.Module):
     """A network that gives the mean action, and one covariance for all states."""
 
@@ -47,10 +46,10 @@ class Lessons(eqx.Module):
 
 
 class ImitationFit(eqx.Module):
-    """The policy after a round, and its mean squared error, in units of half the action range, weighted by precision."""
+    """The policy after a round, and its errors in units of half the action range."""
 
     policy: MeanPolicy
-    loss: Float[Array, ""]
+    loss: Float[Array, ""]  # mean squared, weighted by precision
     error: Float[Array, ""]  # root mean squared, not weighted
 
 

@@ -29,6 +29,7 @@ from ..planners.trajectory_kl import Improvement, adapted_step, improve, policy_
 from ..types import Metrics, RewardFunction
 from .episodes import Rollouts
 
+TEMPERATURE = 0.01  # worth of a nat of entropy, in units of return, where there is no trust region to set it
 START_VARIANCE = 1e-6  # of the first state, which is the same in every rollout
 
 
@@ -83,7 +84,7 @@ def gmm_prior(
     latest = past[-episodes:]
     room = np.zeros((episodes, *latest.shape[1:]))
     room[: len(latest)] = latest
-    rows, in_use = room.reshape(-1, room.shape[-1]), np.repeat(np.arange(episodes) < len(latest), room.shape[1])
+    rows, in_use = room.reshape(-1, room.shape[-1]), np.repeat(np.arange(episodes) < len(latest), latest.shape[1])
     z = np.concatenate([rollouts.xu, rollouts.next_obs], -1)
     with jax.enable_x64(True):
         fit = _fit_mixture(jnp.asarray(rows), jnp.asarray(in_use), clusters, cluster_rows, key)
@@ -112,9 +113,7 @@ def _linearised(model, xu, size: int, strength, key):
     return jax.vmap(lambda each: linearised_prior(model, each, size, strength=strength, key=key))(xu)
 
 
-def expanded_cost(
-    reward: RewardFunction, fit: LocalFit, xu: Float[Array, "rollouts time x+u"]
-) -> QuadraticCost:
+def expanded_cost(reward: RewardFunction, fit: LocalFit, xu: Float[Array, "rollouts time x+u"]) -> QuadraticCost:
     """Minus the reward of each step to second order, as a function of `[x; u]` by way of the local model's mean.
 
     Expanded around every rollout, and averaged over them.
@@ -164,8 +163,8 @@ def _round(rollouts, prior, previous, executed, control, kl_step, adapt: bool, t
 def unconstrained(
     dynamics: LinearDynamics, cost: QuadraticCost, previous: LinearPolicy, start: Array, start_cov: Array
 ) -> Improvement:
-    """The maximum-entropy optimum of the local model, at temperature 1, however far it is from `previous`."""
-    solution = maximum_entropy(backward(dynamics, cost), 1.0)
+    """The maximum-entropy optimum of the local model, however far it is from `previous`."""
+    solution = maximum_entropy(backward(dynamics, cost), TEMPERATURE)
     found = jnp.all(solution.convex)
     policy = jax.tree.map(lambda new, old: jnp.where(found, new, old), solution.policy, previous)
     trajectory = forward(dynamics, policy, start, start_cov)
@@ -199,19 +198,20 @@ def improve_all(
     improvement = found.improvement
     narrow = lambda x: jnp.asarray(np.asarray(x, np.float32))
     controllers = LocalController(jax.tree.map(narrow, improvement.policy), narrow(improvement.trajectory.u))
-    numbers = map(narrow, (found.multiplier, found.actual, improvement.expected))
-    return LocalControl(controllers, jnp.asarray(rollouts.firsts), *numbers, control.rounds + 1), found
+    multiplier, before, predicted = (narrow(x) for x in (found.multiplier, found.actual, improvement.expected))
+    firsts, rounds = jnp.asarray(rollouts.firsts), control.rounds + 1
+    return LocalControl(controllers, firsts, multiplier, before, predicted, rounds), found
 
 
 def metrics(found: Round, rollouts: Rollouts) -> Metrics:
-    """Numbers of a round; a mean is over starts."""
+    """Numbers of a round: means over starts, of expected costs medians, as those of one may explode."""
     improvement = found.improvement
     share = improvement.kl / found.bound
     active = np.where(improvement.active & improvement.found, share, 1.0)
     numbers = {
         "local/return": rollouts.reward.sum(-1).mean(),
-        "local/expected_cost": found.actual.mean(),
-        "local/predicted_cost": improvement.expected.mean(),
+        "local/expected_cost": np.median(found.actual),
+        "local/predicted_cost": np.median(improvement.expected),
         "local/kl": improvement.kl.mean(),
         "local/kl_share_most": share.max(),
         "local/kl_share_least": active.min(),

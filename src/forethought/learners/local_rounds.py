@@ -13,7 +13,7 @@ from ..models.local_linear import Prior
 from ..planners import checks
 from ..planners.local_controller import Execution
 from ..planners.lqr import LinearPolicy
-from ..types import ActionSpace, Box, EnvSpec, RewardFunction
+from ..types import ActionSpace, Box, EnvSpec, Metrics, RewardFunction
 from .episodes import Place, Rollouts, by_start, whole_episodes
 from .local_control import LocalControl, Round, gmm_prior, improve_all, model_prior
 
@@ -23,6 +23,12 @@ class LocalMemory(eqx.Module):
 
     start: Int[Array, ""]
     place: Place
+
+
+@eqx.filter_jit
+def refitted(learner: AbstractLearner, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[AbstractLearner, Metrics]:
+    """The network that is a prior, after a fit to all transitions."""
+    return learner.fit(replay, key=key)
 
 
 class LocalRounds(eqx.Module):
@@ -49,8 +55,6 @@ class LocalRounds(eqx.Module):
             raise ValueError(
                 f"{self.spec.name} has no time limit; local controllers need episodes of a fixed number of steps"
             )
-        if self.reward is None:
-            raise ValueError("local controllers do not learn the reward; give one: a function of (obs, action, next_obs)")
         for name in ("starts", "clusters", "cluster_rows", "prior_episodes"):
             checks.whole_number(name, getattr(self, name))
         checks.whole_number("rollouts", self.rollouts, 2)

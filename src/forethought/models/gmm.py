@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from .normaliser import Normaliser
 
 FLOOR = 1e-6  # added to the variances of every cluster, in units of those of the data
-SMALLEST_CHANGE = 1e-6  # of the mean log-likelihood, relative: below it EM has converged
+SMALLEST_CHANGE = 1e-4  # of the mean log-likelihood, relative: below it EM has converged
 
 
 class Mixture(eqx.Module):
@@ -52,7 +52,7 @@ def fit_mixture(
     *,
     clusters: int,
     least_rows: int = 20,
-    rounds: int = 100,
+    rounds: int = 50,
     key: PRNGKeyArray,
 ) -> Fit:
     """A mixture of at most `clusters` Gaussians, fewer where there are not `least_rows` rows for each.

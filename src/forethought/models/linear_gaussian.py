@@ -1,6 +1,6 @@
 """Linear-Gaussian dynamics, `x' = F [x; u] + f + noise` with a full covariance, fixed or one for every time step."""
 
-from typing import Self
+from typing import Self, cast
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractLearner, AbstractModel, AbstractReplay
-from ..types import Box, EnvSpec, Given, Metrics, Prediction, pointwise
+from ..types import Box, EnvSpec, Given, Metrics, Prediction, RewardFunction, pointwise
 from .distributions import FullNormal
 
 
@@ -73,7 +73,7 @@ class LinearGaussian(AbstractModel[LinearGaussianBelief]):
         if self.noisy:
             # Roots of all time steps at once: singular covariances have one too, which Cholesky would refuse.
             next_obs = mean + jnp.einsum("...ij,...j->...i", square_root(self.cov)[at], jr.normal(key, mean.shape))
-        reward = pointwise(self.given.reward, self.spec.action)(obs, action, next_obs)
+        reward = pointwise(cast(RewardFunction, self.given.reward), self.spec.action)(obs, action, next_obs)
         go_on = jnp.ones_like(reward)
         if self.given.termination is not None:
             go_on = 1.0 - pointwise(self.given.termination, self.spec.action)(obs, action, next_obs).astype(go_on.dtype)

@@ -102,8 +102,8 @@ def linearised_prior(
     mean, predict = jnp.mean(xu, 0), one_step(model, obs_dim, key=key)
     away = xu - mean
     spread = jnp.einsum("nti,ntj->tij", away, away) / xu.shape[0]
-    # A direction that the rollouts did not take would be no evidence of the model's slope along it.
-    floor = jnp.maximum(1e-2 * jnp.trace(spread, axis1=1, axis2=2) / spread.shape[-1], RIDGE)
+    # In a direction that the rollouts did not take the slope would count for nothing beside the ridge.
+    floor = jnp.maximum(1e-2 * jnp.trace(spread, axis1=1, axis2=2) / spread.shape[-1], 100 * RIDGE)
     spread = spread + floor[:, None, None] * jnp.eye(spread.shape[-1], dtype=spread.dtype)
     (next_mean, noise), slope = jax.vmap(lambda p: (predict(p), jax.jacfwd(lambda q: predict(q)[0])(p)))(mean)
     cross = slope @ spread

@@ -40,13 +40,12 @@ class Improvement(eqx.Module):
     kl: Float[Array, ""]  # from the previous controller, whole trajectory, in nats
     expected: Float[Array, ""]  # cost that the model expects
     active: Bool[Array, ""]  # False: even the least multiplier keeps the bound
-    found: Bool[Array, ""]  # False: no multiplier makes the surrogate convex and keeps the bound; policy is the previous
+    found: Bool[Array, ""]  # False: no multiplier gives a convex surrogate within the bound; then nothing changed
 
 
 def surrogate(cost: QuadraticCost, previous: LinearPolicy, eta: Array) -> QuadraticCost:
     """`cost / eta - log p_previous(u | x)` without the normaliser's constant; time leads."""
-    cov = previous.covariance
-    assert_covariance(cov)
+    cov = _noise(previous)
     precision = jax.vmap(lambda c: inverse_of_positive(c)[0])(cov)
     K, k = previous.K, previous.k
     PK, Pk = precision @ K, jnp.einsum("tij,tj->ti", precision, k)
@@ -57,10 +56,11 @@ def surrogate(cost: QuadraticCost, previous: LinearPolicy, eta: Array) -> Quadra
     return QuadraticCost(cost.C / eta + quadratic, cost.c / eta + linear, cost.constant / eta + constant)
 
 
-def assert_covariance(cov: Array | None) -> None:
-    """Raises ValueError for a controller without noise, from which no other has a finite KL."""
-    if cov is None:
-        raise ValueError("the previous controller must have a covariance: without noise no other is near it")
+def _noise(policy: LinearPolicy) -> Array:
+    """Its covariance. Raises ValueError for a controller without noise, from which no other has a finite KL."""
+    if policy.covariance is None:
+        raise ValueError("a controller must have a covariance: without noise no other is near it")
+    return policy.covariance
 
 
 def policy_kl(new: LinearPolicy, previous: LinearPolicy, trajectory: Trajectory) -> Float[Array, " time"]:
@@ -70,15 +70,14 @@ def policy_kl(new: LinearPolicy, previous: LinearPolicy, trajectory: Trajectory)
     """
 
     def one(new: LinearPolicy, previous: LinearPolicy, x: Array, cov: Array) -> Array:
-        precision, _ = inverse_of_positive(previous.covariance)
+        cov_new, cov_previous = _noise(new), _noise(previous)
+        precision, _ = inverse_of_positive(cov_previous)
         K, k = new.K - previous.K, new.k - previous.k
         mean = K @ x + k
-        spread = new.covariance + K @ cov @ K.T
-        volume = jnp.linalg.slogdet(previous.covariance)[1] - jnp.linalg.slogdet(new.covariance)[1]
+        spread = cov_new + K @ cov @ K.T
+        volume = jnp.linalg.slogdet(cov_previous)[1] - jnp.linalg.slogdet(cov_new)[1]
         return 0.5 * (jnp.sum(precision * spread) + mean @ precision @ mean - k.shape[0] + volume)
 
-    for policy in (new, previous):
-        assert_covariance(policy.covariance)
     return jax.vmap(one)(new, previous, trajectory.x[:-1], trajectory.x_covariance[:-1])
 
 

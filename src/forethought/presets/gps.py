@@ -30,9 +30,10 @@ class GPSConfig:
 PRESETS: dict[str, GPSConfig] = {
     "default": GPSConfig(),
     "point-mass": GPSConfig(),
-    "reacher": GPSConfig(LocalControlConfig(starts=16)),
+    "reacher": GPSConfig(LocalControlConfig(starts=24), ImitationConfig(hidden=(32, 32))),
+    "block-pushing": GPSConfig(LocalControlConfig(starts=32), ImitationConfig(hidden=(32, 32))),
     "paper": GPSConfig(
-        LocalControlConfig(starts=4, initial_std=1.0, prior_episodes=20),
-        ImitationConfig(hidden=(42, 42), steps=4000, batch_size=25),
+        LocalControlConfig(starts=4, kl_step=2.0, initial_std=1.0, prior_episodes=40),
+        ImitationConfig(hidden=(42, 42), batch_size=25),
     ),
 }

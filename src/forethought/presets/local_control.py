@@ -24,7 +24,7 @@ class LocalControlConfig:
     adapt_step: bool = True
     """Multiply that by a factor which grows while the local models foretell what an improvement brings."""
     trust_region: bool = True
-    """Off: each round takes the optimum of its local models, however far away."""
+    """Off: each round takes the optimum of its local models, however far away, with noise of 0.01 Quu^-1."""
     prior: Literal["gmm", "network", "none"] = "gmm"
     """Prior of the local models: mixture of Gaussians, linearised network, or none (plain regression)."""
     prior_strength: float = 1.0
