@@ -71,3 +71,5 @@ class Card:
     """Whether each run's model is also held against random and against its own episodes."""
     play: tuple[Literal["lines", "alone"], ...] = ()
     """[Games of two] What is measured besides: every `lines` of play, and how the network plays `alone`."""
+    balanced_steps: int = 0
+    """Steps at a trial's end in which the cost must stay below 0.1 for it to be balanced; 0: that is not measured."""

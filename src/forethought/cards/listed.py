@@ -9,6 +9,7 @@ from .latent import LATENT
 from .marks import gap_between_intervals, median_return, ratio_of_medians
 from .oracles import ORACLES, share_of_gap
 from .search import SEARCH
+from .trials import TRIALS
 
 _PETS_RUN = RunConfig(steps=2000, eval_every=400, eval_episodes=1, final_episodes=10)
 _CARTPOLE = ORACLES["pets-cartpole"].mean_return
@@ -112,6 +113,7 @@ _ALL = (
     ),
     *LATENT,
     *SEARCH,
+    *TRIALS,
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 

@@ -135,6 +135,10 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
         from .measured_play import measured_play
 
         kept |= measured_play(run, card.play, games=arm.run.final_episodes)
+    if card.balanced_steps:
+        from .measured_trials import measured_trials
+
+        kept |= measured_trials(run, card.balanced_steps, episodes=arm.run.final_episodes)
     kept |= {
         "wall_s": rows[-1]["wall_s"],
         **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},

@@ -91,7 +91,12 @@ class RBFPolicy(AbstractSquashedPolicy):
         scales[[*spec.angle_dims, *range(spec.obs_dim, spec.feature_dim)]] = 0.7
         size = len(action.low)
         log_scales = jnp.broadcast_to(jnp.log(jnp.asarray(scales)), (size, spec.feature_dim))
-        return cls(centres, jnp.asarray(0.1 * jr.normal(key, (len(centres), size), jnp.float32), centres.dtype), log_scales, action)
+        return cls(
+            centres,
+            jnp.asarray(0.1 * jr.normal(key, (len(centres), size), jnp.float32), centres.dtype),
+            log_scales,
+            action,
+        )
 
     def _factors(self) -> GPFactors:
         scaled = self.centres * jnp.exp(-self.log_scales)[:, None]
