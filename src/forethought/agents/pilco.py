@@ -211,23 +211,23 @@ def search(value_and_grad: Any, start: np.ndarray, evaluations: int) -> tuple[np
     Where a value or gradient is not finite on the way, the line search is told of a value above all others and
     shortens its step.
     """
-    best, least, used = None, np.inf, 0
+    best, least, highest, used = None, np.inf, np.inf, 0
 
     def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal best, least, used
+        nonlocal best, least, highest, used
         used += 1
         value, gradient = (np.asarray(x) for x in value_and_grad(jnp.asarray(point)))
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             if best is None:
                 raise FloatingPointError
             return highest, np.zeros_like(point)
+        if best is None:
+            highest = value + abs(value) + 1.0
         if value < least:
             best, least = point.copy(), float(value)
         return float(value), gradient
 
     try:
-        first = float(np.asarray(value_and_grad(jnp.asarray(start))[0]))
-        highest = first + abs(first) + 1.0
         minimize(evaluate, start, jac=True, method="L-BFGS-B", options={"maxfun": evaluations, "maxiter": evaluations})
     except FloatingPointError:
         return None, np.inf, used
