@@ -20,7 +20,8 @@ MEASURED = [name for name, card in CARDS.items() if (ROOT / card.raw).is_dir()]
 EVERY_ARM = [pytest.param(CARDS[name], arm, id=f"{name} {arm.name}") for name in MEASURED for arm in CARDS[name].arms]
 LATENT = [name for name in MEASURED if CARDS[name].agent.startswith(("planet", "dreamer"))]
 GAMES = [name for name in MEASURED if CARDS[name].agent in ("alphazero", "expert-iteration")]
-ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *GAMES)]
+TRIALS = [name for name in MEASURED if CARDS[name].balanced_steps]
+ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *GAMES, *TRIALS)]
 LADDER = "mpc-ladder/cartpole"
 NOT_YET = "Not measured yet."
 PLANNER_BLOCKS = ("planner tasks", "cem and shooting", "planner dimensions")
@@ -188,3 +189,9 @@ def test_the_table_of_exploitation_is_what_the_raw_file_says(script):
     table = exploitation.exploitation_table(exploitation.load())
     page = (ROOT / "docs/algorithms/mpc-ladder.md").read_text()
     assert f"<!-- exploitation -->\n{table}\n<!-- end -->" in page
+
+
+@needs("reproductions/pilco-cartpole-swingup")
+def test_the_table_of_trials_is_what_the_raw_files_say(script):
+    page = (ROOT / "docs" / "cards.md").read_text()
+    assert f"<!-- trials -->\n{script('trials').block()}\n<!-- end -->" in page

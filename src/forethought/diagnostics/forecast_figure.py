@@ -68,7 +68,7 @@ def plot_forecasts(trials: Sequence[Trial], path: str | PathLike[str], *, names:
         said = "Blue: predicted before the trial, with what should hold 95 % of it. Black: what happened."
         figure.supxlabel(said, x=0.01, ha="left", fontsize=8, color=MUTED)
 
-    return save_figure(path, draw, size=(2.1 * len(shown) + 0.8, 1.5 * dims + 0.7))
+    return save_figure(path, draw, size=(max(2.1 * len(shown) + 0.8, 6.4), 1.5 * dims + 0.7))
 
 
 def _limits(trials: Sequence[Trial], dim: int) -> tuple[float, float]:

@@ -24,7 +24,8 @@ def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
             return jax.vjp(function, *args)[1](cotangent)
 
         found = _scoped(pull)(cotangent, *args)
-        return jax.tree.map(lambda x, arg: x.astype(arg.dtype) if _is_float(arg) else x, found, args)
+        with jax.enable_x64(True):
+            return jax.tree.map(lambda x, arg: x.astype(arg.dtype) if _is_float(arg) else x, found, args)
 
     wrapped.defvjp(lambda *args: (_scoped(function)(*args), args), backward)
     return wrapped
