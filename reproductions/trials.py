@@ -41,12 +41,11 @@ def block() -> str:
             continue
         balancing = sum(raw["balanced"] >= 0.9 for raw in raws)
         after = [SECONDS * (raw["balanced_after"] or np.inf) for raw in raws]
-        passed = all(mark.measure({"": {raw["seed"]: raw for raw in raws}}) >= mark.least for mark in CARDS[card].marks)
+        results = {"": {raw["seed"]: raw for raw in raws}}
+        passed = "passed" if all(mark.measure(results) >= mark.least for mark in CARDS[card].marks) else "missed"
         minutes = statistics.median(raw["wall_s"] for raw in raws) / 60
         taken = f"{statistics.median(after):.0f} s, {max(after):.0f} s"
-        rows.append(
-            [f"`{card}`", f"{balancing} of {len(raws)}", taken, "passed" if passed else "missed", f"{minutes:.1f}"]
-        )
+        rows.append([f"`{card}`", f"{balancing} of {len(raws)}", taken, passed, f"{minutes:.1f}"])
         slug = card.replace("/", "-")
         below += [
             f"![Cost of every trial of {card}](images/{slug}-trials.png)",
@@ -74,7 +73,7 @@ def draw(card: str, raws: list[dict[str, Any]]) -> None:
         axes.set_title("A line per seed; green: balanced in the last second")
 
     save_figure(IMAGES / f"{slug}-trials.png", costs, size=(7.2, 3.6))
-    said = [raw["forecasts"] for raw in raws if "forecasts" in raw][0]
+    said = next(raw["forecasts"] for raw in raws if "forecasts" in raw)
     trials = [Trial(f["trial"], *(np.array(f[name]) for name in ("mean", "std", "real"))) for f in said]
     plot_forecasts(trials, IMAGES / f"{slug}-forecasts.png", names=NAMES[card])
 
