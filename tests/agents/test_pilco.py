@@ -1,4 +1,4 @@
-"""PILCO on a cart without friction's smallest relative: a place that actions move."""
+"""PILCO on the smallest task that can fail it: a place that actions move."""
 
 import dataclasses
 
@@ -12,11 +12,12 @@ from forethought.agents.pilco import PILCO, bucket, search
 from forethought.diagnostics.forecast_figure import forecast_trials
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.task import AbstractTask
-from forethought.errors import TrainingFault
+from forethought.errors import TrainingFault, UserError
 from forethought.presets.pilco import GPConfig, PILCOConfig
 from forethought.replay.uniform import UniformReplay
 from forethought.run.jit import JitDriver
 from forethought.run.steps import StepDriver
+from forethought.storage.checkpoint import load, save
 from forethought.types import Box, Discrete, EnvSpec, Given, SaturatingReward, Transition, never_terminates
 
 SPEC = EnvSpec("place", 1, Box((-1.0,), (1.0,)), max_episode_steps=8)
@@ -34,7 +35,7 @@ CONFIG = PILCOConfig(
 
 
 class Place(AbstractTask):
-    """x' = x + 0.3 a, from 0; at 1 is the reward. The best policy keeps about 6 of 8."""
+    """x' = x + 0.3 a, from 0; at 1 is the reward. The best policy earns about 7 of 8."""
 
     @property
     def spec(self):
@@ -73,7 +74,7 @@ def trained():
 def test_two_trials_after_two_random_ones_stay_where_the_reward_is(trained):
     returns = [episode[1] for episode in trained[1].episodes.since(0)]
     assert len(returns) == 4 and max(returns[:2]) < 3
-    assert returns[3] > 4.5  # 5.0 to 5.5 over seeds 0 to 4
+    assert returns[3] > 6.0  # measured 6.5 to 7.0 over seeds 0 to 4; random trials at most 3.6
     rewards = trained[1].replay.latest(3).reward
     assert float(rewards.min()) > 0.9
 
@@ -98,6 +99,14 @@ def test_actions_are_bounded_and_of_single_precision(trained):
     assert actions.dtype == jnp.float32 and float(jnp.abs(actions).max()) <= 1
 
 
+def test_its_state_survives_a_checkpoint_bit_for_bit(trained, tmp_path):
+    state = trained[1].agent_state
+    save(tmp_path / "state.npz", state, {})
+    loaded, _ = load(tmp_path / "state.npz", state)
+    assert state.policy.weights.dtype == jnp.float64
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), loaded, state)
+
+
 def test_data_that_are_not_finite_are_named(trained):
     agent, progress, _ = trained
     row = Transition.example(SPEC)
@@ -108,7 +117,7 @@ def test_data_that_are_not_finite_are_named(trained):
 
 
 def test_the_compiled_driver_refuses_it():
-    with pytest.raises(Exception, match="does work on the host"):
+    with pytest.raises(UserError, match="does work on the host"):
         JitDriver(PILCO(SPEC, CONFIG, given=GIVEN), Place())
 
 

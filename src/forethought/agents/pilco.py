@@ -34,7 +34,7 @@ from ..models.moment_matching import pair_weights
 from ..models.policy_evaluation import Imagined, imagine
 from ..models.squashed_policies import AbstractSquashedPolicy, LinearPolicy, RBFPolicy
 from ..presets.pilco import PILCOConfig
-from ..types import EnvSpec, Forecasts, Given, Metrics
+from ..types import Box, EnvSpec, Forecasts, Given, Metrics
 
 KEPT = 16  # forecasts of trials
 
@@ -145,12 +145,14 @@ class PILCO(AbstractAgent[PILCOState, None]):
 
     def _fresh(self, mean: Array, *, key: PRNGKeyArray) -> AbstractSquashedPolicy:
         """A random policy, its centres drawn where episodes begin."""
+        action = self.spec.action
+        assert isinstance(action, Box)  # the processes have refused others
         if self.config.policy == "linear":
-            return LinearPolicy.random(self.spec, self.spec.action, key=key)
+            return LinearPolicy.random(self.spec, action, key=key)
         centre_key, target_key = jr.split(key)
         drawn = jr.normal(centre_key, (self.config.centres, self.spec.obs_dim), jnp.float32)
         centres = self.spec.features(mean + self.config.start_std * drawn)
-        return RBFPolicy.random(self.spec, self.spec.action, centres, key=target_key)
+        return RBFPolicy.random(self.spec, action, centres, key=target_key)
 
     def _improved(
         self, last: AbstractSquashedPolicy, model: GaussianProcess, size: int, start: Any, key: PRNGKeyArray
