@@ -12,7 +12,7 @@ from forethought.agents.pilco import PILCO, bucket, search
 from forethought.diagnostics.forecast_figure import forecast_trials
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.task import AbstractTask
-from forethought.errors import TrainingFault, UserError
+from forethought.errors import TrainingFault
 from forethought.presets.pilco import GPConfig, PILCOConfig
 from forethought.replay.uniform import UniformReplay
 from forethought.run.jit import JitDriver
@@ -117,7 +117,7 @@ def test_data_that_are_not_finite_are_named(trained):
 
 
 def test_the_compiled_driver_refuses_it():
-    with pytest.raises(UserError, match="does work on the host"):
+    with pytest.raises(ValueError, match="does work on the host"):
         JitDriver(PILCO(SPEC, CONFIG, given=GIVEN), Place())
 
 
