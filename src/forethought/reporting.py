@@ -27,6 +27,7 @@ from .diagnostics.examination_figures import (
     plot_uncertainty,
 )
 from .diagnostics.finding import Finding, told
+from .diagnostics.forecast_figure import forecast_trials, plot_forecasts
 from .diagnostics.imagined_pictures import picture_traces
 from .diagnostics.pictures import frames, strip
 from .diagnostics.report import write_report
@@ -40,6 +41,7 @@ from .setup import Setup
 from .storage.files import faults, replacing
 from .storage.records import write_json
 from .storage.run_folder import RunFolder
+from .types import Forecasts
 
 CHECK_HORIZON = 25
 MAX_FRAMES = 600
@@ -50,6 +52,7 @@ CHECK_FIGURES = (
     ("Model: imagined return", "model_drift.png"),
     ("Model: uncertainty and error", "model_uncertainty.png"),
 )
+FORECASTS = ("Model: predicted and real trials", "forecasts.png")
 
 
 @dataclasses.dataclass
@@ -71,6 +74,9 @@ def show(
     """
     notes: list[str] = []
     film_path = None
+    forecasts = setup.agent.forecasts(state)
+    if forecasts is not None and setup.run.num_envs == 1:
+        notes += _draw_forecasts(forecasts, replay, folder)
     if evaluation is not None:
         if setup.agent.model(state) is not None and setup.env.spec.num_states is None:
             try:
@@ -107,6 +113,8 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
     if (folder.figures / LADDER).is_file():
         figures["Ladder: strength by stage"] = folder.figures / LADDER
     figures |= {title: folder.figures / name for title, name in CHECK_FIGURES if (folder.figures / name).is_file()}
+    if (folder.figures / FORECASTS[1]).is_file():
+        figures[FORECASTS[0]] = folder.figures / FORECASTS[1]
     if video is None:
         video = next(iter(sorted(folder.videos.glob("policy.*"))), None)
     still = folder.figures / IMAGINED_STILL
@@ -127,6 +135,16 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
         notes=notes or [],
     )
     return Shown(report, curve, video, folder.record.get("verdict"))
+
+
+def _draw_forecasts(forecasts: Forecasts, replay: Any, folder: RunFolder) -> list[str]:
+    """The figure of what was predicted of each trial and what happened; a note if there can be none."""
+    rows, in_use = jax.tree.map(np.asarray, replay.rows())
+    trials = forecast_trials(forecasts, jax.tree.map(lambda x: x[in_use], rows))
+    if not trials:
+        return ["no trial was predicted before it was run"]
+    plot_forecasts(trials, folder.figures / FORECASTS[1])
+    return []
 
 
 def look(

@@ -20,8 +20,9 @@ MEASURED = [name for name, card in CARDS.items() if (ROOT / card.raw).is_dir()]
 EVERY_ARM = [pytest.param(CARDS[name], arm, id=f"{name} {arm.name}") for name in MEASURED for arm in CARDS[name].arms]
 LATENT = [name for name in MEASURED if CARDS[name].agent.startswith(("planet", "dreamer"))]
 BY_MARKS = [name for name in MEASURED if CARDS[name].agent in ("alphazero", "expert-iteration", "gps")]
+TRIALS = [name for name in MEASURED if CARDS[name].balanced_steps]
 MAZES = [name for name in MEASURED if CARDS[name].counted_episodes is not None]
-ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *BY_MARKS)]
+ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *BY_MARKS, *TRIALS)]
 LADDER = "mpc-ladder/cartpole"
 NOT_YET = "Not measured yet."
 PLANNER_BLOCKS = ("planner tasks", "cem and shooting", "planner dimensions")
@@ -249,3 +250,9 @@ def test_the_page_of_guided_policy_search_says_where_its_policies_end(script):
     guided = script("guided_policies")
     page = (ROOT / "docs/algorithms/gps.md").read_text()
     assert f"<!-- ends -->\n{guided.ends_table(guided.load())}\n<!-- end -->" in page
+
+
+@needs("reproductions/pilco-cartpole-swingup")
+def test_the_table_of_trials_is_what_the_raw_files_say(script):
+    page = (ROOT / "docs" / "cards.md").read_text()
+    assert f"<!-- trials -->\n{script('trials').block()}\n<!-- end -->" in page

@@ -34,7 +34,7 @@ from ..models.moment_matching import pair_weights
 from ..models.policy_evaluation import Imagined, imagine
 from ..models.squashed_policies import AbstractSquashedPolicy, LinearPolicy, RBFPolicy
 from ..presets.pilco import PILCOConfig
-from ..types import EnvSpec, Forecasts, Given, Metrics
+from ..types import Box, EnvSpec, Forecasts, Given, Metrics
 
 KEPT = 16  # forecasts of trials
 
@@ -145,12 +145,14 @@ class PILCO(AbstractAgent[PILCOState, None]):
 
     def _fresh(self, mean: Array, *, key: PRNGKeyArray) -> AbstractSquashedPolicy:
         """A random policy, its centres drawn where episodes begin."""
+        action = self.spec.action
+        assert isinstance(action, Box)  # the processes have refused others
         if self.config.policy == "linear":
-            return LinearPolicy.random(self.spec, self.spec.action, key=key)
+            return LinearPolicy.random(self.spec, action, key=key)
         centre_key, target_key = jr.split(key)
         drawn = jr.normal(centre_key, (self.config.centres, self.spec.obs_dim), jnp.float32)
         centres = self.spec.features(mean + self.config.start_std * drawn)
-        return RBFPolicy.random(self.spec, self.spec.action, centres, key=target_key)
+        return RBFPolicy.random(self.spec, action, centres, key=target_key)
 
     def _improved(
         self, last: AbstractSquashedPolicy, model: GaussianProcess, size: int, start: Any, key: PRNGKeyArray
@@ -211,23 +213,23 @@ def search(value_and_grad: Any, start: np.ndarray, evaluations: int) -> tuple[np
     Where a value or gradient is not finite on the way, the line search is told of a value above all others and
     shortens its step.
     """
-    best, least, used = None, np.inf, 0
+    best, least, highest, used = None, np.inf, np.inf, 0
 
     def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal best, least, used
+        nonlocal best, least, highest, used
         used += 1
         value, gradient = (np.asarray(x) for x in value_and_grad(jnp.asarray(point)))
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
             if best is None:
                 raise FloatingPointError
             return highest, np.zeros_like(point)
+        if best is None:
+            highest = value + abs(value) + 1.0
         if value < least:
             best, least = point.copy(), float(value)
         return float(value), gradient
 
     try:
-        first = float(np.asarray(value_and_grad(jnp.asarray(start))[0]))
-        highest = first + abs(first) + 1.0
         minimize(evaluate, start, jac=True, method="L-BFGS-B", options={"maxfun": evaluations, "maxiter": evaluations})
     except FloatingPointError:
         return None, np.inf, used

@@ -81,3 +81,5 @@ class Card:
     """Whether it is also measured how far from its goal the last policy ends."""
     play: tuple[Literal["lines", "alone"], ...] = ()
     """[Games of two] What is measured besides: every `lines` of play, and how the network plays `alone`."""
+    balanced_steps: int = 0
+    """Steps at a trial's end in which the cost must stay below 0.1 for it to be balanced; 0: that is not measured."""

@@ -12,6 +12,7 @@ from .marks import gap_between_intervals, median_return, ratio_of_medians
 from .oracles import ORACLES, share_of_gap
 from .search import SEARCH
 from .tabular import TABULAR
+from .trials import TRIALS
 
 _PETS_RUN = RunConfig(steps=2000, eval_every=400, eval_episodes=1, final_episodes=10)
 _CARTPOLE = ORACLES["pets-cartpole"].mean_return
@@ -118,6 +119,7 @@ _ALL = (
     *TABULAR,
     *CONTROL,
     *LOCAL,
+    *TRIALS,
 )
 CARDS: dict[str, Card] = {card.name: card for card in _ALL}
 

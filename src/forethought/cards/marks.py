@@ -54,6 +54,11 @@ def ratio_of_rewards(above: str, below: str) -> Measure:
     return lambda results: mean(results, above) / mean(results, below)
 
 
+def share_of_seeds(field: str, least: float) -> Measure:
+    """The share of the seeds of a card's only arm in which one number is at least `least`."""
+    return lambda results: statistics.mean(value >= least for value in values(results, "", field))
+
+
 def gap_between_intervals(above: str, below: str) -> Measure:
     """Lower end of the 95 % interval of arm `above` minus the upper end of arm `below`.
 

@@ -145,6 +145,10 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
 
         kept |= training_curves(run, card.counted_episodes)
         most = arm.run.num_seeds  # the rows of single episodes say nothing more
+    if card.balanced_steps:
+        from .measured_trials import measured_trials
+
+        kept |= measured_trials(run, card.balanced_steps, episodes=arm.run.final_episodes)
     kept |= {
         "wall_s": rows[-1]["wall_s"],
         **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},

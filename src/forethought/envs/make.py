@@ -17,8 +17,8 @@ from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
 from . import dm_control, gymnax
 from .acrobot import Acrobot
-from .block_pushing import BlockPushing
 from .acrobot_swingup import AcrobotSwingUp
+from .block_pushing import BlockPushing
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
 from .games import pgx
@@ -36,8 +36,8 @@ from .pilco_tasks import pilco_cartpole, pilco_pendulum
 from .pixels import Request, as_pixels, check_size, has_picture, no_velocity, requested
 from .point_mass import PointMass
 from .point_mass_obstacle import PointMassObstacle
-from .reacher import Reacher
 from .quadrotor import PlanarQuadrotor
+from .reacher import Reacher
 from .repeat import ActionRepeat
 from .tabular import TABULAR
 from .task import AbstractTask

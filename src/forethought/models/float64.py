@@ -5,32 +5,47 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 
 
 def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of PyTrees of arrays, computed in float64 and answered in float32; also under jit, vmap and grad.
 
-    Gradients too are computed in float64: without this, transposing the function would be traced outside the scope.
+    JAX batches and transposes a traced program wherever it is transformed, so outside of any scope in which it was
+    traced, and would then truncate it. Here both go through the scope again. A gradient computes the values anew.
     """
 
     @jax.custom_vjp
     def wrapped(*args: Any) -> Any:
+        return _scoped(function)(*args)
+
+    def backward(args: Any, cotangent: Any) -> Any:
+        def pull(cotangent: Any, *args: Any) -> Any:
+            return jax.vjp(function, *args)[1](cotangent)
+
+        found = _scoped(pull)(cotangent, *args)
+        with jax.enable_x64(True):
+            return jax.tree.map(lambda x, arg: x.astype(arg.dtype) if _is_float(arg) else x, found, args)
+
+    wrapped.defvjp(lambda *args: (_scoped(function)(*args), args), backward)
+    return wrapped
+
+
+def _scoped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` in float64, also where it is vmapped after it was traced."""
+
+    @custom_vmap
+    def scoped(*args: Any) -> Any:
         with jax.enable_x64(True):
             return lowered(function(*raised(args)))
 
-    def forward(*args: Any) -> tuple[Any, Any]:
-        with jax.enable_x64(True):
-            out, pull = jax.vjp(function, *raised(args))
-            return lowered(out), (pull, args)
+    @scoped.def_vmap
+    def rule(_: int, batched: Any, *args: Any) -> tuple[Any, Any]:
+        axes = jax.tree.map(lambda yes: 0 if yes else None, batched)
+        out = _scoped(jax.vmap(function, in_axes=tuple(axes)))(*args)
+        return out, jax.tree.map(lambda _: True, out)
 
-    def backward(kept: Any, cotangent: Any) -> Any:
-        pull, args = kept
-        with jax.enable_x64(True):
-            found = pull(raised(cotangent))
-            return jax.tree.map(lambda x, arg: x.astype(arg.dtype) if _is_float(arg) else x, found, args)
-
-    wrapped.defvjp(forward, backward)
-    return wrapped
+    return scoped
 
 
 def raised(tree: Any) -> Any:

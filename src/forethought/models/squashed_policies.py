@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..types import Box, EnvSpec
+from .float64 import raised
 from .moment_matching import (
     GPFactors,
     Moments,
@@ -29,7 +30,7 @@ _NOISE = 0.01  # standard deviation with which an RBF policy follows its targets
 
 
 class AbstractSquashedPolicy(eqx.Module):
-    """A policy on `EnvSpec.features`, with moments in closed form."""
+    """A policy on `EnvSpec.features`, with moments in closed form; made and used where float64 is enabled."""
 
     action: eqx.AbstractVar[Box]
 
@@ -65,7 +66,8 @@ class LinearPolicy(AbstractSquashedPolicy):
     def random(cls, spec: EnvSpec, action: Box, *, key: PRNGKeyArray) -> Self:
         """Small weights: the standard deviation of each is 0.1."""
         size = len(action.low)
-        return cls(0.1 * jr.normal(key, (spec.feature_dim, size), jnp.float32), jnp.zeros(size), action)
+        weights = 0.1 * jr.normal(key, (spec.feature_dim, size), jnp.float32)
+        return raised(cls(weights=weights, bias=jnp.zeros(size), action=action))
 
     def raw(self, features: Float[Array, " features"]) -> Float[Array, " action"]:
         return features @ self.weights + self.bias
@@ -91,7 +93,8 @@ class RBFPolicy(AbstractSquashedPolicy):
         scales[[*spec.angle_dims, *range(spec.obs_dim, spec.feature_dim)]] = 0.7
         size = len(action.low)
         log_scales = jnp.broadcast_to(jnp.log(jnp.asarray(scales)), (size, spec.feature_dim))
-        return cls(centres, 0.1 * jr.normal(key, (len(centres), size), jnp.float32), log_scales, action)
+        targets = 0.1 * jr.normal(key, (len(centres), size), jnp.float32)
+        return raised(cls(centres=centres, targets=targets, log_scales=log_scales, action=action))
 
     def _factors(self) -> GPFactors:
         scaled = self.centres * jnp.exp(-self.log_scales)[:, None]

@@ -1,0 +1,48 @@
+"""Cards of the agents that learn from a few trials of a real system."""
+
+from ..presets.run import RunConfig
+from .card import Arm, Card, Mark
+from .marks import share_of_seeds
+
+_SECOND = 10  # steps of 0.1 s
+_GIVEN = "the cost given (the task's function of obs, action, next_obs); the task never terminates"
+_SOFTWARE = "forethought 0.1.0, with the numbers of PILCO's software: 0.1 s a step, 4 s a trial, measurement noise"
+
+
+def _balances(reason: str) -> Mark:
+    return Mark(
+        "share of seeds whose last policy balances in at least 9 of 10 evaluations",
+        0.9,
+        f"{reason}; balanced: cost below 0.1 throughout the last second",
+        share_of_seeds("balanced", 0.9),
+    )
+
+
+TRIALS: tuple[Card, ...] = (
+    Card(
+        name="pilco/pendulum",
+        agent="pilco",
+        env="pilco-pendulum",
+        env_version=_SOFTWARE,
+        arms=(Arm("", "pendulum", RunConfig(steps=120, eval_every=0, final_episodes=20, video=False)),),
+        seeds=10,
+        given=_GIVEN,
+        marks=(_balances("the policy of the third trial, after 12 s of data, one random trial included"),),
+        published="none with a number: the paper shows a cart-pole",
+        raw="reproductions/pilco-pendulum",
+        balanced_steps=_SECOND,
+    ),
+    Card(
+        name="pilco/cartpole-swingup",
+        agent="pilco",
+        env="pilco-cartpole",
+        env_version=_SOFTWARE,
+        arms=(Arm("", "cartpole", RunConfig(steps=400, eval_every=0, final_episodes=20, video=False)),),
+        seeds=10,
+        given=_GIVEN,
+        marks=(_balances("within 40 s of data, one random trial included"),),
+        published="17.5 s of data on a real cart-pole (PILCO, Deisenroth & Rasmussen 2011, Sec. 3.1)",
+        raw="reproductions/pilco-cartpole-swingup",
+        balanced_steps=_SECOND,
+    ),
+)
