@@ -76,11 +76,11 @@ def _settings(config: object) -> str:
     model, planner = getattr(config, "model", None), getattr(config, "planner", None)
     if model is not None and hasattr(model, "deter"):
         return f"{model.deter} recurrent units, {model.latent} latent"
-    network = getattr(config, "network", None)
-    if network is not None and hasattr(config, "simulations"):
+    network, simulations = getattr(config, "network", None), getattr(config, "simulations", None)
+    if network is not None and simulations is not None:
         wide, deep = ("channels", "blocks") if network.kind == "resnet" else ("units", "layers")
         size = f"{network.kind} of {getattr(network, wide)} {wide} and {getattr(network, deep)} {deep}"
-        return f"{config.simulations} simulations, {size}"
+        return f"{simulations} simulations, {size}"
     if model is None or planner is None:
         return ""
     width = "x".join(map(str, model.hidden))

@@ -169,8 +169,8 @@ def iterate(problem: Problem, solution: Solution, options: Options) -> Solution:
         return mu, change, backward(problem, solution, expansion, options, mu), jnp.array(False)
 
     hollow = lambda carry: ~carry[2].positive & (carry[0] <= options.most)
-    none = Step(jnp.zeros_like(solution.u), jnp.zeros_like(solution.K), *[jnp.zeros_like(solution.cost)] * 2, False)
-    none = jax.tree.map(jnp.asarray, none)
+    zero = jnp.zeros_like(solution.cost)
+    none = Step(jnp.zeros_like(solution.u), jnp.zeros_like(solution.K), zero, zero, jnp.array(False))
     begun = (solution.regularisation, solution.change, none, jnp.array(True))
     mu, change, step, _ = jax.lax.while_loop(hollow, raised, begun)
     small = options.tolerance * (1 + jnp.abs(solution.cost))

@@ -49,7 +49,7 @@ def problem_of(
         reward = jnp.where(t == horizon - 1, final_weight * reward, reward)
         return (after, going * discount * jax.lax.stop_gradient(said.continuation)), -reward
 
-    def one(leaves: list[Array], u: Array) -> tuple[list[Array], Array]:
+    def one(leaves: list[Array], u: Array) -> tuple[list[Array], tuple[Array, Array]]:
         after, said = model.step(jax.tree.unflatten(structure, leaves), spread(u), key=key)
         return jax.tree.leaves(after), (said.reward, said.continuation)
 
