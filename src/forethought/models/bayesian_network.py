@@ -4,8 +4,8 @@ The last layer of the mean is a Bayesian linear regression on the features below
 given these: precision = prior + sum of phi phi^T / sigma^2(x) (MacKay 1992, "A practical Bayesian framework for
 backpropagation networks"; last layer: Snoek et al. 2015, "Scalable Bayesian optimization using deep neural networks";
 Daxberger et al. 2021, "Laplace redux"). A second network says the noise sigma^2(x). Deviations:
-- a network that follows its data leaves residuals below the noise. After the gradient steps the noise is fitted again by
-  expectation maximisation: to the expected squared residual under the posterior, r^2 + phi^T Sigma phi;
+- a network that follows its data leaves residuals below the noise. After the gradient steps the noise is fitted again
+  by expectation maximisation: to the expected squared residual under the posterior, r^2 + phi^T Sigma phi;
 - the prior's precision is the number of features over `prior_scale`^2, not fitted to the evidence;
 - the features are a point estimate (MAP under the same prior), and so is the logit of a termination that is learned.
 """
