@@ -108,7 +108,12 @@ def measure() -> dict[str, Any]:
                 }
             )
             sys.stderr.write(f"{name} {seed}: {rows[-1]}\n")
-        systems[name] = {"true": system["true"], "guess": guess(system["true"]), "noise": system["noise"], "seeds": rows}
+        systems[name] = {
+            "true": system["true"],
+            "guess": guess(system["true"]),
+            "noise": system["noise"],
+            "seeds": rows,
+        }
     return {"steps": STEPS, "systems": systems}
 
 

@@ -7,7 +7,8 @@ Daxberger et al. 2021, "Laplace redux"). A second network says the noise sigma^2
 - a network that follows its data leaves residuals below the noise. After the gradient steps the noise is fitted again
   by expectation maximisation: to the expected squared residual under the posterior, r^2 + phi^T Sigma phi;
 - the prior's precision is the number of features over `prior_scale`^2, not fitted to the evidence;
-- the features are a point estimate (MAP under the same prior), and so is the logit of a termination that is learned.
+- the features are a point estimate, and so is the logit of a termination that is learned. Their weights' prior has the
+  precision 1 / `prior_scale`^2: with that of the last layer, MAP estimates of wide networks would ignore their data.
 """
 
 from typing import NamedTuple, Self
@@ -46,8 +47,8 @@ class Layers(eqx.Module):
         return x
 
     def squares(self) -> Float[Array, ""]:
-        """Minus twice the log-density of the weights under a prior that keeps a layer's outputs of unit size."""
-        return sum((x.weight.shape[0] * jnp.sum(x.weight**2) for x in self.layers), jnp.zeros(()))
+        """Sum of the squared weights."""
+        return sum((jnp.sum(x.weight**2) for x in self.layers), jnp.zeros(()))
 
 
 class Examples(NamedTuple):
@@ -87,7 +88,7 @@ class BayesianNetwork(AbstractFittable):
     spec: EnvSpec
     given: Given
     particles: int = eqx.field(static=True)
-    prior_precision: float = eqx.field(static=True)
+    prior_scale: float = eqx.field(static=True)
     num_members: int = eqx.field(static=True)
 
     def __init__(
@@ -97,10 +98,10 @@ class BayesianNetwork(AbstractFittable):
         given: Given,
         hidden: tuple[int, ...] = (64, 64),
         particles: int = 10,
-        prior_scale: float = 1.0,
+        prior_scale: float = 3.0,
         key: PRNGKeyArray,
     ):
-        """`prior_scale` is how far outputs may be from their mean before any data, in deviations of the targets.
+        """`prior_scale` is about how far outputs may be from their mean before any data, in deviations of the targets.
 
         Raises ValueError for sizes below 1.
         """
@@ -115,7 +116,7 @@ class BayesianNetwork(AbstractFittable):
         self.noise = Layers([*sizes, outputs], open_end=True, key=keys[1])
         self.stop = Linear(hidden[-1], 1, key=keys[2])
         self.weight = 0.1 * jr.normal(keys[3], (outputs, size)) / size**0.5
-        self.prior_precision = hidden[-1] / prior_scale**2
+        self.prior_scale = prior_scale
         self.factor = jnp.broadcast_to(self.prior_precision**0.5 * jnp.eye(size), (outputs, size, size))
         self.draws = jnp.broadcast_to(self.weight, (particles, outputs, size))
         self.inputs, self.targets = Normaliser.identity(sizes[0]), Normaliser.identity(outputs)
@@ -125,6 +126,11 @@ class BayesianNetwork(AbstractFittable):
         self.particles, self.num_members = particles, 1
 
     # ---- prediction
+
+    @property
+    def prior_precision(self) -> float:
+        """Of the last layer's weights."""
+        return (self.weight.shape[1] - 1) / self.prior_scale**2
 
     def features(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
         """What the last layer sees of normalised inputs; the last is 1."""
@@ -214,7 +220,8 @@ class BayesianNetwork(AbstractFittable):
         """The prior's part in the mean loss, and what draws the bounds of the log-variance together."""
         last = self.prior_precision * jnp.sum(self.weight[:, :-1] ** 2)
         share = jax.lax.stop_gradient(jnp.maximum(self.count, 1.0) * self.weight.shape[0])
-        prior = (last + self.trunk.squares() + self.noise.squares()) / share
+        below = (self.trunk.squares() + self.noise.squares()) / self.prior_scale**2
+        prior = (last + below) / share
         return prior + 0.01 * (jnp.sum(self.max_logvar) - jnp.sum(self.min_logvar))
 
     def keep(self, better: Bool[Array, " members"], other: Self) -> Self:

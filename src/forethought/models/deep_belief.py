@@ -1,9 +1,9 @@
 """A deep belief network that draws the next binary observation, given the observation and the action.
 
-Restricted Boltzmann machines in a stack (Hinton, Osindero & Teh 2006, "A fast learning algorithm for deep belief nets"),
-each with biases that depend on the condition (conditional RBM; Taylor, Hinton & Roweis 2007, "Modeling human motion
-using binary latent variables"). The lowest sees the next observation, every other one the hidden units below it; they are
-trained greedily, one after another, by contrastive divergence (Hinton 2002, CD-k; statistics as in Hinton 2012, "A
+Restricted Boltzmann machines in a stack (Hinton, Osindero & Teh 2006, "A fast learning algorithm for deep belief
+nets"), each with biases that depend on the condition (conditional RBM; Taylor, Hinton & Roweis 2007, "Modeling human
+motion using binary latent variables"). The lowest sees the next observation, every other one the hidden units below
+it; they are trained greedily, one after another, by contrastive divergence (Hinton 2002, CD-k; statistics as in Hinton 2012, "A
 practical guide to training RBMs", sec. 3). To predict, the uppermost machine is sampled and its visible units are
 carried down. Deviations: Adam on the contrastive-divergence statistics, where the guide has momentum; the condition
 (observation and one-hot action) is seen by every layer.
@@ -67,20 +67,26 @@ class ConditionalRBM(eqx.Module):
         self.to_visible, self.to_hidden = small(keys[1], condition, visible), small(keys[2], condition, hidden)
         self.bias, self.hidden_bias = jnp.zeros(visible), jnp.zeros(hidden)
 
+    def biases(self, c: Float[Array, "*batch condition"]) -> tuple[Array, Array]:
+        """Of visible and hidden units under a condition."""
+        return c @ self.to_visible + self.bias, c @ self.to_hidden + self.hidden_bias
+
     def up(self, v: Float[Array, "*batch visible"], c: Float[Array, "*batch condition"]) -> Array:
         """Probabilities of the hidden units."""
-        return jax.nn.sigmoid(v @ self.weight + c @ self.to_hidden + self.hidden_bias)
+        return jax.nn.sigmoid(v @ self.weight + self.biases(c)[1])
 
     def down(self, h: Float[Array, "*batch hidden"], c: Float[Array, "*batch condition"]) -> Array:
         """Probabilities of the visible units."""
-        return jax.nn.sigmoid(h @ self.weight.T + c @ self.to_visible + self.bias)
+        return jax.nn.sigmoid(h @ self.weight.T + self.biases(c)[0])
 
     def gibbs(self, v: Array, c: Array, steps: int, *, key: PRNGKeyArray) -> tuple[Array, Array]:
         """Visible units after `steps` steps of alternating Gibbs sampling from `v`, and their probabilities."""
+        below, above = self.biases(c)
 
         def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
             up_key, down_key = jr.split(jr.fold_in(key, i))
-            p = self.down(drawn_bits(self.up(carry[0], c), up_key), c)
+            hidden = drawn_bits(jax.nn.sigmoid(carry[0] @ self.weight + above), up_key)
+            p = jax.nn.sigmoid(hidden @ self.weight.T + below)
             return drawn_bits(p, down_key), p
 
         return jax.lax.fori_loop(0, steps, step, (v, v))
@@ -93,6 +99,11 @@ class ConditionalRBM(eqx.Module):
         parts = lambda m: (m.weight, m.bias, m.hidden_bias, m.to_visible, m.to_hidden)
         change = jax.tree.map(lambda model, data: model - data, statistics(end, fancied), statistics(v, hidden))
         return eqx.tree_at(parts, self, change)
+
+    def turned(self) -> Self:
+        """With visible and hidden units exchanged."""
+        parts = lambda m: (m.weight, m.bias, m.hidden_bias, m.to_visible, m.to_hidden)
+        return eqx.tree_at(parts, self, (self.weight.T, *(parts(self)[i] for i in (2, 1, 4, 3))))
 
 
 class BitsBelief(eqx.Module):
@@ -119,27 +130,30 @@ class DeepBelief(AbstractModel[BitsBelief]):
         spec: EnvSpec,
         *,
         given: Given,
-        hidden: tuple[int, ...] = (128, 64),
+        hidden: int = 128,
+        depth: int = 2,
         particles: int = 1,
         gibbs_steps: int = 10,
         key: PRNGKeyArray,
     ):
-        """`gibbs_steps` are those of the uppermost machine for each drawn observation.
+        """`depth` machines of `hidden` units and, every second, of as many as there are bits.
+
+        `gibbs_steps` are those of the uppermost machine for each drawn observation.
 
         Raises ValueError for sizes below 1, or where the reward is not given.
         """
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden={hidden} must hold at least one width, each at least 1")
+        if hidden < 1 or depth < 1:
+            raise ValueError(f"hidden={hidden} and depth={depth} must be at least 1")
         if particles < 1 or gibbs_steps < 1:
             raise ValueError(f"particles={particles} and gibbs_steps={gibbs_steps} must be at least 1")
         if given.reward is None:
             raise ValueError(f"a deep belief network does not learn the reward of {spec.name}; give a reward function")
         self.spec, self.given = spec, Given(given.reward, given.termination)
         self.particles, self.gibbs_steps = particles, gibbs_steps
-        sizes = [spec.obs_dim + (given.termination is None), *hidden]
         condition = spec.obs_dim + spec.action.feature_dim
-        keys = jr.split(key, len(hidden))
-        self.layers = [ConditionalRBM(v, h, condition, key=k) for v, h, k in zip(sizes[:-1], sizes[1:], keys)]
+        self.layers = [ConditionalRBM(spec.obs_dim + (given.termination is None), hidden, condition, key=key)]
+        for _ in range(depth - 1):
+            self.layers.append(self.layers[-1].turned())
 
     @property
     def high(self) -> Float[Array, " obs"]:
@@ -197,7 +211,11 @@ class DeepBelief(AbstractModel[BitsBelief]):
 
 
 class GreedyLearner(AbstractLearner):
-    """Trains a deep belief network layer by layer, from its last weights on: `steps` minibatches for each."""
+    """Trains a deep belief network layer by layer, `steps` minibatches for each.
+
+    The lowest machine goes on from its last weights. Every other one begins as the one below it turned over, so that
+    the stack begins as good as without it (Hinton et al. 2006, sec. 4).
+    """
 
     model: DeepBelief
     steps: int = eqx.field(static=True)
@@ -237,8 +255,8 @@ class GreedyLearner(AbstractLearner):
         size = jnp.maximum(jnp.sum(used), 1)
         layers, below = [], v
         for i, layer in enumerate(model.layers):
-            layer_key = jr.fold_in(key, i)
-            layers.append(self._fitted(layer, below, c, order, size, key=layer_key))
+            begin = layers[-1].turned() if layers else layer
+            layers.append(self._fitted(begin, below, c, order, size, key=jr.fold_in(key, i)))
             below = layers[-1].up(below, c)
         lowest = layers[0]
         error = jnp.mean((lowest.down(lowest.up(v, c), c) - v) ** 2, -1)
