@@ -3,10 +3,10 @@
 Restricted Boltzmann machines in a stack (Hinton, Osindero & Teh 2006, "A fast learning algorithm for deep belief
 nets"), each with biases that depend on the condition (conditional RBM; Taylor, Hinton & Roweis 2007, "Modeling human
 motion using binary latent variables"). The lowest sees the next observation, every other one the hidden units below
-it; they are trained greedily, one after another, by contrastive divergence (Hinton 2002, CD-k; statistics as in Hinton 2012, "A
-practical guide to training RBMs", sec. 3). To predict, the uppermost machine is sampled and its visible units are
-carried down. Deviations: Adam on the contrastive-divergence statistics, where the guide has momentum; the condition
-(observation and one-hot action) is seen by every layer.
+it; they are trained greedily, one after another, by contrastive divergence (Hinton 2002, CD-k; statistics as in Hinton
+2012, "A practical guide to training RBMs", sec. 3). To predict, the uppermost machine is sampled and its visible units
+are carried down. Deviations: Adam on the contrastive-divergence statistics, where the guide has momentum; the
+condition (observation and one-hot action) is seen by every layer.
 """
 
 from typing import Self

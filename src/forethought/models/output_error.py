@@ -98,7 +98,7 @@ class _Search(NamedTuple):
 class Problem(eqx.Module):
     """Equations and stretches of data that they are to explain; `noise` is what residuals are measured in."""
 
-    simulate: Simulate = eqx.field(static=True)
+    simulate: Simulate
     spec: EnvSpec
     data: Stretches
     noise: Float[Array, " obs"]
