@@ -27,11 +27,12 @@ from forethought.presets.parts import EnsembleConfig
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, EnvSpec, Given, Transition, never_terminates
 
-SEEDS, SIZES, TEST_ROWS = 10, (100, 400), 4000
+SEEDS, SIZES, TEST_ROWS = 10, (200, 800), 4000
 RAW = HERE / "bayesian-network.json"
 SPEC = EnvSpec("waves", 1, Box((-1.0,), (1.0,)))
 GIVEN = Given(lambda obs, action, next_obs: next_obs[0], never_terminates)
 STEPS = {"learning_rate": 1e-3, "epochs": 1, "min_steps": 3000, "batch_size": 32}
+ROUNDS, NOISE_STEPS = 20, 500
 PLAIN = EnsembleConfig(num_members=1, particles=1, hidden=(64, 64), bootstrap=False, **STEPS)
 ARMS = {
     "plain": "plain Gaussian network (`Ensemble`, one member)",
@@ -72,10 +73,10 @@ def one_seed(size: int, key: Any) -> dict[str, dict[str, Any]]:
     said = belief(test.obs, test.action)
     found = {"plain": judged(said.mean[:, 0], said.variance[:, 0], test)}
     network = BayesianNetwork(SPEC, given=GIVEN, hidden=PLAIN.hidden, key=keys[2])
-    for name, rounds in {"posterior": 0, "bayesian": 5}.items():
-        fitted, _ = LaplaceLearner(GradientLearner(network, bootstrap=False, **STEPS), rounds=rounds).fit(
-            replay, key=keys[4]
-        )
+    for name, rounds in {"posterior": 0, "bayesian": ROUNDS}.items():
+        fitted, _ = LaplaceLearner(
+            GradientLearner(network, bootstrap=False, **STEPS), rounds=rounds, noise_steps=NOISE_STEPS
+        ).fit(replay, key=keys[4])
         model = fitted.model
         said = model.predictive(test.obs, test.action)
         found[name] = judged(said.mean(), said.variance(), test)
@@ -90,10 +91,19 @@ def measure() -> dict[str, Any]:
     """By size of the training set, arm and measure: a value for each seed."""
     cells = {}
     for size in SIZES:
-        found = eqx.filter_jit(jax.vmap(lambda key, size=size: one_seed(size, key)))(jr.split(jr.key(size), SEEDS))
+        found = eqx.filter_jit(jax.vmap(lambda key, size=size: one_seed(size, key)))(
+            jr.split(jr.key(1000 + size), SEEDS)
+        )
         cells[str(size)] = jax.tree.map(lambda x: [round(float(v), 4) for v in x], found)
         sys.stderr.write(f"{size}: {jax.tree.map(lambda x: round(float(np.mean(x)), 4), found)}\n")
-    return {"steps": STEPS, "plain": dataclasses.asdict(PLAIN), "test_rows": TEST_ROWS, "rows": cells}
+    return {
+        "steps": STEPS,
+        "rounds": ROUNDS,
+        "noise_steps": NOISE_STEPS,
+        "plain": dataclasses.asdict(PLAIN),
+        "test_rows": TEST_ROWS,
+        "rows": cells,
+    }
 
 
 def coverage_table(raw: dict[str, Any]) -> str:

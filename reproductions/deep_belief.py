@@ -6,7 +6,8 @@
 The task `gridworld` (75 bits), where with probability `slip` an action drawn uniformly is executed in place of the
 chosen one. Every seed draws free squares and actions uniformly: 2,000 transitions to learn from and 4,000 to judge by.
 The error is the squared difference of the expected bits and those that came, summed over an observation's bits. The MLP
-has as many weights, two hidden layers, cross-entropy, Adam, and as many gradient steps of as large batches.
+has as many weights, two hidden layers, cross-entropy, Adam, and as many gradient steps of as large batches. The deep
+belief network's expectation is the mean of 200 draws.
 """
 
 import json
@@ -30,18 +31,21 @@ from forethought.replay.uniform import UniformReplay
 from forethought.types import Given, Transition
 
 SEEDS, SLIPS, TRAINING_ROWS, TEST_ROWS = 10, (0.2, 0.0), 2000, 4000
-HIDDEN, STEPS, BATCH, DRAWS = (128, 64), 4000, 64, 100
+HIDDEN, DEPTH, STEPS, BATCH, GIBBS, DRAWS = 128, 2, 10_000, 64, 20, 200
 RAW = HERE / "deep-belief.json"
 ENV = GridWorld()
 ARMS = {"network": "deep belief network", "mlp": "MLP", "persistence": "nothing changes", "true": "true probabilities"}
 
 
-def rows(n: int, slip: float, key: Any) -> tuple[Transition, Any]:
-    """`n` transitions, and the true probabilities of the next bits `[n, obs]`."""
+FREE = np.argwhere(~(read(MAZE).walls | read(MAZE).goals)).astype(np.float32)
+
+
+def rows(n: int, slip: float, key: Any) -> tuple[Transition, Any, Any]:
+    """`n` transitions, the true probabilities of the next bits `[n, obs]`, and which of all pairs of free square and
+    action each row is."""
     keys = jr.split(key, 4)
-    maze = read(MAZE)
-    free = jnp.asarray(np.argwhere(~(maze.walls | maze.goals)), jnp.float32)
-    place = free[jr.randint(keys[0], (n,), 0, len(free))]
+    index = jr.randint(keys[0], (n,), 0, len(FREE))
+    place = jnp.asarray(FREE)[index]
     action, other = (jr.randint(k, (n,), 0, 4) for k in keys[1:3])
     done = jnp.where(jr.uniform(keys[3], (n,)) < slip, other, action)
 
@@ -52,7 +56,7 @@ def rows(n: int, slip: float, key: Any) -> tuple[Transition, Any]:
     next_obs, reward, terminated = jax.vmap(step)(place, done)
     each = jax.vmap(lambda p: jax.vmap(lambda a: step(p, a)[0])(jnp.arange(4)))(place) / 255.0
     true = (1 - slip) * jnp.take_along_axis(each, action[:, None, None], 1)[:, 0] + slip * jnp.mean(each, 1)
-    return Transition(obs, action, reward, next_obs, terminated, jnp.zeros(n, bool)), true
+    return Transition(obs, action, reward, next_obs, terminated, jnp.zeros(n, bool)), true, index * 4 + action
 
 
 def count(tree: Any) -> int:
@@ -71,7 +75,7 @@ def fitted_mlp(width: int, data: Transition, condition: Any, bits: Any, key: Any
     """Trained on the cross-entropy of every bit; its step size falls as that of the deep belief network."""
     sizes = {"units": width, "layers": 2, "norm": "none", "activation": "silu"}
     network = MLP(condition.shape[1], bits.shape[1], **sizes, key=key)
-    steps, optimiser = STEPS * len(HIDDEN), adam(3e-3)
+    steps, optimiser = STEPS * DEPTH, adam(3e-3)
 
     def loss(network: MLP, pick: Any) -> Any:
         logit = network(condition[pick])
@@ -91,15 +95,16 @@ def fitted_mlp(width: int, data: Transition, condition: Any, bits: Any, key: Any
 def one_seed(slip: float, key: Any) -> dict[str, dict[str, Any]]:
     """By arm: squared error of the expected bits, and how many bits are wrong where they are rounded."""
     keys = jr.split(key, 6)
-    (data, _), (test, true) = rows(TRAINING_ROWS, slip, keys[0]), rows(TEST_ROWS, slip, keys[1])
+    (data, _, _), (test, true, pair) = rows(TRAINING_ROWS, slip, keys[0]), rows(TEST_ROWS, slip, keys[1])
     given = Given(ENV.reward_function, ENV.termination_function)
-    model = DeepBelief(ENV.spec, given=given, hidden=HIDDEN, gibbs_steps=10, key=keys[2])
-    learner = GreedyLearner(model, steps=STEPS, batch_size=BATCH)
+    model = DeepBelief(ENV.spec, given=given, hidden=HIDDEN, depth=DEPTH, gibbs_steps=GIBBS, key=keys[2])
+    learner = GreedyLearner(model, steps=STEPS, batch_size=BATCH, learning_rate=1e-2, divergence_steps=GIBBS)
     model = learner.fit(UniformReplay.empty(ENV.spec, TRAINING_ROWS).add(data), key=keys[3])[0].model
     condition, test_condition = model.condition(data.obs, data.action), model.condition(test.obs, test.action)
     mlp = fitted_mlp(mlp_like(model), data, condition, model.bits(data.next_obs), keys[4])
+    pairs = jnp.repeat(jax.vmap(ENV.observe)(jnp.asarray(FREE)), 4, 0), jnp.tile(jnp.arange(4), len(FREE))
     expected = {
-        "network": model.expected(test.obs, test.action, draws=DRAWS, key=keys[5]),
+        "network": model.expected(*pairs, draws=DRAWS, key=keys[5])[pair],
         "mlp": jax.nn.sigmoid(mlp(test_condition)),
         "persistence": model.bits(test.obs),
         "true": true,
@@ -116,14 +121,23 @@ def measure() -> dict[str, Any]:
         run = eqx.filter_jit(lambda key, slip=slip: one_seed(slip, key))
         found = []
         for seed in range(SEEDS):
-            found.append(jax.tree.map(lambda x: round(float(x), 5), run(jr.key(seed))))
+            found.append(jax.tree.map(lambda x: round(float(x), 5), run(jr.key(100 + seed))))
             sys.stderr.write(f"slip {slip}, seed {seed}: {found[-1]}\n")
         cells[str(slip)] = jax.tree.map(lambda *each: list(each), *found)
     example = DeepBelief(
         ENV.spec, given=Given(ENV.reward_function, ENV.termination_function), hidden=HIDDEN, key=jr.key(0)
     )
     sizes = {"deep_belief": count(example), "mlp_width": mlp_like(example)}
-    return {"hidden": HIDDEN, "steps_per_layer": STEPS, "batch": BATCH, "draws": DRAWS, "sizes": sizes, "slips": cells}
+    return {
+        "hidden": HIDDEN,
+        "depth": DEPTH,
+        "gibbs": GIBBS,
+        "steps_per_layer": STEPS,
+        "batch": BATCH,
+        "draws": DRAWS,
+        "sizes": sizes,
+        "slips": cells,
+    }
 
 
 def error_table(raw: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "true": {"mass": 1.2, "length": 0.8, "damping": 0.15},
         "spec": EnvSpec("pendulum", 3, Box((-2.0,), (2.0,))),
         "start": [-1.0, 0.0, 0.0],
-        "noise": [0.05, 0.05, 0.2],
+        "noise": [0.02, 0.02, 0.1],
     },
     "cart-pole": {
         "equations": equations.cartpole_swingup,
@@ -49,6 +49,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "noise": [0.1, 0.1, 0.02, 0.1],
     },
 }
+SYSTEMS["pendulum, more noise"] = SYSTEMS["pendulum"] | {"noise": [0.05, 0.05, 0.2]}
 
 
 def guess(true: dict[str, float]) -> dict[str, float]:

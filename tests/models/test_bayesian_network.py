@@ -29,7 +29,7 @@ def regression(model) -> tuple[np.ndarray, np.ndarray]:
     data = model.examples(ROWS)
     phi, y = (np.asarray(x, np.float64)[:30] for x in (model.features(data.inputs), data.targets[:, 0]))
     noise = np.exp(np.asarray(model.logvar(data.inputs), np.float64))[:30, 0]
-    prior = np.diag([*[5 / 3.0**2] * 5, 1e-3 * 5 / 3.0**2])
+    prior = np.diag([5.0] * 5 + [5e-3])
     covariance = np.linalg.inv(prior + (phi / noise[:, None]).T @ phi)
     return covariance @ (phi.T @ (y / noise)), covariance
 

@@ -98,7 +98,7 @@ class BayesianNetwork(AbstractFittable):
         given: Given,
         hidden: tuple[int, ...] = (64, 64),
         particles: int = 10,
-        prior_scale: float = 3.0,
+        prior_scale: float = 1.0,
         key: PRNGKeyArray,
     ):
         """`prior_scale` is about how far outputs may be from their mean before any data, in deviations of the targets.
@@ -271,7 +271,7 @@ class LaplaceLearner(AbstractLearner):
     rounds: int = eqx.field(static=True)
     noise_steps: int = eqx.field(static=True)
 
-    def __init__(self, gradient: GradientLearner, *, rounds: int = 5, noise_steps: int = 200):
+    def __init__(self, gradient: GradientLearner, *, rounds: int = 20, noise_steps: int = 500):
         """Raises ValueError unless `gradient` fits a BayesianNetwork; `rounds` 0 leaves the noise as it was."""
         if not isinstance(gradient.model, BayesianNetwork):
             raise ValueError(f"LaplaceLearner fits a BayesianNetwork, got {type(gradient.model).__name__}")

@@ -91,9 +91,12 @@ class ConditionalRBM(eqx.Module):
 
         return jax.lax.fori_loop(0, steps, step, (v, v))
 
-    def divergence(self, v: Array, c: Array, steps: int, *, key: PRNGKeyArray) -> Self:
-        """CD-`steps` estimate of the gradient of the negative log-likelihood, mean over the batch."""
-        _, end = self.gibbs(v, c, steps, key=key)
+    def divergence(self, v: Array, start: Array, c: Array, steps: int, *, key: PRNGKeyArray) -> Self:
+        """CD-`steps` estimate of the gradient of the negative log-likelihood, mean over the batch.
+
+        Chains begin in `start`: the data `v` themselves, or states that the model should be led away from.
+        """
+        _, end = self.gibbs(start, c, steps, key=key)
         hidden, fancied, n = self.up(v, c), self.up(end, c), v.shape[0]
         statistics = lambda v, h: (v.T @ h / n, v.mean(0), h.mean(0), c.T @ v / n, c.T @ h / n)
         parts = lambda m: (m.weight, m.bias, m.hidden_bias, m.to_visible, m.to_hidden)
@@ -164,6 +167,11 @@ class DeepBelief(AbstractModel[BitsBelief]):
         """Observations as 0 or 1."""
         return (obs > self.high / 2).astype(jnp.float32)
 
+    def still(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch visible"]:
+        """The next bits if nothing changed and nothing ended."""
+        bits = self.bits(obs)
+        return jnp.concatenate([bits, jnp.zeros((*bits.shape[:-1], self.layers[0].bias.shape[0] - bits.shape[-1]))], -1)
+
     def condition(self, obs: Float[Array, "*batch obs"], action: Array) -> Float[Array, "*batch condition"]:
         """What all layers see: bits and action."""
         return jnp.concatenate([self.bits(obs), self.spec.action.features(action)], -1)
@@ -171,8 +179,7 @@ class DeepBelief(AbstractModel[BitsBelief]):
     def draw(self, obs: Float[Array, "*batch obs"], action: Array, *, key: PRNGKeyArray) -> tuple[Array, Array]:
         """The next bits, and the probabilities that they were drawn with. The chain begins with nothing changed."""
         c, keys = self.condition(obs, action), jr.split(key, len(self.layers) + 1)
-        v = self.bits(obs)
-        v = jnp.concatenate([v, jnp.zeros((*v.shape[:-1], self.layers[0].bias.shape[0] - v.shape[-1]))], -1)
+        v = self.still(obs)
         for layer in self.layers[:-1]:
             v = layer.up(v, c)
         v, probability = self.layers[-1].gibbs(v, c, self.gibbs_steps, key=keys[0])
@@ -248,7 +255,7 @@ class GreedyLearner(AbstractLearner):
         """`model/loss` is the mean squared difference of the bits and their reconstruction, by the lowest machine."""
         rows, used = replay.rows()
         model = self.model
-        v, c = model.bits(rows.next_obs), model.condition(rows.obs, rows.action)
+        v, c, start = model.bits(rows.next_obs), model.condition(rows.obs, rows.action), model.still(rows.obs)
         if model.given.termination is None:
             v = jnp.concatenate([v, rows.terminated[:, None].astype(jnp.float32)], -1)
         order = jnp.argsort(~used, stable=True)
@@ -256,25 +263,31 @@ class GreedyLearner(AbstractLearner):
         layers, below = [], v
         for i, layer in enumerate(model.layers):
             begin = layers[-1].turned() if layers else layer
-            layers.append(self._fitted(begin, below, c, order, size, key=jr.fold_in(key, i)))
-            below = layers[-1].up(below, c)
+            layers.append(self._fitted(begin, below, start, c, order, size, key=jr.fold_in(key, i)))
+            below, start = layers[-1].up(below, c), layers[-1].up(start, c)
         lowest = layers[0]
         error = jnp.mean((lowest.down(lowest.up(v, c), c) - v) ** 2, -1)
         loss = jnp.sum(jnp.where(used, error, 0.0)) / size
         return eqx.tree_at(lambda s: s.model.layers, self, layers), {"model/loss": loss}
 
     def _fitted(
-        self, layer: ConditionalRBM, v: Array, c: Array, order: Array, size: Array, *, key: PRNGKeyArray
+        self, layer: ConditionalRBM, v: Array, start: Array, c: Array, order: Array, size: Array, *, key: PRNGKeyArray
     ) -> ConditionalRBM:
-        """One machine, trained on the probabilities `v` of its visible units, which are drawn anew for every batch."""
+        """One machine, trained on the probabilities `v` of its visible units, which are drawn anew for every batch.
+
+        Every second chain begins in the data, the others where those of a prediction begin.
+        """
         optimiser = adam(self.learning_rate)
 
         def step(i: Array, carry: tuple) -> tuple:
             layer, state = carry
             pick_key, draw_key, chain_key = jr.split(jr.fold_in(key, i), 3)
             rows = order[jr.randint(pick_key, (self.batch_size,), 0, size)]
-            batch = drawn_bits(v[rows], draw_key)
-            slope = layer.divergence(batch, c[rows], self.divergence_steps, key=chain_key)
+            # Every row's units are drawn with one luck for both, so that what is alike stays alike.
+            luck = jr.uniform(draw_key, (self.batch_size, v.shape[1]))
+            batch, begin = (luck < v[rows]).astype(jnp.float32), (luck < start[rows]).astype(jnp.float32)
+            begin = jnp.where(jnp.arange(self.batch_size)[:, None] % 2 == 0, batch, begin)
+            slope = layer.divergence(batch, begin, c[rows], self.divergence_steps, key=chain_key)
             updates, state = optimiser.update(slope, state)
             fade = 0.1 ** (i / self.steps)
             return eqx.apply_updates(layer, jax.tree.map(lambda u: fade * u, updates)), state
