@@ -44,7 +44,7 @@ def test_gibbs_sampling_visits_states_as_often_as_the_energy_says(machine):
 
 def test_contrastive_divergence_of_many_steps_is_the_gradient_of_the_likelihood(machine):
     data = jnp.array([[1.0, 1.0]] * 20_000)
-    slope = machine.divergence(data, jnp.ones((20_000, 1)), 20, key=jr.key(1))
+    slope = machine.divergence(data, data, jnp.ones((20_000, 1)), 20, key=jr.key(1))
 
     def minus_log_likelihood(m):
         below, above = m.biases(jnp.ones(1))
@@ -76,7 +76,7 @@ def test_a_stack_learns_that_one_action_exchanges_two_bits_and_when_it_ends():
     fit = jax.jit(lambda replay, key: learner.fit(replay, key=key))
     fitted, metrics = fit(empty_replay(128, SPEC).add(rows), jr.key(3))
     assert float(metrics["model/loss"]) < 0.1
-    step = jax.jit(fitted.model.step)
+    step = jax.jit(lambda *args, key: fitted.model.step(*args, key=key))
     for o, a in itertools.product(([0.0, 1.0], [1.0, 1.0]), (0, 1)):
         belief = fitted.model.init(jnp.array(o), key=jr.key(0))
         belief, said = step(belief, jnp.full(400, a), key=jr.key(4))

@@ -5,8 +5,12 @@ nets"), each with biases that depend on the condition (conditional RBM; Taylor, 
 motion using binary latent variables"). The lowest sees the next observation, every other one the hidden units below
 it; they are trained greedily, one after another, by contrastive divergence (Hinton 2002, CD-k; statistics as in Hinton
 2012, "A practical guide to training RBMs", sec. 3). To predict, the uppermost machine is sampled and its visible units
-are carried down. Deviations: Adam on the contrastive-divergence statistics, where the guide has momentum; the
-condition (observation and one-hot action) is seen by every layer.
+are carried down. Deviations:
+- Adam on the contrastive-divergence statistics, where the guide has momentum;
+- the condition (observation and one-hot action) is seen by every layer;
+- every second chain begins where predictions begin, with nothing changed, and not in the data: chains from the data
+  alone never correct what the model thinks of states far from these, and predictions stayed there (compare Nijkamp et
+  al. 2019, "Learning non-convergent non-persistent short-run MCMC toward energy-based model").
 """
 
 from typing import Self
@@ -136,7 +140,7 @@ class DeepBelief(AbstractModel[BitsBelief]):
         hidden: int = 128,
         depth: int = 2,
         particles: int = 1,
-        gibbs_steps: int = 10,
+        gibbs_steps: int = 20,
         key: PRNGKeyArray,
     ):
         """`depth` machines of `hidden` units and, every second, of as many as there are bits.
@@ -234,12 +238,12 @@ class GreedyLearner(AbstractLearner):
         self,
         model: DeepBelief,
         *,
-        steps: int = 2000,
+        steps: int = 5000,
         batch_size: int = 64,
-        learning_rate: float = 3e-3,
-        divergence_steps: int = 1,
+        learning_rate: float = 1e-2,
+        divergence_steps: int = 20,
     ):
-        """`divergence_steps` is the k of CD-k. The step size falls to a tenth along each layer's `steps`.
+        """`divergence_steps` is the k of CD-k, best that of the model's `gibbs_steps`. The step size falls to a tenth along each layer's `steps`.
 
         Raises ValueError for sizes below 1 or a learning rate that is not positive.
         """
