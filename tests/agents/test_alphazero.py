@@ -18,7 +18,7 @@ from forethought.envs.games.connect_four import ConnectFour
 from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.pendulum import Pendulum
-from forethought.learners.search_imitation import mirrored, running_mean, search_loss
+from forethought.learners.search_imitation import mirrored, search_loss
 from forethought.models.policy_value import PolicyValue
 from forethought.models.simulator import Simulator
 from forethought.presets.alphazero import AlphaZeroConfig
@@ -232,12 +232,3 @@ def test_mirrored_positions_keep_what_belongs_together(game: AbstractGame):
         planes = np.asarray(seen.obs).reshape(200, 6, 7, 2)
         np.testing.assert_array_equal(planes[turned][0], planes[~turned][0][:, ::-1])
     assert mirrored(batch, (), key=KEY) is batch
-
-
-def test_what_plays_is_the_running_mean_of_what_learns():
-    network = agent().init(key=KEY).network
-    other = jax.tree.map(lambda x: x + 1 if eqx.is_inexact_array(x) else x, network)
-    weight = lambda n: np.asarray(n.policy_head.weight)
-    for steps, average, kept in ((0, 0.999, 0.1), (90, 0.999, 0.91), (10**6, 0.999, 0.999), (10**6, 0.0, 0.0)):
-        mean = running_mean(network, other, jnp.asarray(steps), average)
-        np.testing.assert_allclose(weight(mean), weight(network) + 1 - kept, atol=1e-6)

@@ -8,8 +8,6 @@ Deviations from the paper and its pseudocode:
   L2 term in the loss;
 - the residual blocks have norm and activation first, and the norm is over each board instead of over a batch; boards
   are told by the stones of the position alone, without its history; presets are small;
-- what plays and searches is a running mean of the weights that learn, which a constant step size leaves noisy
-  (`network.average`; 0 in the preset `paper`);
 - noise at the root is drawn over legal moves only, always mixed in the same share;
 - learning alternates with playing, one round of `updates` gradient steps every `update_every` moves, where theirs goes
   on beside it; the replay is a ring of moves, not of games;
@@ -93,7 +91,7 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
     def init(self, *, key: PRNGKeyArray) -> Imitator:
         bounded = self_play.for_two(self.rules)
         network = make_policy_value(self.spec, self.config.network, bounded=bounded, key=key)
-        return Imitator.fresh(network, self.optimiser)
+        return Imitator(network, self.optimiser.init(eqx.filter(network, eqx.is_inexact_array)))
 
     def init_memory(self, state: Imitator) -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)
@@ -129,7 +127,6 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
             self.optimiser,
             self.schedule,
             batch_size=self.config.network.batch_size,
-            average=self.config.network.average,
             value_loss="squared",
             discount=self.config.discount,
             symmetries=self_play.symmetries_of(self.rules),

@@ -21,8 +21,7 @@ Deviations from the paper:
   theirs;
 - the constants of the presets other than `paper` fit few simulations: with 32 of them a bonus of 100 would leave the
   search nothing to say; `opening` makes some first moves random besides;
-- the network is a plain residual one, where theirs is a stack of convolutions made for hexagonal boards; what plays
-  and searches is a running mean of the weights that learn (`network.average`; 0 in the preset `paper`);
+- the network is a plain residual one, where theirs is a stack of convolutions made for hexagonal boards;
 - tasks of one player are searched too: values are then discounted sums of rewards, and their loss is squared.
 """
 
@@ -103,7 +102,7 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
     def init(self, *, key: PRNGKeyArray) -> Imitator:
         bounded = self_play.for_two(self.rules)
         network = make_policy_value(self.spec, self.config.network, bounded=bounded, key=key)
-        return Imitator.fresh(network, self.optimiser)
+        return Imitator(network, self.optimiser.init(eqx.filter(network, eqx.is_inexact_array)))
 
     def init_memory(self, state: Imitator) -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)
@@ -148,7 +147,6 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
             self.optimiser,
             self.schedule,
             batch_size=self.config.network.batch_size,
-            average=self.config.network.average,
             value_loss=self.value_loss,
             discount=self.config.discount,
             symmetries=self_play.symmetries_of(self.rules),

@@ -1,13 +1,13 @@
 """Learning a policy and a value from what searches said and how games ended: for AlphaZero and expert iteration."""
 
-from typing import Literal, Self
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..models.policy_value import PolicyValue
 from ..replay.games import GameReplay, Position
@@ -19,27 +19,10 @@ Symmetries = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
 class Imitator(eqx.Module):
-    """What plays, and what learns."""
+    """A network and its optimiser's state."""
 
-    network: PolicyValue  # plays: a running mean of what learns, or that itself
-    learning: PolicyValue
+    network: PolicyValue
     opt_state: optax.OptState
-    steps: Int[Array, ""]  # of gradient descent
-
-    @classmethod
-    def fresh(cls, network: PolicyValue, optimiser: optax.GradientTransformation) -> Self:
-        """Before the first step."""
-        opt_state = optimiser.init(eqx.filter(network, eqx.is_inexact_array))
-        copied = jax.tree.map(
-            lambda x: jnp.copy(x) if eqx.is_array(x) else x, network
-        )  # donated buffers are not shared
-        return cls(copied, network, opt_state, jnp.zeros((), jnp.int32))
-
-
-def running_mean(mean: PolicyValue, new: PolicyValue, steps: Int[Array, ""], average: float) -> PolicyValue:
-    """`mean` moved towards `new`, by 1 - `average` in the long run and by more in the first steps."""
-    keep = jnp.minimum(average, (1 + steps) / (10 + steps))
-    return jax.tree.map(lambda m, n: keep * m + (1 - keep) * n if eqx.is_inexact_array(m) else m, mean, new)
 
 
 def search_loss(network: PolicyValue, batch: Position, value_loss: ValueLoss) -> tuple[Float[Array, ""], Metrics]:
@@ -86,21 +69,19 @@ def imitate(
     schedule: Schedule,
     *,
     batch_size: int,
-    average: float,
     value_loss: ValueLoss,
     discount: float,
     symmetries: Symmetries,
     key: PRNGKeyArray,
 ) -> tuple[Imitator, Metrics]:
-    """One round of gradient steps on positions drawn from the replay; `average` as in `running_mean`."""
+    """One round of gradient steps on positions drawn from the replay."""
     outcomes = replay.outcomes(discount)
 
     def step(state: Imitator, key: PRNGKeyArray) -> tuple[Imitator, Metrics]:
         draw_key, mirror_key = jr.split(key)
         batch = mirrored(replay.positions(outcomes, batch_size, key=draw_key), symmetries, key=mirror_key)
         loss = lambda network: search_loss(network, batch, value_loss)
-        learning, opt_state, metrics = descended(loss, optimiser, state.learning, state.opt_state)
-        network = running_mean(state.network, learning, state.steps, average)
-        return Imitator(network, learning, opt_state, state.steps + 1), metrics
+        network, opt_state, metrics = descended(loss, optimiser, state.network, state.opt_state)
+        return Imitator(network, opt_state), metrics
 
     return schedule.repeat(step, state, key=key)

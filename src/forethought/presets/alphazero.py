@@ -48,6 +48,6 @@ PRESETS: dict[str, AlphaZeroConfig] = {
         update_every=8192,
         updates=64,
         simulations=800,
-        network=PolicyValueConfig(kind="resnet", units=256, channels=256, blocks=19, batch_size=4096, average=0.0),
+        network=PolicyValueConfig(kind="resnet", units=256, channels=256, blocks=19, batch_size=4096),
     ),
 }

@@ -51,6 +51,6 @@ PRESETS: dict[str, ExpertIterationConfig] = {
         simulations=1000,
         exploration=0.05,
         prior_weight=100.0,
-        network=PolicyValueConfig(kind="resnet", channels=64, blocks=6, average=0.0),
+        network=PolicyValueConfig(kind="resnet", channels=64, blocks=6),
     ),
 }

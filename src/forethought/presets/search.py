@@ -26,8 +26,6 @@ class PolicyValueConfig:
     """Largest gradient norm."""
     batch_size: int = 256
     """Positions in a gradient step."""
-    average: float = 0.999
-    """Decay, per gradient step, of the running mean of weights that plays; 0: the weights themselves play."""
 
 
 @dataclasses.dataclass(frozen=True)
