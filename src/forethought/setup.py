@@ -351,7 +351,9 @@ def searching(setup: Setup, simulations: int) -> Setup:
     entry = AGENTS.get(setup.agent_name)
     if entry is None or "rules" not in entry.takes:
         raise UserError(f"simulations: {setup.agent_name} searches no trees on the true rules; leave it out")
-    config = dataclasses.replace(setup.config, simulations=simulations)
+    fields = {field.name for field in dataclasses.fields(setup.config)}
+    changes = {"simulations": simulations} | dict.fromkeys({"play_simulations"} & fields)  # None: as many
+    config = dataclasses.replace(setup.config, **changes)
     agent = entry.build(setup.env.spec, config, rules=setup.functions.model)
     return dataclasses.replace(setup, agent=agent, config=config)
 

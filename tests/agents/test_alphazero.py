@@ -143,6 +143,7 @@ def test_one_player_is_searched_and_learned_from_too():
     [
         ({"update_every": 0}, "update_every=0 must be a whole number"),
         ({"updates": 0}, "updates=0 must be a whole number"),
+        ({"play_simulations": 0}, "play_simulations=0 must be a whole number"),
         ({"noise_fraction": 2.0}, "noise_fraction=2.0 must lie in"),
         ({"network": PolicyValueConfig(batch_size=0)}, "batch_size=0 must be a whole number"),
     ],
@@ -232,3 +233,13 @@ def test_mirrored_positions_keep_what_belongs_together(game: AbstractGame):
         planes = np.asarray(seen.obs).reshape(200, 6, 7, 2)
         np.testing.assert_array_equal(planes[turned][0], planes[~turned][0][:, ::-1])
     assert mirrored(batch, (), key=KEY) is batch
+
+
+def test_it_may_play_with_more_simulations_than_it_learns_with():
+    one, both = agent(play_simulations=30), agent(simulations=30)
+    obs = GAME.reset(key=KEY)[1]
+    for explore, same in ((False, both), (True, agent())):
+        found, wanted = (acted(a, obs, explore=explore, count=4)[1].weights for a in (one, same))
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    few, many = (acted(one, obs, explore=explore, count=4)[1].weights for explore in (True, False))
+    assert np.abs(few - many).max() > 1e-3

@@ -93,7 +93,6 @@ BOX = spaces.Box(-1, 1, (2,), np.float32)
     [
         (spaces.Dict({"a": BOX}), None, "FlattenObservation"),
         (spaces.Tuple((BOX, BOX)), None, "FlattenObservation"),
-        (spaces.Discrete(4), None, "FlattenObservation"),
         (spaces.MultiDiscrete([2, 3]), None, "FlattenObservation"),
         (spaces.Box(0, 255, (8, 8, 3), np.float32), None, "pictures of uint8"),
         (None, spaces.MultiDiscrete([2, 3]), "TransformAction"),

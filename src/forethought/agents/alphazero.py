@@ -52,6 +52,7 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
     config: AlphaZeroConfig = eqx.field(static=True)
     rules: Simulator
     planner: TreeSearch | None
+    player: TreeSearch | None  # the same with `play_simulations`
     schedule: Schedule
 
     def __init__(self, spec: EnvSpec, config: AlphaZeroConfig | None = None, *, rules: Simulator):
@@ -63,12 +64,15 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
         for name, count in counts.items():
             checks.whole_number(name, count)
         self.schedule = Schedule(c.update_every, c.updates)
-        self.planner = None
+        self.planner = self.player = None
+        if c.play_simulations is not None:
+            checks.whole_number("play_simulations", c.play_simulations)
         if c.simulations:
             bounds = (-1.0, 1.0) if self_play.for_two(rules) else None
             puct = PUCT(c.c_init, c.c_base, c.noise_fraction, c.noise_alpha, bounds)
             rule = puct if c.rule == "puct" else Gumbel(c.considered)
-            self.planner = TreeSearch(spec.action, simulations=c.simulations, rule=rule, discount=c.discount)
+            sizes = c.simulations, c.play_simulations or c.simulations
+            self.planner, self.player = (TreeSearch(spec.action, n, rule=rule, discount=c.discount) for n in sizes)
 
     @property
     def random_steps(self) -> int:
@@ -102,7 +106,7 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
         c, rules = self.config, self.rules
         init_key, search_key, open_key = jr.split(key, 3)
         at = self_play.position(rules, obs, key=init_key)
-        if self.planner is None:
+        if self.planner is None or self.player is None:
             weights = self_play.network_policy(state.network, rules, at)
             return jnp.argmax(weights), memory + 1, Searched(weights, at.player)
         guide = lambda belief, key: self_play.guided(state.network, rules, belief)
@@ -114,7 +118,7 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
             opening = {"moves": c.opening.moves, "chance": c.opening.chance}
             action = self_play.opened(action, at.legal, memory, **opening, key=open_key)
         else:
-            action, plan = self.planner(rules, at.belief, self.planner.init(), guide=guide, key=search_key)
+            action, plan = self.player(rules, at.belief, self.player.init(), guide=guide, key=search_key)
         return action, memory + 1, Searched(plan.weights, at.player)
 
     def update(self, state: Imitator, replay: GameReplay, *, key: PRNGKeyArray) -> tuple[Imitator, Metrics]:

@@ -95,7 +95,7 @@ def run(argv: list[str]) -> int:
     path = options.out or run.path / "ladder.json"
     record = {
         "run": str(options.run),
-        "simulations": setup.config.simulations,
+        "simulations": options.simulations,  # None: as many as it plays with
         "games": options.games,
         "stages": steps,
         "ratings": [r._asdict() for r in found],

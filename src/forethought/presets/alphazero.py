@@ -16,6 +16,8 @@ class AlphaZeroConfig:
     """Gradient steps in a round."""
     simulations: int = 64
     """Simulations of a search."""
+    play_simulations: int | None = None
+    """Simulations of a search that plays for real, without exploring; default: as many as it learns with."""
     rule: Literal["puct", "gumbel"] = "puct"
     """How a search chooses: AlphaZero's own rule, or Gumbel MuZero's, which needs few simulations."""
     discount: float = 1.0
@@ -42,7 +44,12 @@ PRESETS: dict[str, AlphaZeroConfig] = {
     "default": AlphaZeroConfig(),
     "tic-tac-toe": dataclasses.replace(_GUMBEL, update_every=1280, updates=64),
     "connect-four": dataclasses.replace(
-        _GUMBEL, update_every=4096, updates=64, considered=7, network=PolicyValueConfig(kind="resnet", units=64)
+        _GUMBEL,
+        update_every=4096,
+        updates=64,
+        play_simulations=128,
+        considered=7,
+        network=PolicyValueConfig(kind="resnet", units=64),
     ),
     "paper": AlphaZeroConfig(
         update_every=8192,
