@@ -243,7 +243,8 @@ class GreedyLearner(AbstractLearner):
         learning_rate: float = 1e-2,
         divergence_steps: int = 20,
     ):
-        """`divergence_steps` is the k of CD-k, best that of the model's `gibbs_steps`. The step size falls to a tenth along each layer's `steps`.
+        """`divergence_steps` is the k of CD-k, best that of the model's `gibbs_steps`. The step size falls to a tenth
+        along each layer's `steps`.
 
         Raises ValueError for sizes below 1 or a learning rate that is not positive.
         """
