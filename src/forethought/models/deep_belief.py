@@ -8,9 +8,9 @@ it; they are trained greedily, one after another, by contrastive divergence (Hin
 are carried down. Deviations:
 - Adam on the contrastive-divergence statistics, where the guide has momentum;
 - the condition (observation and one-hot action) is seen by every layer;
-- every second chain begins where predictions begin, with nothing changed, and not in the data: chains from the data
-  alone never correct what the model thinks of states far from these, and predictions stayed there (compare Nijkamp et
-  al. 2019, "Learning non-convergent non-persistent short-run MCMC toward energy-based model").
+- every second chain begins where predictions begin, with no bit set, and not in the data: chains from the data alone
+  never correct what the model thinks of states far from these, and predictions get stuck there (compare Nijkamp et al.
+  2019, "Learning non-convergent non-persistent short-run MCMC toward energy-based model").
 """
 
 from typing import Any, Self
@@ -142,7 +142,7 @@ class DeepBelief(AbstractModel[BitsBelief]):
         hidden: int = 128,
         depth: int = 2,
         particles: int = 1,
-        gibbs_steps: int = 20,
+        gibbs_steps: int = 5,
         key: PRNGKeyArray,
     ):
         """`depth` machines of `hidden` units and, every second, of as many as there are bits.
@@ -173,19 +173,18 @@ class DeepBelief(AbstractModel[BitsBelief]):
         """Observations as 0 or 1."""
         return (obs > self.high / 2).astype(jnp.float32)
 
-    def still(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch visible"]:
-        """The next bits if nothing changed and nothing ended."""
-        bits = self.bits(obs)
-        return jnp.concatenate([bits, jnp.zeros((*bits.shape[:-1], self.layers[0].bias.shape[0] - bits.shape[-1]))], -1)
+    def nothing(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch visible"]:
+        """Visible units of the lowest machine, none of them set: where predictions begin."""
+        return jnp.zeros((*obs.shape[:-1], self.layers[0].bias.shape[0]))
 
     def condition(self, obs: Float[Array, "*batch obs"], action: Array) -> Float[Array, "*batch condition"]:
         """What all layers see: bits and action."""
         return jnp.concatenate([self.bits(obs), self.spec.action.features(action)], -1)
 
     def draw(self, obs: Float[Array, "*batch obs"], action: Array, *, key: PRNGKeyArray) -> tuple[Array, Array]:
-        """The next bits, and the probabilities that they were drawn with. The chain begins with nothing changed."""
+        """The next bits, and the probabilities that they were drawn with."""
         c, keys = self.condition(obs, action), jr.split(key, len(self.layers) + 1)
-        v = self.still(obs)
+        v = self.nothing(obs)
         for layer in self.layers[:-1]:
             v = layer.up(v, c)
         v, probability = self.layers[-1].gibbs(v, c, self.gibbs_steps, key=keys[0])
@@ -243,7 +242,7 @@ class GreedyLearner(AbstractLearner):
         steps: int = 5000,
         batch_size: int = 64,
         learning_rate: float = 1e-2,
-        divergence_steps: int = 20,
+        divergence_steps: int = 5,
     ):
         """`divergence_steps` is the k of CD-k, best that of the model's `gibbs_steps`. The step size falls to a tenth
         along each layer's `steps`.
@@ -262,7 +261,7 @@ class GreedyLearner(AbstractLearner):
         """`model/loss` is the mean squared difference of the bits and their reconstruction, by the lowest machine."""
         rows, used = replay.rows()
         model = self.model
-        v, c, start = model.bits(rows.next_obs), model.condition(rows.obs, rows.action), model.still(rows.obs)
+        v, c, start = model.bits(rows.next_obs), model.condition(rows.obs, rows.action), model.nothing(rows.obs)
         if model.termination is None:
             v = jnp.concatenate([v, rows.terminated[:, None].astype(jnp.float32)], -1)
         order = jnp.argsort(~used, stable=True)
