@@ -31,7 +31,7 @@ from forethought.replay.uniform import UniformReplay
 from forethought.types import Given, Transition
 
 SEEDS, SLIPS, TRAINING_ROWS, TEST_ROWS = 10, (0.2, 0.0), 2000, 4000
-HIDDEN, DEPTH, STEPS, BATCH, GIBBS, DRAWS = 128, 2, 10_000, 64, 20, 200
+HIDDEN, DEPTH, STEPS, BATCH, GIBBS, DRAWS = 128, 2, 5000, 64, 5, 200
 RAW = HERE / "deep-belief.json"
 ENV = GridWorld()
 ARMS = {"network": "deep belief network", "mlp": "MLP", "persistence": "nothing changes", "true": "true probabilities"}

@@ -11,7 +11,7 @@ Daxberger et al. 2021, "Laplace redux"). A second network says the noise sigma^2
   precision 1 / `prior_scale`^2: with that of the last layer, MAP estimates of wide networks would ignore their data.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import equinox as eqx
 import jax
@@ -281,14 +281,15 @@ class LaplaceLearner(AbstractLearner):
 
     @property
     def model(self) -> BayesianNetwork:
-        return self.gradient.model
+        return cast(BayesianNetwork, self.gradient.model)  # as the constructor has checked
 
     def fit(self, replay, *, key: PRNGKeyArray) -> tuple[Self, Metrics]:
         fit_key, noise_key, draw_key = jr.split(key, 3)
         gradient, metrics = self.gradient.fit(replay, key=fit_key)
         rows, mask = replay.rows()
-        data = gradient.model.examples(rows)
-        model = gradient.model.with_posterior(data, mask)
+        model = cast(BayesianNetwork, gradient.model)
+        data = model.examples(rows)
+        model = model.with_posterior(data, mask)
         dynamic, static = eqx.partition(model, eqx.is_array)
 
         def one_round(i: Array, dynamic: BayesianNetwork) -> BayesianNetwork:
