@@ -72,7 +72,9 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
             puct = PUCT(c.c_init, c.c_base, c.noise_fraction, c.noise_alpha, bounds)
             rule = puct if c.rule == "puct" else Gumbel(c.considered)
             sizes = c.simulations, c.play_simulations or c.simulations
-            self.planner, self.player = (TreeSearch(spec.action, n, rule=rule, discount=c.discount) for n in sizes)
+            self.planner, self.player = (
+                TreeSearch(spec.action, simulations=n, rule=rule, discount=c.discount) for n in sizes
+            )
 
     @property
     def random_steps(self) -> int:
