@@ -101,7 +101,7 @@ class ConditionalRBM(eqx.Module):
 
         Chains begin in `start`: the data `v` themselves, or states that the model should be led away from.
         """
-        _, end = self.gibbs(start, c, steps, key=key)
+        end, _ = self.gibbs(start, c, steps, key=key)
         hidden, fancied, n = self.up(v, c), self.up(end, c), v.shape[0]
         statistics = lambda v, h: (v.T @ h / n, v.mean(0), h.mean(0), c.T @ v / n, c.T @ h / n)
         parts = lambda m: (m.weight, m.bias, m.hidden_bias, m.to_visible, m.to_hidden)
