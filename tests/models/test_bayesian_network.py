@@ -20,8 +20,13 @@ ROWS, IN_USE = random_rows(40, SPEC), jnp.arange(40) < 30
 @pytest.fixture(scope="module")
 def model():
     """Of random features, with the posterior of 30 rows."""
-    fresh = BayesianNetwork(SPEC, given=GIVEN, hidden=(5,), particles=3000, key=jr.key(0)).normalised(ROWS, IN_USE)
-    return fresh.with_posterior(fresh.examples(ROWS), IN_USE).with_draws(jr.key(1))
+
+    @eqx.filter_jit
+    def made(key):
+        fresh = BayesianNetwork(SPEC, given=GIVEN, hidden=(5,), particles=3000, key=key).normalised(ROWS, IN_USE)
+        return fresh.with_posterior(fresh.examples(ROWS), IN_USE).with_draws(jr.fold_in(key, 1))
+
+    return made(jr.key(0))
 
 
 def regression(model) -> tuple[np.ndarray, np.ndarray]:

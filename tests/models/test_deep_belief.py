@@ -44,7 +44,7 @@ def test_gibbs_sampling_visits_states_as_often_as_the_energy_says(machine):
 
 def test_contrastive_divergence_of_many_steps_is_the_gradient_of_the_likelihood(machine):
     data = jnp.array([[1.0, 1.0]] * 20_000)
-    slope = machine.divergence(data, data, jnp.ones((20_000, 1)), 20, key=jr.key(1))
+    slope = jax.jit(lambda key: machine.divergence(data, data, jnp.ones((20_000, 1)), 20, key=key))(jr.key(1))
 
     def minus_log_likelihood(m):
         below, above = m.biases(jnp.ones(1))
@@ -91,7 +91,8 @@ def test_bits_are_told_of_pixels_and_of_other_observations():
     model = DeepBelief(spec, given=GIVEN, hidden=3, particles=2, key=jr.key(0))
     np.testing.assert_array_equal(model.bits(jnp.array([[255.0, 1.0], [100.0, 0.2]])), [[1, 1], [0, 0]])
     belief = jax.tree.map(lambda x: jnp.repeat(x[:, None], 3, 1), model.init(jnp.array([255.0, 0.0]), key=jr.key(0)))
-    belief, said = model.step(belief, jnp.zeros((2, 3), jnp.int32), key=jr.key(1))
+    step = jax.jit(lambda belief, action, key: model.step(belief, action, key=key))
+    belief, said = step(belief, jnp.zeros((2, 3), jnp.int32), jr.key(1))
     assert set(np.unique(belief.obs[..., 0])) <= {0.0, 255.0} and set(np.unique(belief.obs[..., 1])) <= {0.0, 1.0}
     assert said.reward.shape == (2, 3)
 

@@ -26,6 +26,7 @@ LINE = EnvSpec("line", 1, Box((-1.0,), (1.0,)))
 GIVEN = Given(lambda obs, action, next_obs: next_obs[0], never_terminates)
 TRUE = {"mass": 1.2, "length": 0.8, "damping": 0.15}
 NOISE = jnp.array([0.02, 0.02, 0.1])
+CUT = jax.jit(cut, static_argnames=("length", "most", "num_envs"))
 
 
 def noisy_steps(spec, step, start, noise, num_steps=200, seed=0) -> Transition:
@@ -109,7 +110,7 @@ def rows(obs, next_obs, ends=()):
 def test_stretches_follow_what_was_reached_and_stop_at_ends_and_seams():
     # Two steps of an episode, its end, two steps of another; then a seam of the ring, and a row not in use.
     data = rows([0, 1, 2, 5, 6, 9, 0], [1, 2, 3, 6, 7, 10, 0], ends=[2])
-    found = cut(data, jnp.arange(7) < 6, length=2, most=6, num_envs=1, key=jr.key(0))
+    found = CUT(data, jnp.arange(7) < 6, length=2, most=6, num_envs=1, key=jr.key(0))
     seen = [tuple(o[s].ravel().tolist()) for o, s in zip(found.obs, found.seen)]
     assert seen == [(0, 1), (2, 3), (5, 6, 7), (9, 10), (), ()]  # 2 is counted once: in the stretch that it opens
     assert found.goes_on.tolist() == [True, False, False, False, False, False]
@@ -117,7 +118,7 @@ def test_stretches_follow_what_was_reached_and_stop_at_ends_and_seams():
 
 def test_environments_that_take_turns_are_told_apart():
     data = rows([0, 10, 1, 11, 2, 12], [1, 11, 2, 12, 3, 13])
-    found = cut(data, jnp.ones(6, bool), length=3, most=2, num_envs=2, key=jr.key(0))
+    found = CUT(data, jnp.ones(6, bool), length=3, most=2, num_envs=2, key=jr.key(0))
     assert found.obs[..., 0].tolist() == [[0, 1, 2, 3], [10, 11, 12, 13]] and bool(found.seen.all())
 
 
