@@ -13,8 +13,9 @@ import sys
 
 from .record import ROOT
 
-AGAINST_PEERS = ("matmul_peak", "planning", "fitting", "time_per_action", "dreaming", "frames")
-ALONE = ("time_to_oracle", "latency")
+AGAINST_PEERS = ("matmul_peak", "planning", "fitting", "time_per_action", "dreaming", "frames", "optimal_control")
+ALONE = ("search", "dyna")
+LONG = ("time_to_oracle", "latency")
 
 
 def commands(*, no_peers: bool) -> list[list[str]]:
@@ -23,7 +24,8 @@ def commands(*, no_peers: bool) -> list[list[str]]:
     run = lambda name, words: [sys.executable, "-m", f"benchmarks.{name}", *words]
     return [
         *(run(name, rest) for name in AGAINST_PEERS),
-        *(run(name, ["--redo-busy"]) for name in ALONE),
+        *(run(name, []) for name in ALONE),
+        *(run(name, ["--redo-busy"]) for name in LONG),
         run("tables", []),
     ]
 

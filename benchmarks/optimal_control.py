@@ -6,14 +6,13 @@ Three parts, alternating in one run, each arm on one thread:
 
   solve   one problem from rest, to convergence: iLQR and DDP here (float64, compiled once), crocoddyl's DDP and FDDP
           (compiled models; its "DDP" leaves out the dynamics' second derivatives, as iLQR does)
-  batch   64 problems from different starts: one call here, one after another there
+  batch   64 problems from different starts: one call here (`solve_many`), one after another there
   replan  every plan of a closed loop at horizon 50, one or two iterations from the plan before: p50 and p99
 
 Every solution's controls are rolled out in our dynamics and cost, so that costs can be compared. Each arm's problem is
 built, and ours compiled, before it is timed. A few minutes.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -67,8 +66,8 @@ class Ours:
 
     def solver(self, name: str, batch: bool = False) -> Callable:
         """(x, u) -> Solution; with leading axes if `batch`."""
-        solve = lambda x, u: self.ilqr.solve(self.problem, x, u, self.options[name])
-        return self.jax.jit(self.jax.vmap(solve) if batch else solve)
+        solve = self.ilqr.solve_many if batch else self.ilqr.solve
+        return self.jax.jit(lambda x, u: solve(self.problem, x, u, self.options[name]))
 
     def cost(self, x: Any, u: Any) -> float:
         """Of controls, whoever found them."""
@@ -76,7 +75,7 @@ class Ours:
 
     def replanner(self, iterations: int) -> Callable:
         """(x, plan) -> (force, plan one step on)."""
-        jnp, options = self.jax.numpy, dataclasses.replace(self.options["iLQR"], line_search="sequential")
+        jnp, options = self.jax.numpy, self.options["iLQR"]
 
         def replan(x: Any, u: Any) -> tuple[Any, Any]:
             found = self.ilqr.start(self.problem, x, u)

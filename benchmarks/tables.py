@@ -207,6 +207,51 @@ def _where_parts(raw: dict[str, Any], kinds: tuple[str, ...]) -> str:
     return where({**raw, "date": max(part["date"] for part in parts)}, busiest)
 
 
+def search(raw: dict[str, Any]) -> str:
+    """Simulations per second of tree search."""
+    names = {"network": "the preset's residual network", "none": "nothing"}
+    rows = [[names[a["guide"]], f"{a['batch']:,}", spread(a["simulations_per_s"], 0)] for a in raw["arms"]]
+    head = ["guided by", "games at once", "simulations per second, median (min to max)"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
+
+
+def dyna(raw: dict[str, Any]) -> str:
+    """Real and imagined steps per second of Dyna-Q."""
+    peer = raw["arms"][0]["steps_per_s"]["median"]
+    rows = []
+    for arm in raw["arms"]:
+        rate = arm["steps_per_s"]
+        name = {"numpy": "NumPy", "forethought": "ours"}[arm["arm"]]
+        rows.append([name, str(arm["runs"]), spread(rate, 1, 1e-6), f"{rate['median'] / peer:.1f}"])
+    head = ["arm", "runs side by side", "million steps per second, median (min to max)", "speed-up"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
+
+
+def optimal_control(raw: dict[str, Any]) -> str:
+    """Solving once and many at once: time, iterations and the cost of what was found."""
+    found, rows = raw["solve"], []
+    for name, arm in found.items():
+        kind, count = name.rsplit(", ", 1)
+        peer = found[f"crocoddyl DDP, {count}"]["wall_s"]["median"] if f"crocoddyl DDP, {count}" in found else None
+        ratio = "" if peer is None else f"{peer / arm['wall_s']['median']:.1f}"
+        worked = f"{statistics.mean(arm['iterations']):.0f}"
+        cost = f"{statistics.mean(arm['costs']):.4f}"
+        rows.append([kind, count, spread(arm["wall_s"], 1, 1e3), ratio, worked, cost])
+    head = ["solver", "problems", "ms for all, median (min to max)", "speed-up", "iterations, mean", "cost, mean"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
+
+
+def replanning(raw: dict[str, Any]) -> str:
+    """Plans per second in a closed loop."""
+    rows = []
+    for name, part in raw["replan"].items():
+        kind, iterations = name.rsplit(", ", 1)
+        times = [f"{part['p50_ms']:.3f}", f"{part['p99_ms']:.3f}", f"{1e3 / part['p50_ms']:,.0f}"]
+        rows.append([kind, iterations, f"{part['ms']['n']:,}", *times])
+    head = ["solver", "iterations", "plans timed", "p50, ms", "p99, ms", "plans per second, median"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
+
+
 RENDER = {
     "matmul-peak": ("matmul_peak", matmul_peak),
     "planning": ("planning", speeds),
@@ -217,6 +262,10 @@ RENDER = {
     "frames": ("frames", frames),
     "latency": ("latency", latency),
     "returns": ("latency", returns),
+    "search": ("search", search),
+    "dyna": ("dyna", dyna),
+    "optimal-control": ("optimal_control", optimal_control),
+    "replanning": ("optimal_control", replanning),
 }
 
 

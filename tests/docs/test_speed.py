@@ -14,8 +14,11 @@ RAW = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
 def timings(raw: dict) -> list[tuple[list[float], dict[str, float]]]:
     """Single values and the summary that was made of them, throughout a raw file."""
-    found = [([t["wall_s"] for t in arm["timings"]], arm["wall_s"]) for arm in raw.get("arms", {}).values()]
-    for part in raw.get("parts", {}).values():
+    found, arms = [], raw.get("arms", raw.get("solve", {}))
+    for arm in arms if isinstance(arms, list) else arms.values():
+        summary = next(arm[name] for name in ("simulations_per_s", "steps_per_s", "wall_s") if name in arm)
+        found.append((arm["all"] if "all" in arm else [t["wall_s"] for t in arm["timings"]], summary))
+    for part in [*raw.get("parts", {}).values(), *raw.get("replan", {}).values()]:
         found += [(part["returns"], part["return"])] if "returns" in part else [(part["milliseconds"], part["ms"])]
     return found
 

@@ -156,10 +156,15 @@ def test_pendulum_swings_up_from_rest_among_256_starts_in_one_call():
     angle = jnp.pi + jnp.linspace(-3.0, 3.0, 255)
     x = jnp.concatenate([jnp.array([[jnp.pi, 0.0]]), jnp.stack([angle, jnp.zeros(255)], -1)])
     u = jnp.broadcast_to(0.5 * jr.normal(jr.key(0), (80, 1)), (256, 80, 1))
-    found = jax.jit(jax.vmap(lambda x, u: ilqr.solve(problem, x, u, Options(tolerance=1e-4, max_iterations=100))))(x, u)
+    options = Options(tolerance=1e-4, max_iterations=100)
+    found = jax.jit(lambda x, u: ilqr.solve_many(problem, x, u, options, lanes=64))(x, u)
+    assert found.u.shape == (256, 80, 1)
     upright = np.cos(np.asarray(found.states[:, -1, 0])) > 0.99
     assert upright[0] and upright.mean() > 0.9
     ilqr.check_solved(jax.tree.map(lambda leaf: leaf[0], found))
+    np.testing.assert_array_equal(found.states[:, 0], x)
+    with pytest.raises(ValueError, match="lanes=0"):
+        ilqr.solve_many(problem, x, u, options, lanes=0)
 
 
 def test_angles_are_followed_the_short_way_round():

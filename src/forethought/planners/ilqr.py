@@ -1,7 +1,7 @@
 """iLQR and DDP: local second-order solutions of smooth optimal-control problems.
 
-`solve` works on functions (dynamics, cost, terminal cost); `ILQR` (in ilqr_planner.py) plans in any differentiable
-model with it. Pure, in whatever precision the states have; many problems are solved side by side under `jax.vmap`.
+`solve` works on functions (dynamics, cost, terminal cost), `solve_many` on many starts of one problem; `ILQR` (in
+ilqr_planner.py) plans in any differentiable model with it. Pure, in whatever precision the states have.
 
 Each iteration expands dynamics and cost along the last trajectory, solves the linear-quadratic problem of the
 deviations by Riccati's recursion, and searches along its solution for a lower cost. Regularisation, its schedule and
@@ -73,7 +73,7 @@ class Options:
     least: float = 1e-6  # below it, none
     most: float = 1e10  # above it, it gives up
     factor: float = 2.0  # of the schedule
-    line_search: Literal["parallel", "sequential"] = "parallel"
+    line_search: Literal["parallel", "sequential"] = "sequential"  # at once: quicker on a GPU, slower on a CPU
     step_sizes: int = 11  # 1, 1/2, 1/4, ...
     decrease: float = 1e-4  # least share of the expected gain
 
@@ -111,6 +111,7 @@ class Expansion(eqx.Module):
     C: Float[Array, "time n+m n+m"]
     c: Float[Array, "time n+m"]
     terminal: QuadraticValue
+    H: Float[Array, "time n n+m n+m"] | None = None  # second derivatives of the next state, where they are short
 
 
 class Step(eqx.Module):
@@ -144,6 +145,22 @@ def solve(problem: Problem, state: PyTree, u: Float[Array, "time m"], options: O
     options = Options() if options is None else options
     going = lambda s: (s.status == RUNNING) & (s.iterations < options.max_iterations)
     return jax.lax.while_loop(going, lambda s: iterate(problem, s, options), start(problem, state, u, options))
+
+
+def solve_many(
+    problem: Problem,
+    states: PyTree,
+    u: Float[Array, "problems time m"],
+    options: Options | None = None,
+    lanes: int = 32,
+) -> Solution:
+    """As `solve` under `jax.vmap`, from many states (leaves `[problems, ...]`), but `lanes` of them at a time.
+
+    Fewer wait for the slowest of their group, and what is worked on stays in a core's cache. Raises ValueError for less
+    than one lane.
+    """
+    checks.whole_number("lanes", lanes)
+    return jax.lax.map(lambda each: solve(problem, *each, options), (states, u), batch_size=lanes)
 
 
 def check_solved(solution: Solution) -> None:
@@ -196,18 +213,21 @@ def expand(problem: Problem, solution: Solution, options: Options) -> Expansion:
         after, cost = problem.step(problem.unpack(xu[:n], state), xu[n:], t)
         return problem.pack(after), cost
 
-    def at(state: PyTree, u: Array, t: Array) -> tuple[Array, Array, Array]:
+    def at(state: PyTree, u: Array, t: Array) -> tuple[Array, Array, Array, Array | None]:
         xu = jnp.concatenate([problem.pack(state), u])
-        return *jax.jacfwd(both)(xu, state, t), hessian(lambda xu: both(xu, state, t)[1], xu)
+        if options.second_order and xu.size <= SHORT:
+            H, C = jax.jacfwd(jax.jacfwd(both))(xu, state, t)
+            return *jax.jacfwd(both)(xu, state, t), C, H
+        return *jax.jacfwd(both)(xu, state, t), hessian(lambda xu: both(xu, state, t)[1], xu), None
 
     before, last = jax.tree.map(lambda x: x[:-1], solution.states), jax.tree.map(lambda x: x[-1], solution.states)
-    F, c, C = jax.vmap(at)(before, solution.u, jnp.arange(len(solution.u)))
+    F, c, C, H = jax.vmap(at)(before, solution.u, jnp.arange(len(solution.u)))
     terminal = lambda x: problem.terminal(problem.unpack(x, last))
     end = problem.pack(last)
     v, V = jax.grad(terminal)(end), hessian(terminal, end)
     if options.convex:
         C, V = made_convex(C), made_convex(V)
-    return Expansion(F, C, c, QuadraticValue(V, v, jnp.zeros_like(solution.cost)))
+    return Expansion(F, C, c, QuadraticValue(V, v, jnp.zeros_like(solution.cost)), H)
 
 
 def hessian(function: Callable[[Array], Array], x: Float[Array, " n"]) -> Float[Array, "n n"]:
@@ -233,9 +253,11 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
 
     def step(carry: tuple, now: tuple):
         V, v, linear, quadratic, positive = carry
-        F, C, c, u, state, t = now
+        F, C, c, H, u, state, t = now
         Q, q = C + product(F.T, product(V, F)), c + product(F.T, v[:, None])[:, 0]
-        if options.second_order:
+        if H is not None:
+            Q = Q + jnp.sum(v[:, None, None] * H, 0)
+        elif options.second_order:
             Q = Q + _bent(problem, state, u, t, v)
         uu, ux = Q[n:, n:], Q[n:, :n]
         if options.regularise == "state":
@@ -260,13 +282,13 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
     end, zero = expansion.terminal, jnp.zeros_like(solution.cost)
     first = (symmetric(end.V), end.v, zero, zero, jnp.array(True))
     before = jax.tree.map(lambda x: x[:-1], solution.states)
-    inputs = (expansion.F, expansion.C, expansion.c, solution.u, before, jnp.arange(len(solution.u)))
+    inputs = (expansion.F, expansion.C, expansion.c, expansion.H, solution.u, before, jnp.arange(len(solution.u)))
     (_, v, linear, quadratic, positive), (k, K) = jax.lax.scan(step, first, inputs, reverse=True)
     return Step(k, K, linear, quadratic, positive & jnp.isfinite(v).all())
 
 
 def _bent(problem: Problem, state: PyTree, u: Array, t: Array, v: Array) -> Float[Array, "n+m n+m"]:
-    """The dynamics' second derivatives along `v`, as the Hessian of one number: the tensor itself is never there."""
+    """The dynamics' second derivatives along `v`, as the Hessian of one number: no tensor, which is large if `v` is."""
     n = v.shape[0]
 
     def along(xu: Array) -> Array:

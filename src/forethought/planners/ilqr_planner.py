@@ -60,7 +60,7 @@ class ILQR(AbstractRefiningPlanner[ILQRPlan, ILQRSearch]):
     discount: float = eqx.field(static=True, default=1.0)
     final_weight: float = eqx.field(static=True, default=1.0)  # of the last reward
     angle_dims: tuple[int, ...] = eqx.field(static=True, default=())
-    line_search: Literal["parallel", "sequential"] = eqx.field(static=True, default="parallel")
+    line_search: Literal["parallel", "sequential"] = eqx.field(static=True, default="sequential")
 
     def __check_init__(self) -> None:
         check_box("ILQR", self.action)
