@@ -9,6 +9,7 @@ from .fit import GradientLearner
 from .learners.local_rounds import LocalRounds
 from .models.ensemble import Ensemble
 from .models.policy_value import PolicyValue
+from .models.tabular import AbstractTable, CountTable, LatestOutcome
 from .planners.cem import CEM
 from .planners.gradient import GradientPlanner
 from .planners.icem import ICEM
@@ -70,6 +71,14 @@ def make_policy_value(spec: EnvSpec, config: PolicyValueConfig, *, bounded: bool
     """A network that guides searches, with fresh weights. Raises ValueError for sizes that cannot be."""
     sizes = {"units": config.units, "layers": config.layers, "channels": config.channels, "blocks": config.blocks}
     return PolicyValue(spec, config.kind, **sizes, bounded=bounded, key=key)
+
+
+def make_table(spec: EnvSpec, kind: str) -> AbstractTable:
+    """A table without data. Raises ValueError unless `kind` is latest or counts, and for tasks without numbers."""
+    kinds = {"latest": LatestOutcome, "counts": CountTable}
+    if kind not in kinds:
+        raise ValueError(f"model={kind!r} must be latest or counts")
+    return kinds[kind].empty(spec)
 
 
 def make_local_rounds(spec: EnvSpec, config: LocalControlConfig, given: Given) -> LocalRounds:

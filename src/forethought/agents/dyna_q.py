@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from ..build import make_table
 from ..core import AbstractAgent, AbstractReplay
 from ..learners import tabular
 from ..learners.tabular import Met, Step
-from ..models.tabular import AbstractTable, CountTable, LatestOutcome, sizes
+from ..models.tabular import AbstractTable, CountTable, sizes
 from ..planners import checks
 from ..presets.dyna_q import DynaQConfig
 from ..types import EnvSpec, Metrics
@@ -52,16 +53,14 @@ class DynaQ(AbstractAgent[DynaQState, None]):
         self.spec = spec
         self.config = c = DynaQConfig() if config is None else config
         sizes(spec)
-        shares = {"step_size": c.step_size, "discount": c.discount, "epsilon": c.epsilon}
-        for name, share in {**shares, "trust.max_error": c.trust.max_error}.items():
-            checks.fraction(name, share)
+        for name in ("step_size", "discount", "epsilon"):
+            checks.fraction(name, getattr(c, name))
+        checks.fraction("trust.max_error", c.trust.max_error)
         checks.whole_number("planning_steps", c.planning_steps, 0)
         checks.whole_number("trust.min_count", c.trust.min_count)
         checks.not_negative("trust.reward_tolerance", c.trust.reward_tolerance)
         checks.not_negative("bonus", c.bonus)
-        if c.model not in ("latest", "counts"):
-            raise ValueError(f"model={c.model!r} must be latest or counts")
-        own = LatestOutcome.empty(spec) if c.model == "latest" else CountTable.empty(spec)
+        own = make_table(spec, c.model)
         self.table = own if model is None else model
 
     @property

@@ -22,11 +22,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..build import make_learner, make_local_rounds
-from ..core import AbstractAgent, AbstractLearner, AbstractReplay
+from ..core import AbstractLearner, AbstractReplay
 from ..learners.episodes import Place, Rollouts
 from ..learners.imitation import ImitationFit, MeanPolicy, imitate, lessons, linearised
 from ..learners.local_control import LocalControl, metrics, no_metrics
-from ..learners.local_rounds import LocalMemory, LocalRounds, refitted
+from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, refitted
 from ..planners import checks
 from ..presets.gps import GPSConfig
 from ..types import EnvSpec, Given, Metrics
@@ -40,7 +40,7 @@ class GPSState(eqx.Module):
     learner: AbstractLearner | None
 
 
-class GPS(AbstractAgent[GPSState, LocalMemory]):
+class GPS(AbstractLocalAgent[GPSState]):
     """One network from several local controllers. Training episodes are the controllers', evaluations the network's."""
 
     spec: EnvSpec
@@ -58,26 +58,6 @@ class GPS(AbstractAgent[GPSState, LocalMemory]):
             checks.whole_number(name, getattr(c.policy, name))
         checks.positive("learning_rate", c.policy.learning_rate)
 
-    @property
-    def random_steps(self) -> int:
-        return 0
-
-    @property
-    def update_every(self) -> int:
-        return self.rounds.env_steps
-
-    @property
-    def traceable(self) -> bool:
-        return False
-
-    @property
-    def starts(self) -> int:
-        return self.rounds.starts
-
-    @property
-    def extras(self) -> Place:
-        return Place.example()
-
     def init(self, *, key: PRNGKeyArray) -> GPSState:
         policy_key, model_key = jr.split(key)
         c, learner = self.config, None
@@ -86,9 +66,6 @@ class GPS(AbstractAgent[GPSState, LocalMemory]):
         scale, std = self.rounds.half_range, c.control.initial_std
         policy = MeanPolicy.fresh(self.spec, scale, c.policy.hidden, std=std, key=policy_key)
         return GPSState(self.rounds.initial(), policy, learner)
-
-    def init_memory(self, state: GPSState) -> LocalMemory:
-        return self.rounds.initial_memory()
 
     def act(
         self, state: GPSState, memory: LocalMemory, obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool

@@ -19,10 +19,10 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..build import make_learner, make_local_rounds
-from ..core import AbstractAgent, AbstractLearner, AbstractReplay
+from ..core import AbstractLearner, AbstractReplay
 from ..learners.episodes import Place
 from ..learners.local_control import LocalControl, metrics, no_metrics
-from ..learners.local_rounds import LocalMemory, LocalRounds, refitted
+from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, refitted
 from ..presets.local_lqr import LocalLQRConfig
 from ..types import EnvSpec, Given, Metrics
 
@@ -34,7 +34,7 @@ class LocalLQRState(eqx.Module):
     learner: AbstractLearner | None
 
 
-class LocalLQR(AbstractAgent[LocalLQRState, LocalMemory]):
+class LocalLQR(AbstractLocalAgent[LocalLQRState]):
     """One local controller for each start."""
 
     spec: EnvSpec
@@ -49,34 +49,11 @@ class LocalLQR(AbstractAgent[LocalLQRState, LocalMemory]):
         self.given = Given() if given is None else given
         self.rounds = make_local_rounds(spec, self.config.control, self.given)
 
-    @property
-    def random_steps(self) -> int:
-        return 0
-
-    @property
-    def update_every(self) -> int:
-        return self.rounds.env_steps
-
-    @property
-    def traceable(self) -> bool:
-        return False
-
-    @property
-    def starts(self) -> int:
-        return self.rounds.starts
-
-    @property
-    def extras(self) -> Place:
-        return Place.example()
-
     def init(self, *, key: PRNGKeyArray) -> LocalLQRState:
         c, learner = self.config.control, None
         if c.prior == "network":
             learner = make_learner(self.spec, c.network, given=self.given, key=key)
         return LocalLQRState(self.rounds.initial(), learner)
-
-    def init_memory(self, state: LocalLQRState) -> LocalMemory:
-        return self.rounds.initial_memory()
 
     def act(
         self, state: LocalLQRState, memory: LocalMemory, obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool

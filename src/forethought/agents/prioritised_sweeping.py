@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..build import make_table
 from ..core import AbstractAgent, AbstractReplay
 from ..learners import tabular
-from ..models.tabular import AbstractTable, CountTable, LatestOutcome, sizes
+from ..models.tabular import AbstractTable, sizes
 from ..planners import checks
 from ..presets.prioritised_sweeping import PrioritisedSweepingConfig
 from ..types import EnvSpec, Metrics
@@ -47,9 +48,7 @@ class PrioritisedSweeping(AbstractAgent[SweepingState, None]):
             checks.fraction(name, getattr(c, name))
         checks.whole_number("planning_steps", c.planning_steps)
         checks.positive("threshold", c.threshold)
-        if c.model not in ("latest", "counts"):
-            raise ValueError(f"model={c.model!r} must be latest or counts")
-        self.table = LatestOutcome.empty(spec) if c.model == "latest" else CountTable.empty(spec)
+        self.table = make_table(spec, c.model)
 
     @property
     def random_steps(self) -> int:

@@ -1,6 +1,6 @@
 """What agents with local controllers do around a round: act, gather whole episodes, make the prior."""
 
-from typing import Literal
+from typing import Generic, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import AbstractLearner, AbstractReplay
+from ..core import AbstractAgent, AbstractLearner, AbstractReplay, State
 from ..models.local_linear import Prior
 from ..planners import checks
 from ..planners.local_controller import Execution
@@ -141,6 +141,35 @@ class LocalRounds(eqx.Module):
             trust=self.trust_region,
             reference=reference,
         )
+
+
+class AbstractLocalAgent(AbstractAgent[State, LocalMemory], Generic[State]):
+    """An agent of local controllers: it learns on the host, after every round of whole episodes from its starts."""
+
+    rounds: eqx.AbstractVar[LocalRounds]
+
+    @property
+    def random_steps(self) -> int:
+        return 0
+
+    @property
+    def update_every(self) -> int:
+        return self.rounds.env_steps
+
+    @property
+    def traceable(self) -> bool:
+        return False
+
+    @property
+    def starts(self) -> int:
+        return self.rounds.starts
+
+    @property
+    def extras(self) -> Place:
+        return Place.example()
+
+    def init_memory(self, state: State) -> LocalMemory:
+        return self.rounds.initial_memory()
 
 
 def _bounds(space: ActionSpace) -> tuple[Array, Array]:
