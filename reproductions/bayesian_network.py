@@ -8,7 +8,6 @@ deviation 0.05 + 0.3 / (1 + exp(-2 x)). Every seed draws its own training set an
 """
 
 import dataclasses
-import json
 import sys
 from typing import Any
 
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from writing import DOCS, HERE, put, table, write_raw
+from writing import DOCS, HERE, load, measure_or_show, put, table, write_raw
 
 from forethought.build import make_learner
 from forethought.diagnostics.statistics import bootstrap_interval
@@ -121,15 +120,9 @@ def coverage_table(raw: dict[str, Any]) -> str:
     return table(header, cells)
 
 
-def load() -> dict[str, Any]:
-    """The raw file."""
-    return json.loads(RAW.read_text())
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        write_raw(RAW, measure())
-    elif sys.argv[1:] == ["show"]:
-        put(DOCS / "models.md", "coverage", coverage_table(load()))
-    else:
-        sys.exit(__doc__)
+    measure_or_show(
+        __doc__,
+        lambda: write_raw(RAW, measure()),
+        lambda: put(DOCS / "models.md", "coverage", coverage_table(load(RAW))),
+    )

@@ -10,7 +10,6 @@ has as many weights, two hidden layers, cross-entropy, Adam, and as many gradien
 belief network's expectation is the mean of 200 draws.
 """
 
-import json
 import sys
 from typing import Any
 
@@ -19,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from writing import DOCS, HERE, put, table, write_raw
+from writing import DOCS, HERE, load, measure_or_show, put, table, write_raw
 
 from forethought.diagnostics.statistics import bootstrap_interval
 from forethought.envs.gridworld import MAZE, GridWorld, read
@@ -153,15 +152,9 @@ def error_table(raw: dict[str, Any]) -> str:
     return table(["slip", "", "squared error", "in errors of the MLP (seeds)", "wrong bits"], cells)
 
 
-def load() -> dict[str, Any]:
-    """The raw file."""
-    return json.loads(RAW.read_text())
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        write_raw(RAW, measure())
-    elif sys.argv[1:] == ["show"]:
-        put(DOCS / "models.md", "deep belief", error_table(load()))
-    else:
-        sys.exit(__doc__)
+    measure_or_show(
+        __doc__,
+        lambda: write_raw(RAW, measure()),
+        lambda: put(DOCS / "models.md", "deep belief", error_table(load(RAW))),
+    )

@@ -9,14 +9,13 @@ Each policy plays 100 episodes from new starts, and one from each start of its t
 
 import json
 import statistics
-import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from writing import DOCS, HERE, IMAGES, put, table, write_raw
+from writing import DOCS, HERE, IMAGES, load, measure_or_show, put, table, write_raw
 
 import forethought
 from forethought.cards import CARDS
@@ -129,18 +128,13 @@ def draw_targets(raw: dict[str, Any]) -> None:
     save_figure(IMAGES / "gps-held-out.png", draw, size=(9.6, 4.2))
 
 
-def load() -> dict[str, Any]:
-    """The raw file."""
-    return json.loads(RAW.read_text())
+def show() -> None:
+    """Writes tables and pictures into the docs."""
+    committed = load(RAW)
+    put(DOCS / "algorithms" / "gps.md", "ends", ends_table(committed))
+    put(DOCS / "cards.md", "guided", card_table())
+    draw_targets(committed)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        write_raw(RAW, measure())
-    elif sys.argv[1:] == ["show"]:
-        committed = load()
-        put(DOCS / "algorithms" / "gps.md", "ends", ends_table(committed))
-        put(DOCS / "cards.md", "guided", card_table())
-        draw_targets(committed)
-    else:
-        sys.exit(__doc__)
+    measure_or_show(__doc__, lambda: write_raw(RAW, measure()), show)

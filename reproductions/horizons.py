@@ -8,7 +8,6 @@ than they were learned with; nothing is learned meanwhile. Each plays one episod
 """
 
 import dataclasses
-import json
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import jax.random as jr
 import numpy as np
-from writing import DOCS, HERE, IMAGES, put, table, write_raw
+from writing import DOCS, HERE, IMAGES, load, measure_or_show, put, table, write_raw
 
 import forethought
 from forethought.agents.pets import PETS
@@ -118,16 +117,11 @@ def draw_sweep(raw: dict[str, Any]) -> None:
     save_figure(IMAGES / "horizons.png", draw, size=(7.2, 4.0))
 
 
-def load() -> dict[str, Any]:
-    """The raw file."""
-    return json.loads(RAW.read_text())
+def show() -> None:
+    """Writes tables and pictures into the docs."""
+    put(DOCS / "planners.md", "horizons", sweep_table(load(RAW)))
+    draw_sweep(load(RAW))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        write_raw(RAW, measure())
-    elif sys.argv[1:] == ["show"]:
-        put(DOCS / "planners.md", "horizons", sweep_table(load()))
-        draw_sweep(load())
-    else:
-        sys.exit(__doc__)
+    measure_or_show(__doc__, lambda: write_raw(RAW, measure()), show)

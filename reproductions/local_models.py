@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from writing import DOCS, HERE, IMAGES, put, table, write_raw
+from writing import DOCS, HERE, IMAGES, load, measure_or_show, put, table, write_raw
 
 from forethought.agents.local_lqr import LocalLQR
 from forethought.diagnostics.figures import MUTED, PALETTE, save_figure
@@ -155,7 +155,7 @@ def measure() -> None:
     made = {"configs": {arm: to_dict(PRESETS[arm]) for arm in ARMS}, "rounds": ROUNDS, "seeds": list(SEEDS)}
     made = json.loads(json.dumps(made | {"held_out_rollouts": HELD}))
     runs: dict[str, Any] = {}
-    if RAW.is_file() and all((old := load())[name] == value for name, value in made.items()):
+    if RAW.is_file() and all((old := load(RAW))[name] == value for name, value in made.items()):
         runs = old["runs"]
     for task in NAMES:
         for arm in ARMS:
@@ -275,18 +275,13 @@ def lines(axes: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str)
 BLOCKS = {"tasks": task_table, "executions": execution_table}
 
 
-def load() -> dict[str, Any]:
-    """The raw file."""
-    return json.loads(RAW.read_text())
+def show() -> None:
+    """Writes tables and pictures into the docs."""
+    for name, block in BLOCKS.items():
+        put(PAGE, name, block(load(RAW)))
+    draw_priors(load(RAW))
+    draw_trust(load(RAW))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        measure()
-    elif sys.argv[1:] == ["show"]:
-        for name, block in BLOCKS.items():
-            put(PAGE, name, block(load()))
-        draw_priors(load())
-        draw_trust(load())
-    else:
-        sys.exit(__doc__)
+    measure_or_show(__doc__, measure, show)

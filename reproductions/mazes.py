@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from PIL import Image
-from writing import DOCS, HERE, IMAGES, put, table, write_raw
+from writing import DOCS, HERE, IMAGES, load, measure_or_show, put, table, write_raw
 
 from forethought.agents.dyna_q import DynaQ
 from forethought.cards import CARDS
@@ -176,7 +176,7 @@ def draw_changing() -> None:
 
 def draw_trust() -> None:
     """docs/images/model-trust.png: goals reached with wrong models."""
-    raw = json.loads(TRUST.read_text())
+    raw = load(TRUST)
 
     def draw(figure: Any) -> None:
         for axes, task in zip(figure.subplots(1, 2), TASKS):
@@ -215,7 +215,7 @@ def maze_frame(step: dict[str, Any]) -> np.ndarray:
 
 def draw_policies() -> None:
     """docs/images/dyna-q-policies.png and dyna-q-maze.gif."""
-    raw = json.loads(PICTURES.read_text())
+    raw = load(PICTURES)
 
     def draw(figure: Any) -> None:
         for axes, arm in zip(figure.subplots(1, 2), ("0", "50")):
@@ -276,15 +276,20 @@ def cards_table() -> str:
     return table(["card", "mark", "measured", "wanted", ""], rows)
 
 
+def write() -> None:
+    """Writes the raw files."""
+    write_raw(PICTURES, values_while_learning())
+    write_raw(TRUST, trust())
+
+
+def show() -> None:
+    """Writes tables and pictures into the docs."""
+    for draw in (draw_episodes, draw_changing, draw_trust, draw_policies):
+        draw()
+    put(DOCS / "cards.md", "mazes", cards_table())
+    for name, text in (("trust", trust_table), ("trust policies", policy_table)):
+        put(DOCS / "algorithms" / "dyna-q.md", name, text(load(TRUST)))
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        write_raw(PICTURES, values_while_learning())
-        write_raw(TRUST, trust())
-    elif sys.argv[1:] == ["show"]:
-        for draw in (draw_episodes, draw_changing, draw_trust, draw_policies):
-            draw()
-        put(DOCS / "cards.md", "mazes", cards_table())
-        for name, text in (("trust", trust_table), ("trust policies", policy_table)):
-            put(DOCS / "algorithms" / "dyna-q.md", name, text(json.loads(TRUST.read_text())))
-    else:
-        sys.exit(__doc__)
+    measure_or_show(__doc__, write, show)

@@ -7,7 +7,6 @@ Every seed draws actions, held for four steps, and noise anew. The search starts
 Beside it: least squares on single steps, from each observation to the next.
 """
 
-import json
 import sys
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from scipy.optimize import least_squares
-from writing import DOCS, HERE, put, table, write_raw
+from writing import DOCS, HERE, load, measure_or_show, put, table, write_raw
 
 from forethought.envs import equations
 from forethought.models.parametric import Parametric, SystemIdentification
@@ -141,15 +140,9 @@ def identification_table(raw: dict[str, Any]) -> str:
     return table(header, rows)
 
 
-def load() -> dict[str, Any]:
-    """The raw file."""
-    return json.loads(RAW.read_text())
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        write_raw(RAW, measure())
-    elif sys.argv[1:] == ["show"]:
-        put(DOCS / "models.md", "system identification", identification_table(load()))
-    else:
-        sys.exit(__doc__)
+    measure_or_show(
+        __doc__,
+        lambda: write_raw(RAW, measure()),
+        lambda: put(DOCS / "models.md", "system identification", identification_table(load(RAW))),
+    )

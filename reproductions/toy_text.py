@@ -10,7 +10,6 @@ is worth.
 """
 
 import dataclasses
-import json
 import sys
 from typing import Any
 
@@ -19,7 +18,7 @@ import gymnasium
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from writing import DOCS, HERE, put, table, write_raw
+from writing import DOCS, HERE, load, measure_or_show, put, table, write_raw
 
 from forethought.agents.model_samples import ModelSamples
 from forethought.envs.make import make
@@ -108,9 +107,8 @@ def worth_table(raw: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        write_raw(RAW, measure())
-    elif sys.argv[1:] == ["show"]:
-        put(DOCS / "algorithms" / "model-samples.md", "toy text", worth_table(json.loads(RAW.read_text())))
-    else:
-        sys.exit(__doc__)
+    measure_or_show(
+        __doc__,
+        lambda: write_raw(RAW, measure()),
+        lambda: put(DOCS / "algorithms" / "model-samples.md", "toy text", worth_table(load(RAW))),
+    )

@@ -3,6 +3,8 @@
 import json
 import pathlib
 import re
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +21,11 @@ def write_raw(path: pathlib.Path, values: dict[str, Any]) -> None:
     made_with = {"versions": provenance.versions(), "hardware": provenance.hardware(jax.devices())}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_lines(values | made_with) + "\n")
+
+
+def load(path: pathlib.Path) -> dict[str, Any]:
+    """What a raw file holds."""
+    return json.loads(path.read_text())
 
 
 def _lines(value: Any, indent: str = "") -> str:
@@ -49,3 +56,11 @@ def put(page: pathlib.Path, name: str, text: str) -> None:
     if new == old and text not in old:
         raise ValueError(f"{page} has no block {name}")
     page.write_text(new)
+
+
+def measure_or_show(doc: str | None, measure: Callable[[], None], show: Callable[[], None]) -> None:
+    """Does what the command line asks for; another than `measure` or `show` ends with `doc`."""
+    asked = {("measure",): measure, ("show",): show}.get(tuple(sys.argv[1:]))
+    if asked is None:
+        sys.exit(doc)
+    asked()

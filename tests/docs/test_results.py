@@ -205,7 +205,7 @@ def test_the_tables_of_planners_are_what_the_raw_files_say(script):
     text, planners, horizons = (ROOT / "docs/planners.md").read_text(), script("planners"), script("horizons")
     for name, table in planners.BLOCKS.items():
         assert f"<!-- {name} -->\n{table(planners.load())}\n<!-- end -->" in text
-    assert f"<!-- horizons -->\n{horizons.sweep_table(horizons.load())}\n<!-- end -->" in text
+    assert f"<!-- horizons -->\n{horizons.sweep_table(horizons.load(horizons.RAW))}\n<!-- end -->" in text
 
 
 @needs("reproductions/planners")
@@ -219,14 +219,14 @@ def test_cem_is_above_random_shooting_wherever_reward_is_not_sparse(script):
 @needs("reproductions/horizons")
 def test_the_best_horizon_is_neither_the_longest_nor_the_shortest(script):
     horizons = script("horizons")
-    raw = horizons.load()
+    raw = horizons.load(horizons.RAW)
     assert horizons.best_horizon(raw) not in (horizons.HORIZONS[0], horizons.HORIZONS[-1])
 
 
 @needs("reproductions/exploitation")
 def test_the_table_of_exploitation_is_what_the_raw_file_says(script):
     exploitation = script("exploitation")
-    table = exploitation.exploitation_table(exploitation.load())
+    table = exploitation.exploitation_table(exploitation.load(exploitation.RAW))
     page = (ROOT / "docs/algorithms/mpc-ladder.md").read_text()
     assert f"<!-- exploitation -->\n{table}\n<!-- end -->" in page
 
@@ -234,7 +234,7 @@ def test_the_table_of_exploitation_is_what_the_raw_file_says(script):
 @needs("reproductions/local-models")
 def test_the_page_of_local_controllers_says_what_the_raw_file_says(script):
     local = script("local_models")
-    raw, page = local.load(), (ROOT / "docs/algorithms/local-lqr.md").read_text()
+    raw, page = local.load(local.RAW), (ROOT / "docs/algorithms/local-lqr.md").read_text()
     for name, block in local.BLOCKS.items():
         assert f"<!-- {name} -->\n{block(raw)}\n<!-- end -->" in page
     for task in local.tasks(raw):
@@ -249,7 +249,7 @@ def test_the_page_of_local_controllers_says_what_the_raw_file_says(script):
 def test_the_page_of_guided_policy_search_says_where_its_policies_end(script):
     guided = script("guided_policies")
     page = (ROOT / "docs/algorithms/gps.md").read_text()
-    assert f"<!-- ends -->\n{guided.ends_table(guided.load())}\n<!-- end -->" in page
+    assert f"<!-- ends -->\n{guided.ends_table(guided.load(guided.RAW))}\n<!-- end -->" in page
 
 
 @needs("reproductions/pilco-cartpole-swingup")

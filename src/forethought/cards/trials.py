@@ -9,40 +9,44 @@ _GIVEN = "the cost given (the task's function of obs, action, next_obs); the tas
 _SOFTWARE = "forethought 0.1.0, with the numbers of PILCO's software: 0.1 s a step, 4 s a trial, measurement noise"
 
 
-def _balances(reason: str) -> Mark:
-    return Mark(
+def _card(env: str, preset: str, steps: int, *, name: str, reason: str, published: str) -> Card:
+    """PILCO on `env` for so many steps."""
+    balances = Mark(
         "share of seeds whose last policy balances in at least 9 of 10 evaluations",
         0.9,
         f"{reason}; balanced: cost below 0.1 throughout the last second",
         share_of_seeds("balanced", 0.9),
     )
+    return Card(
+        name=f"pilco/{name}",
+        agent="pilco",
+        env=env,
+        env_version=_SOFTWARE,
+        arms=(Arm("", preset, RunConfig(steps=steps, eval_every=0, final_episodes=20, video=False)),),
+        seeds=10,
+        given=_GIVEN,
+        marks=(balances,),
+        published=published,
+        raw=f"reproductions/pilco-{name}",
+        balanced_steps=_SECOND,
+    )
 
 
 TRIALS: tuple[Card, ...] = (
-    Card(
-        name="pilco/pendulum",
-        agent="pilco",
-        env="pilco-pendulum",
-        env_version=_SOFTWARE,
-        arms=(Arm("", "pendulum", RunConfig(steps=120, eval_every=0, final_episodes=20, video=False)),),
-        seeds=10,
-        given=_GIVEN,
-        marks=(_balances("the policy of the third trial, after 12 s of data, one random trial included"),),
+    _card(
+        "pilco-pendulum",
+        "pendulum",
+        120,
+        name="pendulum",
+        reason="the policy of the third trial, after 12 s of data, one random trial included",
         published="none with a number: the paper shows a cart-pole",
-        raw="reproductions/pilco-pendulum",
-        balanced_steps=_SECOND,
     ),
-    Card(
-        name="pilco/cartpole-swingup",
-        agent="pilco",
-        env="pilco-cartpole",
-        env_version=_SOFTWARE,
-        arms=(Arm("", "cartpole", RunConfig(steps=400, eval_every=0, final_episodes=20, video=False)),),
-        seeds=10,
-        given=_GIVEN,
-        marks=(_balances("within 40 s of data, one random trial included"),),
+    _card(
+        "pilco-cartpole",
+        "cartpole",
+        400,
+        name="cartpole-swingup",
+        reason="within 40 s of data, one random trial included",
         published="17.5 s of data on a real cart-pole (PILCO, Deisenroth & Rasmussen 2011, Sec. 3.1)",
-        raw="reproductions/pilco-cartpole-swingup",
-        balanced_steps=_SECOND,
     ),
 )
