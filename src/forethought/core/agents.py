@@ -1,0 +1,129 @@
+"""What learns: learners, which are models with what it takes to fit them, and agents."""
+
+import abc
+from typing import Generic, Self, TypeVar
+
+import equinox as eqx
+import jax
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from ..types import EnvSpec, Forecasts, Metrics
+from .models import AbstractModel
+from .planners import AbstractRefiningPlanner, Search
+from .replays import AbstractReplay
+
+State = TypeVar("State")
+Memory = TypeVar("Memory")
+
+
+class AbstractLearner(eqx.Module):
+    """A model together with what it takes to fit it: optimiser state, schedules, or nothing for a closed form."""
+
+    model: eqx.AbstractVar[AbstractModel]
+
+    @abc.abstractmethod
+    def fit(self, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[Self, Metrics]:
+        """Refit the model to all data so far. Metrics should hold `model/loss`."""
+
+
+class AbstractAgent(eqx.Module, Generic[State, Memory]):
+    """Learns and acts. Everything that learning changes is in `State`; what an episode changes is in `Memory`."""
+
+    spec: eqx.AbstractVar[EnvSpec]
+    random_steps: eqx.AbstractVar[int]  # environment steps with uniform actions before the first update
+    update_every: eqx.AbstractVar[int | None]  # environment steps between updates; None: only after random_steps
+
+    @property
+    def random_hold(self) -> int:
+        """Environment steps, in units of the action repeat, for which each of the uniform actions is held."""
+        return 1
+
+    @property
+    def traceable(self) -> bool:
+        """Whether `update` is pure JAX. Where it does work on the host, only the step driver can run it."""
+        return True
+
+    @property
+    def online(self) -> bool:
+        """Whether `update` learns from the one step before it, and is so small that compiled loops hold it.
+
+        Such an agent has one environment, no random steps, and an update after every step.
+        """
+        return False
+
+    @property
+    def sequence_length(self) -> int | None:
+        """How many consecutive steps `update` draws at a time from the `AbstractSequenceReplay` that it is then fed;
+        None where it draws transitions."""
+        return None
+
+    @property
+    def starts(self) -> int | None:
+        """How many starts the episodes of training go round, in turn: every so-manieth begins alike, as its reset is
+        given the same key. None: each begins anew. Evaluations always do."""
+        return None
+
+    @property
+    def extras(self) -> PyTree:
+        """An example of what `act` returns beside action and memory, for the replay's shapes; None: nothing is kept."""
+        return None
+
+    @abc.abstractmethod
+    def init(self, *, key: PRNGKeyArray) -> State:
+        """The state before any data."""
+
+    @abc.abstractmethod
+    def init_memory(self, state: State) -> Memory:
+        """The memory at the start of an episode: plan, belief and previous action, or None."""
+
+    @abc.abstractmethod
+    def act(
+        self, state: State, memory: Memory, obs: Array, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Array, Memory, PyTree]:
+        """One action `[*action]` for one observation `[obs]`, the memory to carry, and extras for the replay."""
+
+    @abc.abstractmethod
+    def update(self, state: State, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[State, Metrics]:
+        """One round of learning, as the paper counts rounds. Metrics keep the same keys at every call."""
+
+    def model(self, state: State) -> AbstractModel | None:
+        """The model that the agent plans or dreams in, for the diagnostics; None if it has none."""
+        return None
+
+    def forecasts(self, state: State) -> Forecasts | None:
+        """What it said its latest trials would look like, for the report; None if it says nothing of the kind."""
+        return None
+
+
+class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory, Search]):
+    """An agent whose `act` is a search that can be cut short: the step driver can refine until a deadline."""
+
+    planner: eqx.AbstractVar[AbstractRefiningPlanner]
+
+    @abc.abstractmethod
+    def begin(self, state: State, memory: Memory, obs: Array, *, key: PRNGKeyArray) -> Search:
+        """The search for an action before any model call."""
+
+    @abc.abstractmethod
+    def refine(self, state: State, search: Search, *, key: PRNGKeyArray) -> Search:
+        """One planner iteration."""
+
+    @abc.abstractmethod
+    def best(self, state: State, memory: Memory, search: Search) -> tuple[Array, Memory]:
+        """The best action so far and the memory to carry."""
+
+    def perturb(self, action: Array, memory: Memory, *, key: PRNGKeyArray) -> tuple[Array, Memory]:
+        """The action with exploration noise, and the memory that knows of it; both as they are unless an agent says
+        otherwise."""
+        return action, memory
+
+    def act(self, state, memory, obs, *, key, explore):
+        begin_key, refine_key, noise_key = jr.split(key, 3)
+        search = self.begin(state, memory, obs, key=begin_key)
+        body = lambda i, search: self.refine(state, search, key=jr.fold_in(refine_key, i))
+        search = jax.lax.fori_loop(0, self.planner.iterations, body, search)
+        action, memory = self.best(state, memory, search)
+        if explore:
+            action, memory = self.perturb(action, memory, key=noise_key)
+        return action, memory, None

@@ -1,0 +1,94 @@
+"""Where experience is stored: transitions, sequences, on the device or outside of it."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, Self
+
+import equinox as eqx
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from ..types import Sequence, Transition
+
+
+class AbstractReplay(eqx.Module):
+    """Stored experience."""
+
+    @property
+    def traceable(self) -> bool:
+        """Whether `add` is pure JAX. Where it does work on the host, only the step driver can fill it."""
+        return True
+
+    @property
+    @abc.abstractmethod
+    def capacity(self) -> int:
+        """Rows that fit."""
+
+    @abc.abstractmethod
+    def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
+        """Append rows `[n, ...]`, or those of them that are `valid`; the oldest give way.
+
+        Drivers hand over one row of each environment, in the environments' order.
+        """
+
+    def cut(self) -> Self:
+        """The same, told that all episodes were abandoned: what is added next follows nothing that is stored."""
+        return self
+
+    @abc.abstractmethod
+    def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
+        """`batch_size` rows drawn uniformly with replacement."""
+
+    @abc.abstractmethod
+    def latest(self, n: int) -> Transition:
+        """The last `n` rows added, oldest first."""
+
+    @abc.abstractmethod
+    def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
+        """All rows, `[capacity, ...]`, and which of them are in use."""
+
+
+class AbstractSequenceReplay(AbstractReplay):
+    """Stored experience that remembers what followed what."""
+
+    @abc.abstractmethod
+    def sequences(self, batch_size: int, length: int, *, key: PRNGKeyArray) -> Sequence:
+        """`batch_size` stretches of `length` consecutive steps `[batch_size, length, ...]`, starts drawn uniformly.
+
+        Episodes may begin and end inside. Raises ValueError if `length` is more than can be stored.
+        """
+
+
+class AbstractHostReplay(AbstractSequenceReplay):
+    """Stored experience that is kept outside of JAX. Only the step driver fills it; `sequences` may be traced."""
+
+    @property
+    def traceable(self) -> bool:
+        return False
+
+    @abc.abstractmethod
+    def stage(self, play: Callable[[Self, int], Any]) -> Self:
+        """The replay for the round of learning ahead. What it will draw, and the first batch of the round after it, are
+        read in the background, and put on the device where that is all that the round draws.
+
+        `play(replay, rounds)` runs the round that is `rounds` after the one ahead, drawing from `replay`, for nothing
+        but to see what is drawn.
+        """
+
+    @abc.abstractmethod
+    def projection(self, steps: int) -> list[str]:
+        """What `steps` will take, in a sentence, and warnings; to be shown when a run starts."""
+
+    @abc.abstractmethod
+    def learned(self) -> Self:
+        """The same, told that a round of learning is over. Raises StorageFault if not all it drew could be read."""
+
+    @abc.abstractmethod
+    def flush(self) -> None:
+        """Returns once a checkpoint of this replay could be loaded after a power cut. Raises StorageFault."""
+
+    @abc.abstractmethod
+    def resumed(self) -> tuple[Self, str | None]:
+        """The replay to go on with that was read from a checkpoint, and what the user should know.
+
+        Raises UserError if what it holds is not there.
+        """
