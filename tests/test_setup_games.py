@@ -9,11 +9,12 @@ from forethought.errors import UserError
 from forethought.models.simulator import Simulator
 from forethought.planners.uct import UCT
 from forethought.presets.run import RunConfig
+from forethought.refusals import NOWHERE
 from forethought.replay.games import GameReplay
 from forethought.run.evaluate import JitEvaluator
 from forethought.run.match_evaluate import MatchEvaluator
 from forethought.run.matches import PlannerPlayer, RandomPlayer
-from forethought.setup import NOWHERE, build, opponent
+from forethought.setup import build, opponent
 
 RUN = RunConfig(steps=50, num_envs=2)
 

@@ -22,6 +22,7 @@ from forethought.core import AbstractAgent
 from forethought.errors import StorageFault, UserError
 from forethought.learners.schedule import Schedule
 from forethought.models.simulator import Simulator
+from forethought.outlook import plan_lines
 from forethought.presets.run import RunConfig
 from forethought.replay.chunks import ChunkStore
 from forethought.replay.sequence import SequenceReplay
@@ -185,7 +186,7 @@ def test_plan_says_how_large_the_replay_gets_and_what_it_drops(tmp_path):
     def said(gigabytes, agent=None):
         setup = setup_of(dataclasses.replace(RUN, replay_gb=gigabytes, steps=70), agent)
         progress = setup.driver().start(setup.replay(tmp_path / "replay"), seed=0)
-        return training.plan_lines(setup, progress)
+        return plan_lines(setup, progress)
 
     lines = said(0.01)
     assert any(line.startswith("replay on disk: about 80 steps of 19 bytes are 1.52e-06 GB") for line in lines)

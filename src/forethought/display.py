@@ -26,7 +26,7 @@ class Display:
 
     def start(self, setup: Any, progress: Any) -> None:
         """Shows the plan and begins to count time."""
-        from .training import plan_lines
+        from .outlook import plan_lines
 
         for line in plan_lines(setup, progress):
             self.line(line)

@@ -33,3 +33,17 @@ def nearest(name: str, known: list[str]) -> str:
     if close:
         return "did you mean " + " or ".join(close) + "?"
     return "known: " + ", ".join(known)
+
+
+class clear_errors:
+    """Turns the ValueError of a part's constructor into a UserError that names the agent."""
+
+    def __init__(self, what: str):
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError):
+            raise UserError(f"{self.what}: {error}") from error

@@ -21,14 +21,14 @@ from .diagnostics.examination import Examination, examine
 from .diagnostics.examination_figures import plot_examination
 from .diagnostics.verdict import plain_verdict
 from .envs.given import check_given
-from .errors import TrainingFault, UserError
+from .errors import TrainingFault, UserError, clear_errors
 from .presets.fit import FitConfig
 from .presets.parts import EnsembleConfig
 from .presets.values import from_dict, to_dict
+from .references import load_object
 from .replay.dataset import Dataset, load_dataset
 from .replay.uniform import UniformReplay
 from .run.progress import strongly_typed
-from .setup import clear_errors, load_object
 from .storage import checkpoint, provenance
 from .storage.files import replacing
 from .storage.records import make_folder, read_json, write_json

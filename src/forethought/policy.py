@@ -14,11 +14,10 @@ from jaxtyping import Array
 from .catalogue import AGENTS
 from .core import AbstractAgent, AbstractEnv
 from .envs.make import OWN, make
-from .errors import UserError
+from .errors import UserError, clear_errors
 from .models.simulator import Simulator
 from .presets.values import from_dict
 from .run.progress import broadcast, where_rows
-from .setup import clear_errors
 from .storage import checkpoint
 from .types import Box, Discrete, EnvSpec, Given, never_terminates
 

@@ -2,17 +2,11 @@
 
 import dataclasses
 import functools
-import importlib
-import inspect
-import operator
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax
 
 from .catalogue import AGENTS, Entry, find
 from .core import (
@@ -25,11 +19,22 @@ from .core import (
     AbstractReplay,
 )
 from .envs.make import make
-from .envs.repeat import ActionRepeat
-from .errors import UserError
+from .errors import UserError, clear_errors
 from .models.simulator import Simulator
 from .planners.uct import UCT
 from .presets.run import RunConfig
+from .references import findable, load_object, name_of
+from .refusals import (
+    NOWHERE,
+    check_agent,
+    check_alone,
+    check_game,
+    check_numbered,
+    check_run,
+    check_sequences,
+    check_taken,
+    check_traceable,
+)
 from .replay.disk import DiskReplay
 from .replay.games import GameReplay, Searched
 from .replay.sequence import SequenceReplay
@@ -40,9 +45,7 @@ from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
 from .run.matches import AbstractPlayer, PlannerPlayer, RandomPlayer
 from .run.steps import HostEvaluator, StepDriver
-from .types import EnvSpec, Given, Transition, never_terminates
-
-NOWHERE = Path(os.devnull, "replay")  # folder of a replay that is only made for its shapes
+from .types import EnvSpec, Given, never_terminates
 
 
 @dataclasses.dataclass
@@ -145,55 +148,25 @@ def build(
     """
     check_run(run)
     world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat)
-    env_name = env if isinstance(env, str) else _name_of(env) or world.spec.name
+    env_name = env if isinstance(env, str) else name_of(env) or world.spec.name
     handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
-    own = [kind for kind, part in handed.items() if part is not None and not _findable(part)]
+    own = [kind for kind, part in handed.items() if part is not None and not findable(part)]
     own += [kind for kind, part in {"learner": learner, "planner": planner}.items() if part is not None]
     entry = find(agent) if isinstance(agent, str) and ":" not in agent else None
-    own_functions = (world.reward_function, world.termination_function)
     if entry is not None:
-        _check_taken(agent, entry, run, reward=reward, termination=termination, learner=learner, planner=planner)
-        own_functions = own_functions if "given" in entry.takes else (None, None)
-    by_rules = entry is not None and "rules" in entry.takes
-    _check_game(str(agent), entry, world, run)
-    _check_numbered(str(agent), entry, world)
-    if by_rules:
-        given, functions = {"reward": "env", "termination": "env"}, Given(model=_true_rules(world, str(agent)))
-    else:
-        reward_name, reward_fn = _given("reward", run.reward, reward, own_functions[0])
-        termination_name, termination_fn = _given("termination", run.termination, termination, own_functions[1])
-        given = {"reward": reward_name, "termination": termination_name}
-        for kind, function in {"reward": reward_fn, "termination": termination_fn}.items():
-            check_traceable(kind, given[kind], function, world.spec)
-        functions = Given(reward_fn, termination_fn, _true_rules(world, "oracle") if run.oracle else None)
+        check_taken(agent, entry, run, reward=reward, termination=termination, learner=learner, planner=planner)
+    check_game(str(agent), entry, world, run)
+    check_numbered(str(agent), entry, world)
+    given, functions = _what_is_given(str(agent), entry, world, run, reward, termination)
     if entry is not None:
-        config = entry.preset(preset) if config is None else config
-        name = str(agent)
-        with clear_errors(name):
-            if learner is not None and not isinstance(learner, AbstractLearner):
-                learner = learner(world.spec, functions)
-            if planner is not None and not isinstance(planner, AbstractPlanner):
-                planner = planner(world.spec.action)
-            parts = {"given": functions, "learner": learner, "planner": planner, "rules": functions.model}
-            built = entry.build(world.spec, config, **parts)
+        name, config = str(agent), entry.preset(preset) if config is None else config
+        built = _by_entry(name, entry, world.spec, config, functions, learner, planner)
     else:
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""
-    with clear_errors(name):
-        check_agent(built)
-        if built.online and run.num_envs > 1:
-            raise UserError(
-                f"num_envs={run.num_envs}: {name} learns from each step as it comes, so it has one environment; "
-                "num_seeds runs several of them side by side"
-            )
-        _check_sequences(built, run)
-        run, notes = agreed_capacity(built, world, run)
-    if by_rules and run.num_envs == 1:
-        notes = [*notes, "searches are batched over games: --num-envs 64 or more plays many times as fast"]
+    run, notes = _fitted_run(name, built, entry, world, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
-    if run.oracle or by_rules:
-        given["model"] = "true dynamics"
     setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(
@@ -203,142 +176,103 @@ def build(
     return setup
 
 
-def _check_taken(agent: Any, entry: Entry, run: RunConfig, **handed: Any) -> None:
-    """Raises UserError for a function or part that the agent has no use for."""
-    for part in ("learner", "planner"):
-        if handed[part] is not None and part not in entry.takes:
-            raise UserError(f"{agent} has no {part} to replace; leave {part} out, or take another agent")
-    if "given" in entry.takes:
-        return
-    if "rules" in entry.takes:
-        if run.oracle:
-            raise UserError(f"oracle: {agent} plans on the true dynamics anyway; leave it out")
-        for kind in ("reward", "termination"):
-            if handed[kind] is not None or getattr(run, kind) not in ("auto", "env"):
-                raise UserError(f"{agent} plans on the true rules, which say the {kind}; leave {kind} out")
-        return
-    if run.oracle:
-        raise UserError(f"oracle: {agent} decides by what it has made of its observations; it needs its own model")
-    for kind in ("reward", "termination"):
-        if handed[kind] is not None or getattr(run, kind) not in ("auto", "learned"):
-            raise UserError(f"{agent} learns the {kind} from what it sees; leave {kind} out, or take another agent")
+def _by_rules(entry: Entry | None) -> bool:
+    """Whether it is an agent of ours that plans on the true rules."""
+    return entry is not None and "rules" in entry.takes
 
 
-def _check_game(agent: str, entry: Entry | None, world: AbstractEnv | AbstractHostEnv, run: RunConfig) -> None:
-    """Raises UserError for an agent of ours that would take its opponent for a part of the world, or a held move."""
-    inner = world.env if isinstance(world, ActionRepeat) else world
-    if not isinstance(inner, AbstractGame):
-        return
-    if run.action_repeat > 1:
-        raise UserError(f"action_repeat={run.action_repeat}: in {inner.spec.name} a move is made once; leave it out")
-    if inner.num_players == 2 and entry is not None and "rules" not in entry.takes:
-        able = [name for name, other in AGENTS.items() if "rules" in other.takes]
-        raise UserError(
-            f"{inner.spec.name} is a game of two players with moves that are not legal, of which {agent} knows "
-            f"nothing; take {' or '.join(able)}"
-        )
+def _what_is_given(
+    agent: str, entry: Entry | None, world: AbstractEnv | AbstractHostEnv, run: RunConfig, reward: Any, termination: Any
+) -> tuple[dict[str, str], Given]:
+    """Where reward, termination and model come from, as recorded, and the functions themselves."""
+    if _by_rules(entry):
+        rules = Given(model=_true_rules(world, agent))
+        return {"reward": "env", "termination": "env", "model": "true dynamics"}, rules
+    takes = entry is None or "given" in entry.takes
+    own = (world.reward_function, world.termination_function) if takes else (None, None)
+    reward_name, reward = _given("reward", run.reward, reward, own[0])
+    termination_name, termination = _given("termination", run.termination, termination, own[1])
+    check_traceable("reward", reward_name, reward, world.spec)
+    check_traceable("termination", termination_name, termination, world.spec)
+    given = {"reward": reward_name, "termination": termination_name}
+    if not run.oracle:
+        return given, Given(reward, termination)
+    return given | {"model": "true dynamics"}, Given(reward, termination, _true_rules(world, "oracle"))
 
 
-def _check_numbered(agent: str, entry: Entry | None, world: AbstractEnv | AbstractHostEnv) -> None:
-    """Raises UserError for an agent of ours that learns from vectors where states are numbers, and the other way."""
-    spec = world.spec
-    if entry is None or entry.tabular == (spec.num_states is not None):
-        return
-    able = [name for name, other in AGENTS.items() if other.tabular]
-    if spec.num_states is None:
-        raise UserError(
-            f"{agent} is for tasks of numbered states, and an observation of {spec.name} is a vector of "
-            f"{spec.obs_dim}; take pets, dreamer-v3 or another agent with networks"
-        )
-    if "rules" in entry.takes:
-        return  # the guide of a search sees states one-hot
-    raise UserError(
-        f"an observation of {spec.name} is the number of a state (0..{spec.num_states - 1}), and {agent} learns from "
-        f"vectors; take {', '.join(able)}, or wrap the environment with gymnasium.wrappers.FlattenObservation"
-    )
+def _by_entry(
+    name: str, entry: Entry, spec: EnvSpec, config: Any, given: Given, learner: Any, planner: Any
+) -> AbstractAgent:
+    """An agent of ours. Raises UserError for parts and numbers that it cannot take."""
+    with clear_errors(name):
+        if learner is not None and not isinstance(learner, AbstractLearner):
+            learner = learner(spec, given)
+        if planner is not None and not isinstance(planner, AbstractPlanner):
+            planner = planner(spec.action)
+        return entry.build(spec, config, given=given, learner=learner, planner=planner, rules=given.model)
 
 
-def check_run(run: RunConfig) -> None:
-    """Raises UserError naming the first option that cannot be."""
-    for name in ("steps", "num_seeds", "num_envs", "action_repeat", "eval_episodes", "final_episodes"):
-        if getattr(run, name) < 1:
-            raise UserError(f"{name}={getattr(run, name)} must be at least 1")
-    if run.seed < 0:
-        raise UserError(f"seed={run.seed} must be at least 0")
-    for name in ("plan_ms", "max_minutes", "checkpoint_seconds", "threads", "replay_capacity", "replay_gb"):
-        value = getattr(run, name)
-        if value is not None and value <= 0:
-            raise UserError(f"{name}={value} must be above 0")
-    if run.replay_capacity is not None and run.replay_gb is not None:
-        raise UserError(
-            f"replay_capacity={run.replay_capacity} and replay_gb={run.replay_gb:g} exclude each other: give the "
-            "first for a replay in memory, the second for one on disk"
-        )
-    if run.replay_capacity is not None and run.replay_capacity < run.num_envs:
-        raise UserError(f"replay_capacity={run.replay_capacity} must be at least num_envs={run.num_envs}")
-    if run.stop_at_return is not None and run.eval_every == 0:
-        raise UserError("stop_at_return needs evaluations during training; give eval_every above 0")
-    if run.eval_every is not None and run.eval_every < 0:
-        raise UserError(f"eval_every={run.eval_every} must be at least 0 (0: only at the end)")
+def _fitted_run(
+    name: str, agent: AbstractAgent, entry: Entry | None, world: AbstractEnv | AbstractHostEnv, run: RunConfig
+) -> tuple[RunConfig, list[str]]:
+    """The options with a replay that fits the agent, and notes. Raises UserError for an agent that they do not fit."""
+    with clear_errors(name):
+        check_agent(agent)
+        check_alone(name, agent, run)
+        check_sequences(agent, run)
+        run, notes = agreed_capacity(agent, world, run)
+    if _by_rules(entry) and run.num_envs == 1:
+        notes = [*notes, "searches are batched over games: --num-envs 64 or more plays many times as fast"]
+    return run, notes
 
 
-def check_agent(agent: AbstractAgent) -> None:
-    """Raises UserError or ValueError for counts that cannot be, and for sizes that only `init` would meet."""
-    if agent.random_steps < 0:
-        raise UserError(f"random_steps={agent.random_steps} must be at least 0")
-    if agent.update_every is not None and agent.update_every < 1:
-        raise UserError(f"update_every={agent.update_every} must be at least 1")
-    if agent.traceable:
-        eqx.filter_eval_shape(lambda: agent.init(key=jax.random.key(0)))
-
-
-def _check_sequences(agent: AbstractAgent, run: RunConfig) -> None:
-    """Raises UserError if the first update would find no stretch as long as it draws, or the replay has no room."""
-    length, envs = agent.sequence_length, run.num_envs
-    if length is None:
-        if run.replay_gb is not None:
+def _given(kind: str, choice: str, function: Any, own: Any) -> tuple[str, Any]:
+    """How a reward or termination is recorded, and the function (None: learned)."""
+    if function is not None:
+        return name_of(function) or type(function).__qualname__, function
+    if choice == "auto":
+        return ("env", own) if own is not None else ("learned", None)
+    if choice == "learned":
+        return "learned", None
+    if choice == "never" and kind == "termination":
+        return "never", never_terminates
+    if choice == "env":
+        if own is None:
             raise UserError(
-                f"replay_gb={run.replay_gb:g}: this agent learns from single transitions, which are kept in memory; "
-                "leave replay_gb out (replay_capacity limits them)"
+                f"{kind}=env: this environment has no {kind} function of its own; use learned or pkg.mod:fn"
             )
-        return
-    if run.replay_gb is not None:
-        kept = DiskReplay.at(NOWHERE, agent.spec, num_envs=envs, gigabytes=run.replay_gb).store.kept
-        if kept < length:
-            raise UserError(
-                f"replay_gb={run.replay_gb:g} keeps {kept} steps of each of num_envs={envs}, fewer than the {length} "
-                "of a sequence; give it more, or lower batch_length"
-            )
-    if agent.update_every is not None:
-        first = agent.random_steps or agent.update_every
-        steps = first // (envs * agent.spec.action_repeat)  # of each environment
-        if steps < length:
-            raise UserError(
-                f"{first} environment steps before the first update are {steps} of each of num_envs={envs}, fewer "
-                f"than the {length} of a sequence; raise random_steps or lower batch_length"
-            )
-    if run.replay_capacity is not None and run.replay_capacity < length * envs:
+        return "env", own
+    if ":" not in choice:
+        options = "env, learned, never or pkg.mod:fn" if kind == "termination" else "env, learned or pkg.mod:fn"
+        raise UserError(f"{kind}={choice!r} must be {options}")
+    return choice, load_object(choice)
+
+
+def _true_rules(world: AbstractEnv | AbstractHostEnv, who: str) -> Simulator:
+    if not isinstance(world, AbstractEnv):
         raise UserError(
-            f"replay_capacity={run.replay_capacity} must be at least {length * envs} steps: sequences of {length} from "
-            f"each of num_envs={envs}; raise it or lower batch_length"
+            f"{who}: {world.spec.name} is stepped from Python, so plans cannot run in it; {who} needs a JAX "
+            "environment (`forethought list envs` shows them)"
         )
+    return Simulator(world)
 
 
-def check_traceable(kind: str, name: str, function: Callable[..., Any] | None, spec: EnvSpec) -> None:
-    """Raises UserError if a given function cannot be traced by JAX for one transition, or answers with no scalar."""
-    if function is None:
-        return
-    example = Transition.example(spec)
-    try:
-        answer = jax.eval_shape(function, example.obs, example.action, example.next_obs)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{kind}={name} cannot be traced by JAX ({type(error).__name__}: {first}); write it in jax.numpy for one "
-            "transition (obs, action, next_obs)"
-        ) from error
-    if getattr(answer, "shape", None) != ():
-        raise UserError(f"{kind}={name} answers with {answer}, wanted one number per transition")
+def _own_agent(agent: Any, spec: EnvSpec, given: Given) -> tuple[str, AbstractAgent]:
+    """A user's own agent: ready-made, a function of (spec, given), or the name of one."""
+    name = agent if isinstance(agent, str) else None
+    if isinstance(agent, str):
+        agent = load_object(agent)
+    if not isinstance(agent, AbstractAgent):
+        if not callable(agent):
+            raise UserError(
+                f"{agent!r} is no agent: give a name, an AbstractAgent, or a function (spec, given) -> agent"
+            )
+        name = name or name_of(agent) or type(agent).__qualname__
+        with clear_errors(name):
+            agent = agent(spec, given)
+    if not isinstance(agent, AbstractAgent):
+        raise UserError(f"{name} made {type(agent).__name__}, which is no forethought.AbstractAgent")
+    return name or f"{type(agent).__module__}:{type(agent).__qualname__}", agent
 
 
 def searching(setup: Setup, simulations: int) -> Setup:
@@ -366,107 +300,3 @@ def opponent(game: AbstractGame, name: str) -> AbstractPlayer:
     if kind != "uct" or not rollouts.isdecimal() or int(rollouts) < 1:
         raise UserError(f"opponent={name!r} must be random, or uct-N for UCT with N rollouts per move, such as uct-200")
     return PlannerPlayer(UCT(game.spec.action, int(rollouts)), Simulator(game))
-
-
-class clear_errors:
-    """Turns the ValueError of a part's constructor into a UserError that names the agent."""
-
-    def __init__(self, what: str):
-        self.what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ValueError):
-            raise UserError(f"{self.what}: {error}") from error
-
-
-def load_object(name: str) -> Any:
-    """The object that `package.module:name` is. Raises UserError if it cannot be imported."""
-    module, _, attribute = name.partition(":")
-    if not module or not attribute:
-        raise UserError(f"{name!r} must look like package.module:name")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(
-            f"{name!r} cannot be imported: {error}; run from the folder that holds it, or install it"
-        ) from error
-    try:
-        return operator.attrgetter(attribute)(found)
-    except AttributeError:
-        from .errors import nearest
-
-        raise UserError(f"{module} has no {attribute!r}; {nearest(attribute, dir(found))}") from None
-
-
-def _given(kind: str, choice: str, function: Any, own: Any) -> tuple[str, Any]:
-    """How a reward or termination is recorded, and the function (None: learned)."""
-    if function is not None:
-        return _name_of(function) or type(function).__qualname__, function
-    if choice == "auto":
-        return ("env", own) if own is not None else ("learned", None)
-    if choice == "learned":
-        return "learned", None
-    if choice == "never" and kind == "termination":
-        return "never", never_terminates
-    if choice == "env":
-        if own is None:
-            raise UserError(
-                f"{kind}=env: this environment has no {kind} function of its own; use learned or pkg.mod:fn"
-            )
-        return "env", own
-    if ":" not in choice:
-        options = "env, learned, never or pkg.mod:fn" if kind == "termination" else "env, learned or pkg.mod:fn"
-        raise UserError(f"{kind}={choice!r} must be {options}")
-    return choice, load_object(choice)
-
-
-def _name_of(part: Any) -> str | None:
-    """`module:name` of a class or function; None for other objects."""
-    if not (inspect.isclass(part) or inspect.isfunction(part)):
-        return None
-    return f"{part.__module__}:{part.__qualname__}"
-
-
-def _findable(part: Any) -> bool:
-    """Whether another process can find `part` by the name it is recorded under."""
-    name = part if isinstance(part, str) else _name_of(part)
-    return name is not None and not name.startswith("__main__:") and "<" not in name
-
-
-def _true_rules(world: AbstractEnv | AbstractHostEnv, who: str) -> Simulator:
-    if not isinstance(world, AbstractEnv):
-        raise UserError(
-            f"{who}: {world.spec.name} is stepped from Python, so plans cannot run in it; {who} needs a JAX "
-            "environment (`forethought list envs` shows them)"
-        )
-    return Simulator(world)
-
-
-def _own_agent(agent: Any, spec: EnvSpec, given: Given) -> tuple[str, AbstractAgent]:
-    """A user's own agent: ready-made, a function of (spec, given), or the name of one."""
-    name = agent if isinstance(agent, str) else None
-    if isinstance(agent, str):
-        agent = load_object(agent)
-    if not isinstance(agent, AbstractAgent):
-        if not callable(agent):
-            raise UserError(
-                f"{agent!r} is no agent: give a name, an AbstractAgent, or a function (spec, given) -> agent"
-            )
-        name = name or _name_of(agent) or type(agent).__qualname__
-        with clear_errors(name):
-            agent = agent(spec, given)
-    if not isinstance(agent, AbstractAgent):
-        raise UserError(f"{name} made {type(agent).__name__}, which is no forethought.AbstractAgent")
-    return name or f"{type(agent).__module__}:{type(agent).__qualname__}", agent
-
-
-def parameter_bytes(tree: Any) -> int:
-    """Bytes of all arrays in `tree`, which may be abstract."""
-    return sum(
-        x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if isinstance(x, jax.Array | jax.ShapeDtypeStruct)
-    )

@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
             raise UserError(f"{name}={getattr(options, name)} must be at least {least}")
     machine.prepare(options.machine.threads, options.machine.device)
     from ..envs.check import check_env
-    from ..setup import load_object
+    from ..references import load_object
 
     found = check_env(
         options.env,

@@ -11,7 +11,8 @@ from ..catalogue import AGENTS
 from ..errors import UserError
 from ..presets.run import RunConfig
 from ..presets.values import from_dict
-from ..setup import build, check_run
+from ..refusals import check_run
+from ..setup import build
 from ..storage.run_folder import RunFolder, create_group, default_run_path, group_names
 from . import tables
 

@@ -1,0 +1,58 @@
+"""What a run is about to do, in lines of text."""
+
+from typing import Any
+
+import jax
+
+from .core import AbstractHostReplay
+from .replay.sizes import likely_steps, longest_episode
+from .run.progress import Progress, updates_due
+from .setup import Setup
+
+
+def plan_lines(setup: Setup, progress: Progress) -> list[str]:
+    """What a run is about to do: steps, updates, memory."""
+    run, agent = setup.run, setup.agent
+    random = min(agent.random_steps, run.steps)
+    updates = updates_due(agent, run.steps)
+    seeds = f", {run.num_seeds} seeds side by side" if run.num_seeds > 1 else ""
+    given = ", ".join(f"{k} {v}" for k, v in setup.given.items())
+    model = agent.model(progress.agent_state)
+    replay = f"{_size(parameter_bytes(progress.replay))} ({setup.capacity:,} {_rows_of(setup)})"
+    on_disk = isinstance(progress.replay, AbstractHostReplay)
+    lines = [
+        f"{setup.agent_name} on {setup.env_name}: {run.steps:,} environment steps ({random:,} random), "
+        f"{updates} model {'fit' if updates == 1 else 'fits'}{seeds}",
+        f"given: {given}",
+        f"memory: replay {'on disk' if on_disk else replay}, "
+        f"model {_size(parameter_bytes(model))}, with optimiser {_size(parameter_bytes(progress.agent_state))}",
+        "driver: " + ("compiled loop" if setup.compiled else "step by step") + "; time is estimated once it runs",
+    ]
+    if isinstance(progress.replay, AbstractHostReplay):
+        lines += progress.replay.projection(likely_steps(setup.env.spec, run))
+    longest, length = longest_episode(setup.env.spec), agent.sequence_length
+    if length is not None and longest is not None and length > longest + 1:
+        lines.append(
+            f"note: sequences of {length} steps are longer than any episode ({longest + 1}): each spans several, and "
+            "what is remembered starts anew where one begins"
+        )
+    return lines + [f"note: {note}" for note in setup.notes]
+
+
+def _rows_of(setup: Setup) -> str:
+    return "transitions" if setup.agent.sequence_length is None else "steps"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def parameter_bytes(tree: Any) -> int:
+    """Bytes of all arrays in `tree`, which may be abstract."""
+    return sum(
+        x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if isinstance(x, jax.Array | jax.ShapeDtypeStruct)
+    )
