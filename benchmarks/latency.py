@@ -53,8 +53,8 @@ def time_actions(preset: str, *, count: int, plan_ms: float | None) -> dict[str,
     import jax.numpy as jnp
     import jax.random as jr
 
+    from forethought.run.actor import Actor
     from forethought.run.progress import broadcast
-    from forethought.run.steps import Actor
     from forethought.setup import build
 
     setup = build("pets", ENV, preset=preset, run=RunConfig(plan_ms=plan_ms))

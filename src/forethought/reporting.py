@@ -36,7 +36,7 @@ from .diagnostics.video import overlay, write_video
 from .diagnostics.widths import Widened
 from .errors import UserError
 from .run.evaluate import Evaluation, finished
-from .run.steps import HostEvaluator
+from .run.host_evaluate import HostEvaluator
 from .setup import Setup
 from .storage.files import faults, replacing
 from .storage.records import write_json

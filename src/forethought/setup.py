@@ -41,10 +41,11 @@ from .replay.sequence import SequenceReplay
 from .replay.sizes import agreed_capacity, run_steps
 from .replay.uniform import UniformReplay
 from .run.evaluate import JitEvaluator
+from .run.host_evaluate import HostEvaluator
 from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
 from .run.matches import AbstractPlayer, PlannerPlayer, RandomPlayer
-from .run.steps import HostEvaluator, StepDriver
+from .run.steps import StepDriver
 from .types import EnvSpec, Given, never_terminates
 
 

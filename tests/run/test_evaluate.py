@@ -13,8 +13,10 @@ from forethought.core import AbstractEnv
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.make import make
 from forethought.errors import UserError
+from forethought.run.actor import Actor
 from forethought.run.evaluate import JitEvaluator
-from forethought.run.steps import Actor, HostEvaluator, StepDriver
+from forethought.run.host_evaluate import HostEvaluator
+from forethought.run.steps import StepDriver
 from forethought.types import Given, never_terminates
 
 

@@ -17,8 +17,10 @@ from forethought.agents.random_shooting import RandomShootingMPC
 from forethought.envs.host import GymnasiumVectorEnv, HostedJaxEnv
 from forethought.errors import EnvironmentFault, TrainingFault
 from forethought.models.simulator import Simulator
+from forethought.run.actor import Actor
 from forethought.run.evaluate import JitEvaluator
-from forethought.run.steps import Actor, HostEvaluator, StepDriver
+from forethought.run.host_evaluate import HostEvaluator
+from forethought.run.steps import StepDriver
 from forethought.types import Given, never_terminates
 
 KEY = jr.key(1)

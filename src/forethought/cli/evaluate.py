@@ -76,7 +76,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
 
     from .. import api
     from ..checkup import plan_recalibrated
-    from ..run.steps import HostEvaluator
+    from ..run.host_evaluate import HostEvaluator
     from ..setup import searching
 
     run = api.load_run(path)
