@@ -74,7 +74,10 @@ def test_worth_is_told_by_colour_and_equal_actions_draw_no_way():
     np.testing.assert_array_equal(plain, flat)
     values = np.zeros((3, 4))
     values[1, RIGHT] = 1.0
-    assert (draw_maze(read(text), action_values=values) != plain).any()
+    shown = draw_maze(read(text), action_values=values)
+    assert (shown != plain).any()
+    thick = (shown[:, 160:320] < 80).all(-1).sum(0)  # of the arrow, along its way
+    assert np.argmax(thick) > 80 and thick.max() > 2 * np.median(thick[thick > 0])
 
 
 def test_the_gridworld_by_numbers_is_the_gridworld():
