@@ -13,24 +13,12 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..build import make_learner, make_planner
 from ..core import AbstractLearner, AbstractModel, AbstractPlanningAgent, AbstractRefiningPlanner, AbstractReplay
+from ..learners.model_planning import ModelSearch, ModelState
 from ..presets.ilqr import ILQRConfig
 from ..types import EnvSpec, Given, Metrics
 
 
-class ILQRState(eqx.Module):
-    """What learning changes; nothing when the true model is given."""
-
-    learner: AbstractLearner | None
-
-
-class ILQRAgentSearch(eqx.Module):
-    """The search for one action."""
-
-    belief: PyTree
-    inner: PyTree
-
-
-class ILQRControl(AbstractPlanningAgent[ILQRState, PyTree, ILQRAgentSearch]):
+class ILQRControl(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
     """Plans by iLQR at every step; the plan is carried along an episode."""
 
     spec: EnvSpec
@@ -64,29 +52,26 @@ class ILQRControl(AbstractPlanningAgent[ILQRState, PyTree, ILQRAgentSearch]):
     def update_every(self) -> int | None:
         return None if self.given.model is not None else self.config.update_every
 
-    def init(self, *, key: PRNGKeyArray) -> ILQRState:
+    def init(self, *, key: PRNGKeyArray) -> ModelState:
         if self.given.model is not None or self.learner is not None:
-            return ILQRState(self.learner)
-        return ILQRState(make_learner(self.spec, self.config.model, given=self.given, key=key))
+            return ModelState(self.learner)
+        return ModelState(make_learner(self.spec, self.config.model, given=self.given, key=key))
 
-    def model(self, state: ILQRState) -> AbstractModel:
-        return self.given.model if state.learner is None else state.learner.model
+    def model(self, state: ModelState) -> AbstractModel:
+        return state.model(self.given)
 
-    def init_memory(self, state: ILQRState) -> PyTree:
+    def init_memory(self, state: ModelState) -> PyTree:
         return self.planner.init()
 
-    def begin(self, state: ILQRState, memory: PyTree, obs: Array, *, key: PRNGKeyArray) -> ILQRAgentSearch:
-        return ILQRAgentSearch(self.model(state).init(obs, key=key), self.planner.begin(memory))
+    def begin(self, state: ModelState, memory: PyTree, obs: Array, *, key: PRNGKeyArray) -> ModelSearch:
+        return ModelSearch(self.model(state).init(obs, key=key), self.planner.begin(memory))
 
-    def refine(self, state: ILQRState, search: ILQRAgentSearch, *, key: PRNGKeyArray) -> ILQRAgentSearch:
+    def refine(self, state: ModelState, search: ModelSearch, *, key: PRNGKeyArray) -> ModelSearch:
         inner = self.planner.refine(self.model(state), search.belief, search.inner, key=key)
-        return ILQRAgentSearch(search.belief, inner)
+        return ModelSearch(search.belief, inner)
 
-    def best(self, state: ILQRState, memory: PyTree, search: ILQRAgentSearch) -> tuple[Array, PyTree]:
+    def best(self, state: ModelState, memory: PyTree, search: ModelSearch) -> tuple[Array, PyTree]:
         return self.planner.best(search.inner)
 
-    def update(self, state: ILQRState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ILQRState, Metrics]:
-        if state.learner is None:
-            return state, {}
-        learner, metrics = state.learner.fit(replay, key=key)
-        return ILQRState(learner), metrics
+    def update(self, state: ModelState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ModelState, Metrics]:
+        return state.fitted(replay, key=key)

@@ -16,15 +16,10 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ..build import make_learner, make_planner
 from ..core import AbstractAgent, AbstractLearner, AbstractModel, AbstractRefiningPlanner, AbstractReplay
+from ..learners.model_planning import ModelState
 from ..planners.tree_search import TreeSearch
 from ..presets.mpc_ladder import MPCLadderConfig
 from ..types import EnvSpec, Given, Metrics
-
-
-class LadderState(eqx.Module):
-    """What learning changes; nothing when the true model is given."""
-
-    learner: AbstractLearner | None
 
 
 class LadderMemory(eqx.Module):
@@ -34,7 +29,7 @@ class LadderMemory(eqx.Module):
     position: Int[Array, ""]  # actions of the plan already executed; at the horizon a new plan is due
 
 
-class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
+class MPCLadder(AbstractAgent[ModelState, LadderMemory]):
     """Plans in a learned model, more or less often."""
 
     spec: EnvSpec
@@ -72,20 +67,20 @@ class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
         once = self.given.model is not None or self.config.version == "0.5"
         return None if once else self.config.update_every
 
-    def init(self, *, key: PRNGKeyArray) -> LadderState:
+    def init(self, *, key: PRNGKeyArray) -> ModelState:
         if self.given.model is not None or self.learner is not None:
-            return LadderState(self.learner)
-        return LadderState(make_learner(self.spec, self.config.model, given=self.given, key=key))
+            return ModelState(self.learner)
+        return ModelState(make_learner(self.spec, self.config.model, given=self.given, key=key))
 
-    def model(self, state: LadderState) -> AbstractModel:
-        return self.given.model if state.learner is None else state.learner.model
+    def model(self, state: ModelState) -> AbstractModel:
+        return state.model(self.given)
 
-    def init_memory(self, state: LadderState) -> LadderMemory:
+    def init_memory(self, state: ModelState) -> LadderMemory:
         plan = self.planner.init()
         return LadderMemory(plan, jnp.asarray(plan.actions.shape[0], jnp.int32))
 
     def act(
-        self, state: LadderState, memory: LadderMemory, obs: Array, *, key: PRNGKeyArray, explore: bool
+        self, state: ModelState, memory: LadderMemory, obs: Array, *, key: PRNGKeyArray, explore: bool
     ) -> tuple[Array, LadderMemory, None]:
         horizon = memory.plan.actions.shape[0]
 
@@ -104,8 +99,5 @@ class MPCLadder(AbstractAgent[LadderState, LadderMemory]):
             plan, position = jax.lax.cond(used_up, lambda _: replan(self.planner.init()), keep, None)
         return plan.actions[position], LadderMemory(plan, position + 1), None
 
-    def update(self, state: LadderState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[LadderState, Metrics]:
-        if state.learner is None:
-            return state, {}
-        learner, metrics = state.learner.fit(replay, key=key)
-        return LadderState(learner), metrics
+    def update(self, state: ModelState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ModelState, Metrics]:
+        return state.fitted(replay, key=key)

@@ -14,24 +14,12 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..build import make_learner, make_planner
 from ..core import AbstractLearner, AbstractModel, AbstractPlanningAgent, AbstractRefiningPlanner, AbstractReplay
+from ..learners.model_planning import ModelSearch, ModelState
 from ..presets.pets import PETSConfig
 from ..types import EnvSpec, Given, Metrics
 
 
-class PETSState(eqx.Module):
-    """What learning changes; nothing when the true model is given."""
-
-    learner: AbstractLearner | None
-
-
-class PETSSearch(eqx.Module):
-    """The search for one action."""
-
-    belief: PyTree
-    inner: PyTree
-
-
-class PETS(AbstractPlanningAgent):
+class PETS(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
     """Plan through an ensemble, execute the first action, replan. The memory is the planner's warm start."""
 
     spec: EnvSpec
@@ -70,28 +58,25 @@ class PETS(AbstractPlanningAgent):
     def update_every(self) -> int | None:
         return None if self.given.model is not None else self.config.update_every
 
-    def init(self, *, key: PRNGKeyArray) -> PETSState:
+    def init(self, *, key: PRNGKeyArray) -> ModelState:
         if self.given.model is not None or self.learner is not None:
-            return PETSState(self.learner)
-        return PETSState(make_learner(self.spec, self.config.model, given=self.given, key=key))
+            return ModelState(self.learner)
+        return ModelState(make_learner(self.spec, self.config.model, given=self.given, key=key))
 
-    def model(self, state: PETSState) -> AbstractModel:
-        return self.given.model if state.learner is None else state.learner.model
+    def model(self, state: ModelState) -> AbstractModel:
+        return state.model(self.given)
 
-    def init_memory(self, state: PETSState) -> PyTree:
+    def init_memory(self, state: ModelState) -> PyTree:
         return self.planner.init()
 
-    def begin(self, state: PETSState, memory: PyTree, obs: Array, *, key: PRNGKeyArray) -> PETSSearch:
-        return PETSSearch(self.model(state).init(obs, key=key), self.planner.begin(memory))
+    def begin(self, state: ModelState, memory: PyTree, obs: Array, *, key: PRNGKeyArray) -> ModelSearch:
+        return ModelSearch(self.model(state).init(obs, key=key), self.planner.begin(memory))
 
-    def refine(self, state: PETSState, search: PETSSearch, *, key: PRNGKeyArray) -> PETSSearch:
-        return PETSSearch(search.belief, self.planner.refine(self.model(state), search.belief, search.inner, key=key))
+    def refine(self, state: ModelState, search: ModelSearch, *, key: PRNGKeyArray) -> ModelSearch:
+        return ModelSearch(search.belief, self.planner.refine(self.model(state), search.belief, search.inner, key=key))
 
-    def best(self, state: PETSState, memory: PyTree, search: PETSSearch) -> tuple[Array, PyTree]:
+    def best(self, state: ModelState, memory: PyTree, search: ModelSearch) -> tuple[Array, PyTree]:
         return self.planner.best(search.inner)
 
-    def update(self, state: PETSState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[PETSState, Metrics]:
-        if state.learner is None:
-            return state, {}
-        learner, metrics = state.learner.fit(replay, key=key)
-        return PETSState(learner), metrics
+    def update(self, state: ModelState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ModelState, Metrics]:
+        return state.fitted(replay, key=key)

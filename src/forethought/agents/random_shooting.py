@@ -20,24 +20,12 @@ from ..core import (
     AbstractRefiningPlanner,
     AbstractReplay,
 )
+from ..learners.model_planning import ModelSearch, ModelState
 from ..presets.random_shooting import RandomShootingConfig
 from ..types import Box, EnvSpec, Given, Metrics
 
 
-class RandomShootingState(eqx.Module):
-    """What learning changes; nothing when the true model is given."""
-
-    learner: AbstractLearner | None
-
-
-class RandomShootingSearch(eqx.Module):
-    """The search for one action."""
-
-    belief: PyTree
-    inner: PyTree
-
-
-class RandomShootingMPC(AbstractPlanningAgent):
+class RandomShootingMPC(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
     """Executes the first action of the best of many random sequences, and aggregates what happens."""
 
     spec: EnvSpec
@@ -72,9 +60,9 @@ class RandomShootingMPC(AbstractPlanningAgent):
     def update_every(self) -> int | None:
         return None if self.given.model is not None else self.config.update_every
 
-    def init(self, *, key: PRNGKeyArray) -> RandomShootingState:
+    def init(self, *, key: PRNGKeyArray) -> ModelState:
         if self.given.model is not None or self.learner is not None:
-            return RandomShootingState(self.learner)
+            return ModelState(self.learner)
         c = self.config
         learner = make_learner(
             self.spec,
@@ -85,26 +73,22 @@ class RandomShootingMPC(AbstractPlanningAgent):
             old_rows=-(-c.random_steps // self.spec.action_repeat),
             key=key,
         )
-        return RandomShootingState(learner)
+        return ModelState(learner)
 
-    def model(self, state: RandomShootingState) -> AbstractModel:
-        return self.given.model if state.learner is None else state.learner.model
+    def model(self, state: ModelState) -> AbstractModel:
+        return state.model(self.given)
 
-    def init_memory(self, state: RandomShootingState) -> PyTree:
+    def init_memory(self, state: ModelState) -> PyTree:
         return self.planner.init()
 
-    def begin(
-        self, state: RandomShootingState, memory: PyTree, obs: Array, *, key: PRNGKeyArray
-    ) -> RandomShootingSearch:
-        return RandomShootingSearch(self.model(state).init(obs, key=key), self.planner.begin(memory))
+    def begin(self, state: ModelState, memory: PyTree, obs: Array, *, key: PRNGKeyArray) -> ModelSearch:
+        return ModelSearch(self.model(state).init(obs, key=key), self.planner.begin(memory))
 
-    def refine(
-        self, state: RandomShootingState, search: RandomShootingSearch, *, key: PRNGKeyArray
-    ) -> RandomShootingSearch:
+    def refine(self, state: ModelState, search: ModelSearch, *, key: PRNGKeyArray) -> ModelSearch:
         inner = self.planner.refine(self.model(state), search.belief, search.inner, key=key)
-        return RandomShootingSearch(search.belief, inner)
+        return ModelSearch(search.belief, inner)
 
-    def best(self, state: RandomShootingState, memory: PyTree, search: RandomShootingSearch) -> tuple[Array, PyTree]:
+    def best(self, state: ModelState, memory: PyTree, search: ModelSearch) -> tuple[Array, PyTree]:
         return self.planner.best(search.inner)
 
     def perturb(self, action: Array, memory: PyTree, *, key: PRNGKeyArray) -> tuple[Array, PyTree]:
@@ -114,10 +98,5 @@ class RandomShootingMPC(AbstractPlanningAgent):
         noise = self.config.action_noise * (high - low) / 2 * jr.normal(key, action.shape)
         return jnp.clip(action + noise, low, high), memory
 
-    def update(
-        self, state: RandomShootingState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[RandomShootingState, Metrics]:
-        if state.learner is None:
-            return state, {}
-        learner, metrics = state.learner.fit(replay, key=key)
-        return RandomShootingState(learner), metrics
+    def update(self, state: ModelState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ModelState, Metrics]:
+        return state.fitted(replay, key=key)
