@@ -160,7 +160,7 @@ def solve_many(
     than one lane.
     """
     checks.whole_number("lanes", lanes)
-    return jax.lax.map(lambda each: solve(problem, *each, options), (states, u), batch_size=lanes)
+    return jax.lax.map(lambda each: solve(problem, each[0], each[1], options), (states, u), batch_size=lanes)
 
 
 def check_solved(solution: Solution) -> None:
