@@ -21,9 +21,8 @@ def end_points(run: Run, *, episodes: int) -> dict[str, list[float]]:
     env = setup.env
     if not isinstance(env, AbstractTask):
         raise UserError(f"{env.spec.name} has no place to reach, so it cannot be said how far from it a policy ends")
-    played = JitEvaluator(setup.agent, env, num_episodes=episodes)(
-        run.agent_state(), key=jr.key(setup.run.seed + NEW)
-    ).trajectories
-    seen = {"first_distances": played.obs[:, 0], "last_distances": played.next_obs[:, -1]}
-    found = {name: env.goal_distance(jnp.asarray(obs)) for name, obs in seen.items()}
-    return {name: [float(f"{x:.5g}") for x in np.asarray(distance)] for name, distance in found.items()}
+    found = JitEvaluator(setup.agent, env, num_episodes=episodes)(run.agent_state(), key=jr.key(setup.run.seed + NEW))
+    played, last = found.trajectories, found.lengths // env.spec.action_repeat - 1
+    seen = {"first_distances": played.obs[:, 0], "last_distances": played.next_obs[np.arange(episodes), last]}
+    distances = {name: env.goal_distance(jnp.asarray(obs)) for name, obs in seen.items()}
+    return {name: [float(f"{x:.5g}") for x in np.asarray(distance)] for name, distance in distances.items()}
