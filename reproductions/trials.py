@@ -32,7 +32,8 @@ def read(card: str) -> list[dict[str, Any]]:
 
 def block() -> str:
     """The table, the pictures, and what is not measured."""
-    header = ["card", "seeds that balance", "median, last seconds of data to balance", "marks", "minutes a seed"]
+    header = ["card", "seeds whose last policy balances", "seeds with a balanced trial"]
+    header += ["seconds of data until then, median (most)", "marks", "minutes a seed"]
     rows, below = [], []
     for card in NAMES:
         raws = read(card)
@@ -40,12 +41,13 @@ def block() -> str:
             below.append(f"`{card}`: not measured yet.")
             continue
         balancing = sum(raw["balanced"] >= 0.9 for raw in raws)
-        after = [SECONDS * (raw["balanced_after"] or np.inf) for raw in raws]
+        after = [SECONDS * raw["balanced_after"] for raw in raws if raw["balanced_after"] is not None]
         results = {"": {raw["seed"]: raw for raw in raws}}
         passed = "passed" if all(mark.passed(mark.measure(results)) for mark in CARDS[card].marks) else "missed"
         minutes = statistics.median(raw["wall_s"] for raw in raws) / 60
-        taken = f"{statistics.median(after):.0f} s, {max(after):.0f} s"
-        rows.append([f"`{card}`", f"{balancing} of {len(raws)}", taken, passed, f"{minutes:.1f}"])
+        taken = f"{statistics.median(after):.0f} ({max(after):.0f})" if after else ""
+        counts = [f"{count} of {len(raws)}" for count in (balancing, len(after))]
+        rows.append([f"`{card}`", *counts, taken, passed, f"{minutes:.1f}"])
         slug = card.replace("/", "-")
         below += [
             f"![Cost of every trial of {card}](images/{slug}-trials.png)",

@@ -59,6 +59,16 @@ def share_of_seeds(field: str, least: float) -> Measure:
     return lambda results: statistics.mean(value >= least for value in values(results, "", field))
 
 
+def share_of_seeds_by(field: str, most: float) -> Measure:
+    """The share of the seeds of a card's only arm in which one number is there and at most `most`."""
+
+    def measure(results: Results) -> float:
+        found = [raw[field] for raw in results[""].values()]
+        return statistics.mean(value is not None and value <= most for value in found)
+
+    return measure
+
+
 def gap_between_intervals(above: str, below: str) -> Measure:
     """Lower end of the 95 % interval of arm `above` minus the upper end of arm `below`.
 
