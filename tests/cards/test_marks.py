@@ -4,7 +4,15 @@ import pytest
 
 from forethought.cards import CARDS, ORACLES
 from forethought.cards.card import Mark
-from forethought.cards.marks import gap_between_intervals, median_of, median_return, ratio_of_medians, values, worst
+from forethought.cards.marks import (
+    gap_between_intervals,
+    median_of,
+    median_return,
+    ratio_of_medians,
+    share_of_seeds_by,
+    values,
+    worst,
+)
 
 
 def results(**arms):
@@ -58,3 +66,8 @@ def test_a_card_with_several_arms_names_each():
     for card in CARDS.values():
         names = [arm.name for arm in card.arms]
         assert len(set(names)) == len(names) and (names == [""] or all(names))
+
+
+def test_a_seed_that_never_got_there_does_not_count_as_there_in_time():
+    found = {"": {seed: {"after": after} for seed, after in enumerate((100, None, 400, 440))}}
+    assert share_of_seeds_by("after", 400)(found) == 0.5

@@ -164,6 +164,8 @@ def test_frozen_lake_and_taxi_are_solved_from_model_samples(script):
     toy_text = script("toy_text")
     raw, page = json.loads(toy_text.RAW.read_text()), (ROOT / "docs/algorithms/model-samples.md").read_text()
     assert f"<!-- toy text -->\n{toy_text.worth_table(raw)}\n<!-- end -->" in page
+    for cells in raw["environments"].values():
+        assert all(min(cells[method]) > 0.95 * cells["best"] for method in toy_text.METHODS)
 
 
 def test_the_returns_with_the_other_preset_are_what_the_raw_curves_say():
