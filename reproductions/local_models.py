@@ -267,8 +267,8 @@ def draw_trust(raw: dict[str, Any]) -> None:
 
 
 def lines(axes: Any, x: np.ndarray, values: np.ndarray, colour: str, label: str) -> None:
-    """A line a seed."""
-    for number, row in enumerate(values):
+    """A line a seed, with a gap where there is nothing above 0, as of the KL of a controller that stays as it was."""
+    for number, row in enumerate(np.where(values > 0, values, np.nan)):
         axes.plot(x, row, color=colour, linewidth=1.3, label=label if number == 0 else None)
 
 

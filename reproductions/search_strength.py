@@ -176,7 +176,7 @@ def show() -> None:
                     row[3].plot(sorted(rated), [rated[k] for k in sorted(rated)], color=colour, linewidth=1.4)
                 row[3].axhline(elo["uct-200"], color=MUTED, linewidth=0.8, dashes=(5, 3))
             for axis, title in zip(row, panels):
-                axis.set_title(title if row is axes[0] else "", fontsize=9)
+                axis.set_title(title if agent == agents[0] else "", fontsize=9)
                 axis.tick_params(labelsize=8)
                 axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
             row[0].set_ylabel(agent)

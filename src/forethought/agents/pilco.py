@@ -4,6 +4,7 @@ Deviations from the authors' software:
 - policies are improved by L-BFGS with at most `evaluations` gradients in all (preset `paper-*`: as many as theirs
   may take, 75 or 150 line searches of at most 30), not by BFGS;
 - `restarts` above 1 improve fresh policies beside the last one; theirs starts once;
+- `random_hold` above 1 holds the actions of the random trials, theirs change at every step;
 - length scales and signals have lognormal priors besides the walls that theirs has; signal to noise is walled at
   1000 (theirs 500) and hyper-parameters are searched for more than once per fit;
 - above `max_points` rows prediction goes through inducing points chosen among the rows (FITC, as theirs), while the
@@ -60,7 +61,7 @@ class PILCO(AbstractAgent[PILCOState, None]):
         self.config = PILCOConfig() if config is None else config
         self.given = Given() if given is None else given
         c = self.config
-        for name in ("random_steps", "horizon", "centres", "restarts", "evaluations"):
+        for name in ("random_steps", "random_hold", "horizon", "centres", "restarts", "evaluations"):
             if getattr(c, name) < 1:
                 raise ValueError(f"{name}={getattr(c, name)} must be at least 1")
         if c.policy not in ("rbf", "linear"):
@@ -74,6 +75,10 @@ class PILCO(AbstractAgent[PILCOState, None]):
     @property
     def random_steps(self) -> int:
         return self.config.random_steps
+
+    @property
+    def random_hold(self) -> int:
+        return self.config.random_hold
 
     @property
     def update_every(self) -> int:

@@ -24,6 +24,8 @@ class PILCOConfig:
 
     random_steps: int = 40
     """Environment steps with uniform actions before the first update: the first trials, whole ones."""
+    random_hold: int = 1
+    """Steps for which each of these actions is held."""
     update_every: int = 40
     """Environment steps between updates: one trial."""
     horizon: int = 40
@@ -45,7 +47,14 @@ class PILCOConfig:
 
 PRESETS: dict[str, PILCOConfig] = {
     "default": PILCOConfig(),
-    "pendulum": PILCOConfig(start_mean=(0.0, 0.0), centres=20, evaluations=75, model=GPConfig(max_points=160)),
+    "pendulum": PILCOConfig(
+        random_hold=5,
+        start_mean=(0.0, 0.0),
+        centres=20,
+        restarts=3,
+        evaluations=150,
+        model=GPConfig(max_points=160),
+    ),
     "cartpole": PILCOConfig(start_mean=(0.0,) * 4, model=GPConfig(max_points=160)),
     "paper-pendulum": PILCOConfig(start_mean=(0.0, 0.0), centres=20, evaluations=2250, model=GPConfig(max_points=300)),
     "paper-cartpole": PILCOConfig(start_mean=(0.0,) * 4, centres=10, evaluations=4500, model=GPConfig(max_points=300)),
