@@ -4,10 +4,11 @@ import dataclasses
 
 from jaxtyping import PRNGKeyArray
 
-from .core import AbstractRefiningPlanner
+from .core import AbstractLearner, AbstractRefiningPlanner
 from .fit import GradientLearner
 from .learners.local_rounds import LocalRounds
 from .models.ensemble import Ensemble
+from .models.gp import GaussianProcess, GPLearner
 from .models.policy_value import PolicyValue
 from .models.tabular import AbstractTable, CountTable, LatestOutcome
 from .planners.cem import CEM
@@ -19,7 +20,7 @@ from .planners.shooting import RandomShooting
 from .planners.tree_rules import PUCT, UCB, Gumbel
 from .planners.tree_search import TreeSearch
 from .presets.local_control import LocalControlConfig
-from .presets.parts import EnsembleConfig, PlannerConfig
+from .presets.parts import EnsembleConfig, GPConfig, PlannerConfig
 from .presets.search import PolicyValueConfig
 from .types import ActionSpace, Box, EnvSpec, Given
 
@@ -88,8 +89,23 @@ def make_local_rounds(spec: EnvSpec, config: LocalControlConfig, given: Given) -
     if given.reward is None:
         raise ValueError("local controllers learn no reward; give one: a function of (obs, action, next_obs)")
     numbers = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    del numbers["network"]
+    del numbers["network"], numbers["gp"]
     return LocalRounds(spec, given.reward, **numbers)
+
+
+def make_prior_learner(
+    spec: EnvSpec, config: LocalControlConfig, given: Given, *, key: PRNGKeyArray
+) -> AbstractLearner | None:
+    """The learner of the model that is the prior of local models; None where a model is not."""
+    if config.prior == "network":
+        return make_learner(spec, config.network, given=given, key=key)
+    return make_gp_learner(spec, config.gp, given=given) if config.prior == "gp" else None
+
+
+def make_gp_learner(spec: EnvSpec, config: GPConfig, *, given: Given) -> GPLearner:
+    """Gaussian processes without data. Raises ValueError for discrete actions, an end to learn, and bad sizes."""
+    model = GaussianProcess(spec, given=given, max_points=config.max_points)
+    return GPLearner(model, config.restarts, config.iterations, config.max_rows)
 
 
 def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefiningPlanner:

@@ -19,7 +19,7 @@ from forethought.models.simulator import Simulator
 from forethought.presets.gps import GPSConfig, ImitationConfig
 from forethought.presets.local_control import LocalControlConfig
 from forethought.presets.local_lqr import LocalLQRConfig
-from forethought.presets.parts import EnsembleConfig
+from forethought.presets.parts import EnsembleConfig, GPConfig
 from forethought.replay.uniform import UniformReplay
 from forethought.run.jit import JitDriver
 from forethought.run.steps import StepDriver
@@ -161,6 +161,13 @@ def test_a_network_can_be_the_prior():
     found, end = alone(prior="network", network=small)
     assert found[1]["local/return"] > found[0]["local/return"]
     assert np.isfinite(end.agent_state.control.controllers.planned).all()
+
+
+def test_gaussian_processes_can_be_the_prior():
+    found, end = alone(prior="gp", gp=GPConfig(max_points=40, max_rows=40, restarts=1, iterations=20))
+    assert found[1]["local/return"] > found[0]["local/return"]
+    assert np.isfinite(end.agent_state.control.controllers.planned).all()
+    assert float(np.abs(end.agent_state.learner.model.factors.beta).max()) > 0
 
 
 def test_without_trust_region_the_bound_is_not_kept_and_without_prior_there_are_still_local_models():

@@ -11,6 +11,7 @@ import pytest
 
 from forethought.models.gp import GaussianProcess, GPLearner, check_factors, check_rows
 from forethought.models.gp_likelihood import Hyperparameters, factorise
+from forethought.planners.ilqr_planner import ILQR
 from forethought.types import Box, Discrete, EnvSpec, Given, SaturatingReward, Transition, never_terminates
 
 SPEC = EnvSpec("slide", 2, Box((-1.0,), (1.0,)))
@@ -147,3 +148,55 @@ def test_rows_that_are_not_finite_are_named():
 def test_what_cannot_be_is_refused(change, options, message):
     with pytest.raises(ValueError, match=message):
         GaussianProcess(dataclasses.replace(SPEC, **change), **{"given": GIVEN, **options})
+
+
+def test_followed_means_have_the_derivatives_of_the_processes_forwards_and_of_second_order(fitted):
+    model = fitted[0].model
+    sure = model.certain()
+    assert (sure.particles, sure.use) == (1, "followed")
+
+    def after(point):
+        return sure.step(sure.init(point[:2], key=jr.key(0)), point[None, 2:], key=jr.key(0))[0].mean[0]
+
+    at = jnp.array([0.2, -0.4, 0.3])
+    mean, slope, bend = jax.jit(lambda at: (after(at), jax.jacfwd(after)(at), jax.jacfwd(jax.jacfwd(after))(at)))(at)
+    with jax.enable_x64(True):
+        kernels = jax.tree.map(np.asarray, model.hyper)
+        points, beta = np.asarray(model.factors.points), np.asarray(model.factors.beta)
+
+        def textbook(x):
+            away = (x - points) / np.exp(kernels.log_scales)[:, None]
+            signal = np.exp(2 * kernels.log_signal)[:, None]
+            return x[:2] + jnp.sum(signal * jnp.exp(-0.5 * jnp.sum(away**2, -1)) * beta, 1)
+
+        x = jnp.asarray(np.asarray(at, np.float64))
+        wanted = textbook(x), jax.jacfwd(textbook)(x), jax.hessian(textbook)(x)
+    for found, right in zip((mean, slope, bend), wanted):
+        np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
+    batched = jax.vmap(jax.jacfwd(after))(jnp.stack([at, at + 0.1]))
+    np.testing.assert_allclose(batched[0], slope, rtol=1e-5)
+
+
+def test_ilqr_plans_in_the_means_of_the_processes(fitted):
+    """From (0, 0) to x = 1: y must rise first, as x moves with sin(2 y)."""
+    model, planner = fitted[0].model, ILQR(SPEC.action, horizon=3, iterations=6)
+
+    @jax.jit
+    def plan(obs):
+        belief = model.init(obs, key=jr.key(0))
+        refine = lambda turn, search: planner.refine(model, belief, search, key=jr.fold_in(jr.key(0), turn))
+        search = jax.lax.fori_loop(0, planner.iterations, refine, planner.begin(planner.init()))
+        return planner.best(search)[1]
+
+    def worth(actions):
+        """The true returns of sequences `[n, horizon]`."""
+        x, total = np.zeros((len(actions), 2)), 0.0
+        for action in actions.T:
+            x = x + np.stack([np.sin(2 * x[:, 1]) / 2, action / 2], 1)
+            total = total + np.exp(-0.5 * (x[:, 0] - 1) ** 2 / REWARD.width**2)
+        return total
+
+    found = np.asarray(plan(jnp.zeros(2)).actions)[:, 0]
+    others = np.random.default_rng(0).uniform(-1, 1, (3000, 3))
+    assert np.abs(found).max() <= 1 and worth(found[None])[0] > 0.98 * worth(others).max()
+    assert worth(np.zeros((1, 3)))[0] < 0.6 * worth(found[None])[0]

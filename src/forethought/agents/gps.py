@@ -21,7 +21,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..build import make_learner, make_local_rounds
+from ..build import make_local_rounds, make_prior_learner
 from ..core import AbstractLearner, AbstractReplay
 from ..learners.episodes import Place, Rollouts
 from ..learners.imitation import ImitationFit, MeanPolicy, imitate, lessons, linearised
@@ -60,9 +60,8 @@ class GPS(AbstractLocalAgent[GPSState]):
 
     def init(self, *, key: PRNGKeyArray) -> GPSState:
         policy_key, model_key = jr.split(key)
-        c, learner = self.config, None
-        if c.control.prior == "network":
-            learner = make_learner(self.spec, c.control.network, given=self.given, key=model_key)
+        c = self.config
+        learner = make_prior_learner(self.spec, c.control, self.given, key=model_key)
         scale, std = self.rounds.half_range, c.control.initial_std
         policy = MeanPolicy.fresh(self.spec, scale, c.policy.hidden, std=std, key=policy_key)
         return GPSState(self.rounds.initial(), policy, learner)

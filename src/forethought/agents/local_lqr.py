@@ -18,7 +18,7 @@ import equinox as eqx
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..build import make_learner, make_local_rounds
+from ..build import make_local_rounds, make_prior_learner
 from ..core import AbstractLearner, AbstractReplay
 from ..learners.episodes import Place
 from ..learners.local_control import LocalControl, metrics, no_metrics
@@ -28,7 +28,7 @@ from ..types import EnvSpec, Given, Metrics
 
 
 class LocalLQRState(eqx.Module):
-    """The controllers, and the network where that is the prior."""
+    """The controllers, and the model where one is the prior."""
 
     control: LocalControl
     learner: AbstractLearner | None
@@ -50,10 +50,9 @@ class LocalLQR(AbstractLocalAgent[LocalLQRState]):
         self.rounds = make_local_rounds(spec, self.config.control, self.given)
 
     def init(self, *, key: PRNGKeyArray) -> LocalLQRState:
-        c, learner = self.config.control, None
-        if c.prior == "network":
-            learner = make_learner(self.spec, c.network, given=self.given, key=key)
-        return LocalLQRState(self.rounds.initial(), learner)
+        return LocalLQRState(
+            self.rounds.initial(), make_prior_learner(self.spec, self.config.control, self.given, key=key)
+        )
 
     def act(
         self, state: LocalLQRState, memory: LocalMemory, obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool

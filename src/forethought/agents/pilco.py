@@ -27,6 +27,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 from scipy.optimize import minimize
 
+from ..build import make_gp_learner
 from ..core import AbstractAgent, AbstractModel, AbstractReplay
 from ..errors import TrainingFault
 from ..models.float64 import in_float64, lowered
@@ -89,9 +90,7 @@ class PILCO(AbstractAgent[PILCOState, None]):
         return False  # L-BFGS runs on the host
 
     def _learner(self) -> GPLearner:
-        m = self.config.model
-        model = GaussianProcess(self.spec, given=self.given, max_points=m.max_points)
-        return GPLearner(model, m.restarts, m.iterations, m.max_rows)
+        return make_gp_learner(self.spec, self.config.model, given=self.given)
 
     def init(self, *, key: PRNGKeyArray) -> PILCOState:
         shape = (KEPT, self.config.horizon + 1, self.spec.obs_dim)

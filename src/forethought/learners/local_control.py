@@ -102,7 +102,8 @@ def _mixture_priors(mixture, z, strength):
 
 
 def model_prior(model: AbstractModel, rollouts: Rollouts, *, strength: float, key: PRNGKeyArray) -> Prior:
-    """From a learned model, linearised; leaves `[start, ...]`."""
+    """From a learned model, linearised where its means lead; leaves `[start, ...]`."""
+    model = model.certain() or model
     size = rollouts.obs.shape[-1]
     priors = _linearised(model, jnp.asarray(rollouts.xu, jnp.float32), size, strength, key)
     return jax.tree.map(lambda x: np.asarray(x, np.float64), priors)

@@ -27,7 +27,7 @@ class LocalMemory(eqx.Module):
 
 @eqx.filter_jit
 def refitted(learner: AbstractLearner, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[AbstractLearner, Metrics]:
-    """The network that is a prior, after a fit to all transitions."""
+    """The model that is a prior, after a fit to all transitions."""
     return learner.fit(replay, key=key)
 
 
@@ -43,7 +43,7 @@ class LocalRounds(eqx.Module):
     kl_step: float = eqx.field(static=True)
     adapt_step: bool = eqx.field(static=True)
     trust_region: bool = eqx.field(static=True)
-    prior: Literal["gmm", "network", "none"] = eqx.field(static=True)
+    prior: Literal["gmm", "network", "gp", "none"] = eqx.field(static=True)
     prior_strength: float = eqx.field(static=True)
     clusters: int = eqx.field(static=True)
     cluster_rows: int = eqx.field(static=True)
@@ -119,7 +119,7 @@ class LocalRounds(eqx.Module):
     def local_prior(
         self, rollouts: Rollouts, past: np.ndarray, learner: AbstractLearner | None, *, key: PRNGKeyArray
     ) -> Prior | None:
-        """The prior of every time step of every start; `learner` is the network's, where that is the prior."""
+        """The prior of every time step of every start; `learner` is the model's, where one is the prior."""
         if self.prior == "gmm":
             sizes = {"clusters": self.clusters, "cluster_rows": self.cluster_rows}
             return gmm_prior(rollouts, past, self.prior_episodes, strength=self.prior_strength, key=key, **sizes)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
+from jax.custom_derivatives import SymbolicZero
 
 
 def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,6 +29,31 @@ def in_float64(function: Callable[..., Any]) -> Callable[..., Any]:
             return jax.tree.map(lambda x, arg: x.astype(arg.dtype) if _is_float(arg) else x, found, args)
 
     wrapped.defvjp(lambda *args: (_scoped(function)(*args), args), backward)
+    return wrapped
+
+
+def in_float64_forwards(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `in_float64` of `(constants, *args)`, but for derivatives taken forwards (jvp, jacfwd), of any order.
+
+    `constants` are taken as they are; there is no reverse mode.
+    """
+
+    @jax.custom_jvp
+    def wrapped(constants: Any, *args: Any) -> Any:
+        return _scoped(function)(constants, *args)
+
+    def push(constants: Any, args: Any, tangents: Any) -> Any:
+        return jax.jvp(lambda *args: function(constants, *args), args, tangents)[1]
+
+    def rule(primals: Any, tangents: Any) -> Any:
+        constants, *args = primals
+        some = lambda t, x: jnp.zeros_like(x) if isinstance(t, SymbolicZero) else t
+        is_zero = lambda t: isinstance(t, SymbolicZero)
+        filled = tuple(jax.tree.map(some, t, x, is_leaf=is_zero) for t, x in zip(tangents[1:], args))
+        # Apart from one another: jacfwd batches the tangent alone.
+        return wrapped(constants, *args), in_float64_forwards(push)(constants, tuple(args), filled)
+
+    wrapped.defjvp(rule, symbolic_zeros=True)
     return wrapped
 
 

@@ -13,14 +13,14 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..core import AbstractLearner, AbstractModel, AbstractReplay
+from ..core import AbstractLearner, AbstractModel, AbstractReplay, replaced
 from ..types import Box, EnvSpec, Given, Metrics, Prediction, SaturatingReward, Transition, pointwise
 from .distributions import DiagonalNormal
-from .float64 import in_float64, raised
+from .float64 import in_float64, in_float64_forwards, raised
 from .gp_likelihood import Hyperparameters, factorise, fit_hyperparameters, kernel_matrix
 from .moment_matching import GPFactors, Moments, expected_bell, feature_moments, gp_moments, pair_weights
 
-Use = Literal["sampled", "expected"]
+Use = Literal["sampled", "expected", "followed"]
 
 
 class GPBelief(eqx.Module):
@@ -57,10 +57,10 @@ class GaussianProcess(AbstractModel[GPBelief]):
             raise ValueError("a Gaussian process is told when episodes end: give termination=never, or a function")
         if max_points < 2 or particles < 1:
             raise ValueError(f"max_points={max_points} must be at least 2 and particles={particles} at least 1")
-        if use not in ("sampled", "expected"):
-            raise ValueError(f"use={use!r} must be sampled or expected")
-        if use == "expected" and particles != 1:
-            raise ValueError(f"particles={particles} must be 1 with use='expected', which follows one Gaussian")
+        if use not in ("sampled", "expected", "followed"):
+            raise ValueError(f"use={use!r} must be sampled, expected or followed")
+        if use != "sampled" and particles != 1:
+            raise ValueError(f"particles={particles} must be 1 with use={use!r}, which follows one Gaussian or mean")
         outputs, inputs = spec.obs_dim + (given.reward is None), spec.feature_dim + spec.action.feature_dim
         with jax.enable_x64(True):
             zeros = lambda *shape: jnp.zeros(shape, jnp.float64)
@@ -96,7 +96,28 @@ class GaussianProcess(AbstractModel[GPBelief]):
         return GPBelief(obs, obs, jnp.zeros((*obs.shape, obs.shape[-1])))
 
     def step(self, belief: GPBelief, action: Array, *, key: PRNGKeyArray) -> tuple[GPBelief, Prediction]:
-        return self._sampled(belief, action, key) if self.use == "sampled" else self._expected(belief, action)
+        if self.use == "expected":
+            return self._expected(belief, action)
+        return self._followed(belief, action) if self.use == "followed" else self._sampled(belief, action, key)
+
+    def certain(self) -> "GaussianProcess":
+        """The means of the processes."""
+        return replaced(self, use="followed", particles=1)
+
+    def _followed(self, belief: GPBelief, action: Array) -> tuple[GPBelief, Prediction]:
+        obs, size = belief.obs, self.spec.obs_dim
+        inputs = jnp.concatenate([self.spec.features(obs), self.spec.action.features(action)], -1)
+        flat = inputs.reshape(-1, inputs.shape[-1])
+        known = self.factors.points, self.factors.beta, self.hyper
+        mean = in_float64_forwards(_means)(known, flat).reshape(*obs.shape[:-1], -1)
+        _, variance = in_float64(_predict)(self.factors, self.hyper, jax.lax.stop_gradient(flat))
+        next_obs = obs + mean[..., :size]
+        if self.given.reward is None:
+            reward = mean[..., size]
+        else:
+            reward = pointwise(self.given.reward, self.spec.action)(obs, action, next_obs)
+        cov = variance.reshape(mean.shape)[..., :size, None] * jnp.eye(size)
+        return GPBelief(next_obs, next_obs, cov), Prediction(reward, self._continuation(obs, action, next_obs))
 
     def _sampled(self, belief: GPBelief, action: Array, key: PRNGKeyArray) -> tuple[GPBelief, Prediction]:
         obs, size = belief.obs, self.spec.obs_dim
@@ -148,6 +169,12 @@ class GaussianProcess(AbstractModel[GPBelief]):
 
     def drawn(self, belief: GPBelief) -> Float[Array, "particles *batch obs"]:
         return belief.obs
+
+
+def _means(known: tuple[Array, Array, Hyperparameters], x: Float[Array, "n inputs"]) -> Float[Array, "n outputs"]:
+    """What the processes expect; `known` are their points, weights and hyper-parameters."""
+    one = lambda points, beta, hyper: kernel_matrix(x, points, hyper) @ beta
+    return jax.vmap(one)(*known).T
 
 
 def _predict(factors: GPFactors, hyper: Hyperparameters, x: Float[Array, "n inputs"]) -> tuple[Array, Array]:

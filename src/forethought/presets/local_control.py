@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from .parts import EnsembleConfig
+from .parts import EnsembleConfig, GPConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,9 @@ class LocalControlConfig:
     """Multiply that by a factor which grows while the local models foretell what an improvement brings."""
     trust_region: bool = True
     """Off: each round takes the optimum of its local models, however far away, with noise of 0.01 Quu^-1."""
-    prior: Literal["gmm", "network", "none"] = "gmm"
-    """Prior of the local models: mixture of Gaussians, linearised network, or none (plain regression)."""
+    prior: Literal["gmm", "network", "gp", "none"] = "gmm"
+    """Prior of the local models: mixture of Gaussians, a model (network, Gaussian processes) linearised along the
+    rollouts, or none (plain regression)."""
     prior_strength: float = 1.0
     """How many rollouts the prior counts as much as."""
     clusters: int = 20
@@ -39,3 +40,5 @@ class LocalControlConfig:
         num_members=1, particles=1, propagation="E", hidden=(64, 64), min_steps=1000, bootstrap=False
     )
     """[network] A model of all transitions so far."""
+    gp: GPConfig = GPConfig(max_points=200, max_rows=200)
+    """[gp] Processes of all transitions so far."""

@@ -46,6 +46,20 @@ class EnsembleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GPConfig:
+    """Gaussian processes of the change of the observation."""
+
+    max_points: int = 400
+    """Data points up to which the processes are exact; above it they are told by that many inducing points."""
+    restarts: int = 2
+    """Searches for the hyper-parameters of each process: from the last ones, from the data's scales, then random."""
+    iterations: int = 100
+    """Steps of each of these searches, at most."""
+    max_rows: int = 400
+    """Rows that hyper-parameters are fitted to; drawn at random where there are more."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PlannerConfig:
     """How actions are chosen in the model. Options name the planners that use them; the others ignore them."""
 
