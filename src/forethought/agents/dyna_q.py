@@ -19,9 +19,9 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..build import make_table
-from ..core import AbstractAgent, AbstractReplay
+from ..core import AbstractReplay
 from ..learners import tabular
-from ..learners.tabular import Met, Step
+from ..learners.tabular import AbstractOnlineAgent, Met, Step
 from ..models.tabular import AbstractTable, CountTable, sizes
 from ..planners import checks
 from ..presets.dyna_q import DynaQConfig
@@ -40,7 +40,7 @@ class DynaQState(eqx.Module):
     seen: CountTable | None  # outcomes that were met, to hold the model against; None where it is trusted anyway
 
 
-class DynaQ(AbstractAgent[DynaQState, None]):
+class DynaQ(AbstractOnlineAgent[DynaQState]):
     """Learns from every step as it comes, and plans in between."""
 
     spec: EnvSpec
@@ -63,18 +63,6 @@ class DynaQ(AbstractAgent[DynaQState, None]):
         own = make_table(spec, c.model)
         self.table = own if model is None else model
 
-    @property
-    def random_steps(self) -> int:
-        return 0
-
-    @property
-    def update_every(self) -> int:
-        return self.spec.action_repeat
-
-    @property
-    def online(self) -> bool:
-        return True
-
     def init(self, *, key: PRNGKeyArray) -> DynaQState:
         shape = sizes(self.spec)
         seen = CountTable.empty(self.spec) if self.config.trust.max_error < 1 else None
@@ -82,9 +70,6 @@ class DynaQ(AbstractAgent[DynaQState, None]):
         return DynaQState(
             jnp.zeros(shape), self.table, Met.nothing(self.spec), tried_at, zero, jnp.zeros(shape, bool), seen
         )
-
-    def init_memory(self, state: DynaQState) -> None:
-        return None
 
     def model(self, state: DynaQState) -> AbstractTable:
         return state.model

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..build import make_table
-from ..core import AbstractAgent, AbstractReplay
+from ..core import AbstractReplay
 from ..learners import tabular
+from ..learners.tabular import AbstractOnlineAgent
 from ..models.tabular import AbstractTable, sizes
 from ..planners import checks
 from ..presets.prioritised_sweeping import PrioritisedSweepingConfig
@@ -33,7 +34,7 @@ class SweepingState(eqx.Module):
     priority: Float[Array, "states actions"]  # 0: not queued
 
 
-class PrioritisedSweeping(AbstractAgent[SweepingState, None]):
+class PrioritisedSweeping(AbstractOnlineAgent[SweepingState]):
     """Learns from every step as it comes, and sweeps backwards from what surprised it."""
 
     spec: EnvSpec
@@ -50,24 +51,9 @@ class PrioritisedSweeping(AbstractAgent[SweepingState, None]):
         checks.positive("threshold", c.threshold)
         self.table = make_table(spec, c.model)
 
-    @property
-    def random_steps(self) -> int:
-        return 0
-
-    @property
-    def update_every(self) -> int:
-        return self.spec.action_repeat
-
-    @property
-    def online(self) -> bool:
-        return True
-
     def init(self, *, key: PRNGKeyArray) -> SweepingState:
         nothing = jnp.zeros(sizes(self.spec))
         return SweepingState(nothing, self.table, nothing)
-
-    def init_memory(self, state: SweepingState) -> None:
-        return None
 
     def model(self, state: SweepingState) -> AbstractTable:
         return state.model

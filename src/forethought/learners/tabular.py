@@ -1,18 +1,37 @@
 """What agents with tables share: choosing actions, one-step learning, and which pairs have been met."""
 
 import dataclasses
-from typing import NamedTuple, Self
+from typing import Generic, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..core import AbstractReplay
+from ..core import AbstractAgent, AbstractReplay, State
 from ..models.tabular import pair_and_outcome, sizes
 from ..types import EnvSpec
 
 ActionValues = Float[Array, "states actions"]
+
+
+class AbstractOnlineAgent(AbstractAgent[State, None], Generic[State]):
+    """An agent that learns from every real step as it comes, and remembers nothing within an episode."""
+
+    @property
+    def random_steps(self) -> int:
+        return 0
+
+    @property
+    def update_every(self) -> int:
+        return self.spec.action_repeat
+
+    @property
+    def online(self) -> bool:
+        return True
+
+    def init_memory(self, state: State) -> None:
+        return None
 
 
 class Step(NamedTuple):
