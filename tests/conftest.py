@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+pytest_plugins = ["costs"]
+
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("MUJOCO_GL", "egl")
 _quick = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
