@@ -17,8 +17,9 @@ from . import checkup, fitting, reporting, training
 from .catalogue import AGENTS
 from .core import AbstractAgent
 from .display import Display
-from .errors import UserError
+from .errors import UserError, checked_path
 from .policy import Policy, describe_spec
+from .presets.bounds import Natural, Seed, checked_number
 from .presets.run import RunConfig
 from .presets.values import from_dict, to_dict
 from .replay.dataset import load_dataset
@@ -74,6 +75,7 @@ class Run:
 
         Raises UserError if there is none.
         """
+        env_steps = checked_number(Natural, env_steps, "env_steps")
         driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
         like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
         return _of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
@@ -81,6 +83,7 @@ class Run:
     def _index(self, seed: int | None) -> int:
         """Which of the seeds side by side `seed` is. Raises UserError if it is none of them."""
         first, seeds = self.setup.run.seed, self.setup.run.num_seeds
+        seed = checked_number(Seed | None, seed, "seed")
         index = 0 if seed is None else seed - first
         if not 0 <= index < seeds:
             raise UserError(f"seed={seed} is not in this run; it has {first} to {first + seeds - 1}")
@@ -105,8 +108,8 @@ class Run:
 
         Starts are those of the run's own evaluations unless `start_seed` chooses others.
         """
-        if episodes < 1:
-            raise UserError(f"episodes={episodes} must be at least 1")
+        episodes = checked_number(int, episodes, "episodes")
+        start_seed = checked_number(Seed | None, start_seed, "start_seed")
         state = self.agent_state(which=which, seed=seed)
         first = self.setup.run.seed if seed is None else seed
         key = jr.key(first if start_seed is None else start_seed)
@@ -126,7 +129,7 @@ class Run:
         Everything is written to `out` (default: the folder `doctor` of the run); its paths are in `paths` of what is
         returned. Raises UserError if the agent has no model.
         """
-        checkup.check_sizes(episodes, horizon)
+        episodes, horizon = checkup.checked_sizes(episodes, horizon)
         state, replay = self.trained(which=which, seed=seed)
         found = checkup.of_run(
             self.setup,
@@ -287,7 +290,8 @@ def doctor(
     A saved model is judged on the logged episodes in `data`, which it must not have been fitted to; by default on
     those that its fit held out. Raises UserError if `target` is neither, or for data that cannot be read.
     """
-    if isinstance(target, Run) or (Path(target) / "run.json").is_file():
+    episodes, horizon = checkup.checked_sizes(episodes, horizon)
+    if isinstance(target, Run) or (checked_path(target, "target") / "run.json").is_file():
         if data is not None:
             raise UserError(f"data={data}: a run is judged on fresh episodes; leave out data, or give a fitted model")
         run = target if isinstance(target, Run) else load_run(target)

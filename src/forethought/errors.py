@@ -1,5 +1,11 @@
 """Errors that a user can mend. The command line prints them as one line and exits with their code."""
 
+import os
+from pathlib import Path
+from typing import Any
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on Linux and macOS alike or less
+
 
 class UserError(Exception):
     """A mistake in what was asked for: what, got, wanted, remedy, in one line. Exit code 2."""
@@ -23,6 +29,27 @@ class TrainingFault(UserError):
     """A loss, action or parameter became non-finite; the last finite checkpoint is kept. Exit code 5."""
 
     exit_code = 5
+
+
+def checked_path(path: Any, what: str = "path") -> Path:
+    """`path` as a Path. Raises UserError, naming the argument, for one that no file system takes."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
+        raise UserError(f"{what}={path!r} must be a path, given as text or pathlib.Path")
+    if not text.strip():
+        raise UserError(f"{what}={text!r} is empty; give a path")
+    if "\0" in text:
+        raise UserError(f"{what}={text!r} holds a null byte, which no path may; remove it")
+    longest = max(Path(text).parts, key=_bytes, default="")
+    if _bytes(longest) > LONGEST_NAME or _bytes(text) > LONGEST_PATH:
+        raise UserError(
+            f"{what}={text[:40]}... is longer than a path may be ({_bytes(longest)} bytes in one name, at most "
+            f"{LONGEST_NAME}; {_bytes(text)} in all, at most {LONGEST_PATH}); give a shorter one"
+        )
+    return Path(text)
+
+
+def _bytes(name: str) -> int:
+    return len(os.fsencode(name))
 
 
 def nearest(name: str, known: list[str]) -> str:

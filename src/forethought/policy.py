@@ -16,6 +16,7 @@ from .core import AbstractAgent, AbstractEnv
 from .envs.make import OWN, make
 from .errors import UserError, clear_errors
 from .models.simulator import Simulator
+from .presets.bounds import Seed, checked_number
 from .presets.values import from_dict
 from .run.progress import broadcast, where_rows
 from .storage import checkpoint
@@ -30,7 +31,7 @@ class Policy:
 
     def __init__(self, agent: AbstractAgent, state: Any, *, seed: int = 0, meta: dict[str, Any] | None = None):
         self.agent, self.state, self.meta = agent, state, meta or {}
-        self._key, self._count = jr.key(seed), 0
+        self._key, self._count = jr.key(checked_number(Seed, seed, "seed")), 0
         self._memory: Any = None
         self._rows = 0
 

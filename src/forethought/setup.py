@@ -23,6 +23,7 @@ from .errors import UserError, clear_errors
 from .models.simulator import Simulator
 from .planners.uct import UCT
 from .presets.run import RunConfig
+from .presets.values import checked
 from .references import findable, load_object, name_of
 from .refusals import (
     NOWHERE,
@@ -147,6 +148,7 @@ def build(
     `(spec, given) -> learner`; `planner` is one, or a function `(action space) -> planner`. Raises UserError for what
     does not exist or does not fit together.
     """
+    run = checked(run)
     check_run(run)
     world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat)
     env_name = env if isinstance(env, str) else name_of(env) or world.spec.name
@@ -160,7 +162,7 @@ def build(
     check_numbered(str(agent), entry, world)
     given, functions = _what_is_given(str(agent), entry, world, run, reward, termination)
     if entry is not None:
-        name, config = str(agent), entry.preset(preset) if config is None else config
+        name, config = str(agent), checked(entry.preset(preset) if config is None else config)
         built = _by_entry(name, entry, world.spec, config, functions, learner, planner)
     else:
         name, built = _own_agent(agent, world.spec, functions)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from ..errors import UserError
+from ..presets.bounds import Seed
 from . import machine, tables
 from .common import Anywhere, Machine
 from .parse import option_names, parse
@@ -24,7 +24,7 @@ class CheckEnv:
     """One of our tasks, a Gymnasium id, dm_control/..., gymnax/..., or pkg.mod:EnvClass."""
     steps: int = 1000
     """Random steps."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of starts and actions."""
     reward: str | None = None
     """Your reward function, pkg.mod:fn, held against the real transitions."""
@@ -41,9 +41,6 @@ def option_list() -> list[str]:
 def run(argv: list[str]) -> int:
     """Prints what was found; 1 if there is an error among it."""
     options = parse(CheckEnv, argv, command="check-env", help=HELP)
-    for name, least in (("steps", 1), ("seed", 0)):
-        if getattr(options, name) < least:
-            raise UserError(f"{name}={getattr(options, name)} must be at least {least}")
     machine.prepare(options.machine.threads, options.machine.device)
     from ..envs.check import check_env
     from ..references import load_object

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from ..cards import ORACLES, find
+from ..presets.bounds import Seed
 from ..presets.run import RunConfig
 from . import machine
 from .common import Anywhere, Machine, Switch
@@ -25,7 +26,7 @@ class Demo:
 
     steps: int = SETTINGS.steps
     """Environment steps to train for."""
-    seed: int = SETTINGS.seed
+    seed: Seed = SETTINGS.seed
     """Seed of everything random."""
     out: Path | None = None
     """Folder of the run; default: runs/pets-pets-cartpole-DATE-TIME."""

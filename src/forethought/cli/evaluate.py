@@ -3,6 +3,7 @@
 import dataclasses
 
 from ..errors import UserError
+from ..presets.bounds import Natural, Positive, Seed
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
@@ -23,15 +24,15 @@ class Evaluate:
     """Episodes per seed."""
     best: Switch = False
     """The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Which seed of a run that has several; default: all."""
-    start_seed: int | None = None
+    start_seed: Seed | None = None
     """Draw other first states than those of the run's own evaluations."""
     recalibrated: Switch = False
     """Plan in the model as `forethought doctor RUN` has recalibrated it."""
-    plan_ms: float | None = None
+    plan_ms: Positive | None = None
     """Milliseconds of wall-clock per action: plan until the time is up."""
-    simulations: int | None = None
+    simulations: Natural | None = None
     """[alphazero, expert-iteration] Simulations of each search; 0: the network alone."""
     opponent: str | None = None
     """[Games of two] Whom to play against: random, or uct-N; default: as in training."""
@@ -46,10 +47,6 @@ def option_list() -> list[str]:
 def run(argv: list[str]) -> int:
     """Prints one row per seed, and their mean."""
     options = parse(Evaluate, argv, command="evaluate", help=HELP)
-    for name in ("episodes", "plan_ms"):
-        value = getattr(options, name)
-        if value is not None and value <= 0:
-            raise UserError(f"{name.replace('_', '-')}={value} must be above 0")
     machine.prepare(options.machine.threads, options.machine.device)
     from ..storage.run_folder import open_runs
 

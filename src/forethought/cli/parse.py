@@ -9,6 +9,7 @@ import typing
 from typing import Annotated, Any, TypeVar
 
 from ..errors import UserError
+from ..presets.values import checked
 
 Options = TypeVar("Options")
 
@@ -32,6 +33,7 @@ def parse(kind: type[Options], argv: list[str], *, command: str, help: str, defa
     import tyro
 
     prog = f"forethought {command}"
+    _refuse_empty(argv, prog)
     complaint = io.StringIO()
     extra = {} if default is None else {"default": default}
     try:
@@ -45,7 +47,17 @@ def parse(kind: type[Options], argv: list[str], *, command: str, help: str, defa
         raise UserError(f"{_one_line(complaint.getvalue())}; see {prog} --help") from None
     if unknown:
         raise UserError(_unknown(unknown, kind, prog))
-    return options
+    return checked(options)
+
+
+def _refuse_empty(argv: list[str], prog: str) -> None:
+    """Raises UserError for an empty word, which as a path would mean the current folder."""
+    before = "an argument"
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if not word.strip() or (name.startswith("--") and equals and not value.strip()):
+            raise UserError(f"{name if equals else before} is empty; give a value, or leave it out; see {prog} --help")
+        before = name if name.startswith("--") else "an argument"
 
 
 def flat(name: str, parts: dict[str, tuple[type, Any]]) -> tuple[type, Any]:

@@ -11,6 +11,7 @@ import tyro
 from ..cards import Arm, Card, find
 from ..catalogue import AGENTS
 from ..errors import UserError
+from ..presets.bounds import Seed, check_seeds
 from ..presets.values import to_dict
 from . import machine, tables
 from .common import Anywhere, Machine, Switch
@@ -31,7 +32,7 @@ class Reproduce:
 
     card: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CARD")]
     """Name of a card (`forethought list cards`)."""
-    seed: int = 0
+    seed: Seed = 0
     """The first seed."""
     num_seeds: int | None = None
     """How many seeds; default: as many as the card has, or one if --seed is given."""
@@ -54,8 +55,7 @@ def run(argv: list[str]) -> int:
     count = options.num_seeds
     if count is None:
         count = 1 if any(word.partition("=")[0] == "--seed" for word in argv) else card.seeds
-    if count < 1 or options.seed < 0:
-        raise UserError(f"seed={options.seed} must be at least 0 and num-seeds={count} at least 1")
+    check_seeds(options.seed, count)
     machine.prepare(options.machine.threads, options.machine.device)
     out = options.out or Path("reproduced") / card.name.replace("/", "-")
     seeds = range(options.seed, options.seed + count)

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from ..core import AbstractHostEnv
 from ..errors import EnvironmentFault, UserError
+from ..presets.bounds import Seed, checked_number
 from ..types import Box, RewardFunction, TerminationFunction, Transition
 from .given import check_given
 from .host import GymnasiumEnv
@@ -49,10 +50,9 @@ def check_env(
     """What `num_steps` random steps show about `env` (anything that `make` takes).
 
     `reward` and `termination` are checked against the real transitions; without them, the environment's own are.
-    An environment that cannot be made is a finding too. Raises UserError if `num_steps` is below 1.
+    An environment that cannot be made is a finding too. Raises UserError for numbers that cannot be.
     """
-    if num_steps < 1:
-        raise UserError(f"num_steps={num_steps} must be at least 1")
+    num_steps, seed = checked_number(int, num_steps, "num_steps"), checked_number(Seed, seed, "seed")
     try:
         host = make(env, host=True)
     except UserError as error:

@@ -15,6 +15,7 @@ from gymnasium.vector import VectorEnv
 
 from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
+from ..presets.bounds import checked_number
 from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .acrobot_swingup import AcrobotSwingUp
@@ -94,10 +95,8 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
     others come with `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
-    if num_envs < 1:
-        raise UserError(f"num_envs={num_envs} must be at least 1")
-    if action_repeat < 1:
-        raise UserError(f"action_repeat={action_repeat} must be at least 1")
+    num_envs = checked_number(int, num_envs, "num_envs")
+    action_repeat = checked_number(int, action_repeat, "action_repeat")
     choose_renderers()
     name, again = (env, _maker(env)) if isinstance(env, str) else (None, env)
     made = _construct(again, name) if callable(again) and not _is_env(again) else again
