@@ -204,10 +204,11 @@ def train(
     initial = None if start_from is None else _state_of(start_from, setup)
     setup.prepare()
     display = Display(quiet=quiet)
-    with training.StopRequest() as stop, contextlib.closing(setup):
-        folder = RunFolder.create(path, _record(setup, argv, start_from))
-        outcome = training.train(setup, folder, display, stop, initial_state=initial)
-        return _ended(Run(folder, setup, outcome), display)
+    with contextlib.closing(setup):
+        with training.StopRequest() as stop:
+            folder = RunFolder.create(path, _record(setup, argv, start_from))
+            outcome = training.train(setup, folder, display, stop, initial_state=initial)
+        return _ended(Run(folder, setup, outcome), display, stop)
 
 
 def resume(
@@ -230,9 +231,10 @@ def resume(
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
         return run
-    with training.StopRequest() as stop, contextlib.closing(run.setup):
-        run.outcome = training.resume(run.setup, run.folder, display, stop)
-        return _ended(run, display)
+    with contextlib.closing(run.setup):
+        with training.StopRequest() as stop:
+            run.outcome = training.resume(run.setup, run.folder, display, stop)
+        return _ended(run, display, stop)
 
 
 def load_run(
@@ -368,13 +370,18 @@ def _state_of(path: str | Path, setup: Setup) -> Any:
     return jax.tree.map(lambda x: next(arrays) if eqx.is_array(x) else x, fresh)
 
 
-def _ended(run: Run, display: Display) -> Run:
-    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not."""
+def _ended(run: Run, display: Display, stop: training.StopRequest) -> Run:
+    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not.
+
+    Raises KeyboardInterrupt if someone asked to stop when it had already finished: nothing more is drawn.
+    """
     display.stop()
     outcome = run.outcome
     if outcome is None:
         return run
     if outcome.status == "finished":
+        if stop.by is not None:
+            raise KeyboardInterrupt
         if outcome.message:
             display.line(outcome.message)
         trained = (outcome.progress.agent_state, outcome.progress.replay)

@@ -45,6 +45,7 @@ def run(argv: list[str]) -> int:
     options = parse(Demo, argv, command="demo", help=HELP)
     machine.prepare(options.machine.threads, options.machine.device)
     from .. import api
+    from .seeds import stopped_code
 
     card = find(CARD)
     settings = dataclasses.replace(
@@ -66,7 +67,7 @@ def run(argv: list[str]) -> int:
     )
     if trained.status == "finished":
         _show(trained)
-    return 0
+    return stopped_code(trained)
 
 
 def _show(run) -> None:

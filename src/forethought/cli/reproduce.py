@@ -63,16 +63,17 @@ def run(argv: list[str]) -> int:
     for seed in seeds:  # seed by seed, so that a run that is stopped early has all arms of what it has
         for arm in card.arms:
             raw = _one(card, arm, seed, out, options, argv)
-            if raw is None:
+            if isinstance(raw, int):
                 tables.note(f"stopped; the same command goes on: forethought reproduce {' '.join(argv)}")
-                return 0
+                return raw
             results[arm.name][seed] = raw
     return _verdict(card, results, out)
 
 
-def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: list[str]) -> dict[str, Any] | None:
-    """The raw file of one run, which is run, resumed or found finished; None if it was stopped."""
+def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: list[str]) -> dict[str, Any] | int:
+    """The raw file of one run, which is run, resumed or found finished; the exit code if it was stopped."""
     from .. import api
+    from .seeds import stopped_code
 
     path = out / "runs" / arm.name / f"seed-{seed}"
     wanted = dataclasses.replace(arm.run, seed=seed, threads=options.machine.threads, device=options.machine.device)
@@ -90,7 +91,7 @@ def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: l
             card.agent, card.env, preset=arm.preset, run=wanted, out=path, quiet=options.quiet, argv=command
         )
     if run.status != "finished":
-        return None
+        return stopped_code(run)
     run.folder.update_record(commit=commit)
     return _raw(card, arm, run, out / arm.name / f"seed-{seed}.json")
 
