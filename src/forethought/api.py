@@ -18,10 +18,12 @@ from .catalogue import AGENTS
 from .core import AbstractAgent
 from .display import Display
 from .errors import UserError, checked_path
+from .fine_tuning import state_of
 from .policy import Policy, describe_spec
 from .presets.bounds import Natural, Seed, checked_number
 from .presets.run import RunConfig
-from .presets.values import from_dict, to_dict
+from .presets.values import from_dict, merged, to_dict
+from .refusals import check_oracle
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
@@ -141,7 +143,7 @@ class Run:
             seed=seed,
             record=self.folder.record,
         )
-        folder = self.path / "doctor" if out is None else Path(out)
+        folder = self.path / "doctor" if out is None else checked_path(out, "out")
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
         return found
 
@@ -162,7 +164,7 @@ def train(
     *,
     preset: str = "default",
     config: Any = None,
-    run: RunConfig | None = None,
+    run: RunConfig | dict[str, Any] | None = None,
     steps: int | None = None,
     seed: int | None = None,
     reward: str | Callable[..., Any] | None = None,
@@ -178,14 +180,19 @@ def train(
 
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
     id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
-    `preset`), `run` everything else; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
+    `preset`), or a dictionary of changes to the preset, such as `{"model.hidden": [32, 32]}`; `run` is everything
+    else, as a config or a dictionary; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
     `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
     `(action space)` that make them.
 
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
-    run = RunConfig() if run is None else run
+    if not isinstance(run, RunConfig):
+        run = RunConfig() if run is None else merged(RunConfig(), run, "run")
+    for kind, function in (("reward", reward), ("termination", termination)):
+        if function is not None and not isinstance(function, str) and not callable(function):
+            raise UserError(f"{kind}={function!r} must be a function, or the name of one")
     short = {"steps": steps, "seed": seed}
     short |= {"reward": reward if isinstance(reward, str) else None}
     short |= {"termination": termination if isinstance(termination, str) else None}
@@ -194,14 +201,19 @@ def train(
         "reward": reward if callable(reward) else None,
         "termination": termination if callable(termination) else None,
     }
+    check_oracle(run, **functions)
     if start_from is not None and isinstance(agent, str) and agent in AGENTS:
         # The policy that is trained on acts from the first step, in place of uniform actions.
-        config = AGENTS[agent].preset(preset) if config is None else config
+        config = AGENTS[agent].settings(preset, config)
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
     setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
-    path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
-    initial = None if start_from is None else _state_of(start_from, setup)
+    path = (
+        checked_path(out, "out")
+        if out is not None
+        else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
+    )
+    initial = None if start_from is None else state_of(load_run(start_from), setup)
     setup.prepare()
     display = Display(quiet=quiet)
     with contextlib.closing(setup):
@@ -308,7 +320,7 @@ def doctor(
         training, held_out = None, load_dataset(data, finite=False)
     found = checkup.of_fitted(fitted, held_out, training, source=str(path), horizon=horizon)
     home = path if path.is_dir() else path.parent
-    folder = home / "doctor" if out is None else Path(out)
+    folder = home / "doctor" if out is None else checked_path(out, "out")
     found.paths = reporting.write_checkup(found, folder, target=str(path))
     return found
 
@@ -341,33 +353,6 @@ def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None)
         "hardware": provenance.hardware(jax.devices()),
         "command": "" if argv is None else " ".join(argv),
     }
-
-
-def _state_of(path: str | Path, setup: Setup) -> Any:
-    """The agent state of another run, to train on from."""
-    other = load_run(path)
-    if other.setup.run.num_seeds > 1 or setup.run.num_seeds > 1:
-        raise UserError("fine-tuning takes one seed from a run of one seed; leave out num_seeds")
-    ours, theirs = setup.env.spec, other.setup.env.spec
-    if (ours.obs_dim, ours.action) != (theirs.obs_dim, theirs.action):
-        raise UserError(
-            f"{path} was trained on {other.setup.env_name} with other spaces ({theirs.obs_dim} observations, "
-            f"{theirs.action}); {setup.env_name} has {ours.obs_dim} and {ours.action}"
-        )
-    state = other.agent_state()
-    wanted = eqx.filter_eval_shape(lambda: setup.agent.init(key=jr.key(0)))
-    shape = lambda tree: [
-        (x.shape, x.dtype)
-        for x in jax.tree.leaves(eqx.filter(tree, lambda x: isinstance(x, jax.ShapeDtypeStruct | jax.Array)))
-    ]
-    if shape(wanted) != shape(state):
-        raise UserError(
-            f"{path} has networks of other sizes; start with the same model settings as it was trained with"
-        )
-    # The new agent's own settings (learning rate, given functions) around the old one's arrays.
-    fresh = setup.agent.init(key=jr.key(0))
-    arrays = iter(jax.tree.leaves(eqx.filter(state, eqx.is_array)))
-    return jax.tree.map(lambda x: next(arrays) if eqx.is_array(x) else x, fresh)
 
 
 def _ended(run: Run, display: Display, stop: training.StopRequest) -> Run:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import UserError, nearest
+from .presets.values import checked, merged, names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +45,22 @@ class Entry:
 
     def preset(self, name: str) -> Any:
         """The config of a preset. Raises UserError if there is none of that name."""
-        if name not in self.presets:
+        if not isinstance(name, str) or name not in self.presets:
             raise UserError(f"unknown preset {name!r}; {nearest(name, list(self.presets))}")
         return self.presets[name]
+
+    def settings(self, preset: str, config: Any = None) -> Any:
+        """The config of a preset, or `config`: a whole one, or a dictionary of changes to the preset, nested or with
+        dotted names. Raises UserError for unknown settings and values that cannot be."""
+        base = self.preset(preset)
+        if isinstance(config, Mapping):
+            return merged(base, config)
+        if config is not None and not isinstance(config, self.config_type):
+            raise UserError(
+                f"config={type(config).__name__} must be a {self.config_name}, or a dictionary of settings such as "
+                f"{{{next(iter(names(base)))!r}: ...}}"
+            )
+        return checked(base if config is None else config)
 
 
 AGENTS: dict[str, Entry] = {

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+MOST_NAMES = 40  # that a message lists
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on Linux and macOS alike or less
 
 
@@ -52,14 +53,15 @@ def _bytes(name: str) -> int:
     return len(os.fsencode(name))
 
 
-def nearest(name: str, known: list[str]) -> str:
+def nearest(name: object, known: list[str]) -> str:
     """A remedy for an unknown `name`: the nearest known ones, or all of them."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(close) + "?"
-    return "known: " + ", ".join(known)
+    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return "known: " + ", ".join(known[:MOST_NAMES]) + more
 
 
 class clear_errors:
@@ -74,3 +76,18 @@ class clear_errors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ValueError):
             raise UserError(f"{self.what}: {error}") from error
+
+
+class calling:
+    """Turns any error of an object of the user's, while it is called, into a UserError that names it."""
+
+    def __init__(self, name: object, wanted: str):
+        self.name, self.wanted = name, wanted
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"{self.name} failed when it was called ({said[:300]}); wanted {self.wanted}") from error

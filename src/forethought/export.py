@@ -5,6 +5,7 @@ from pathlib import Path
 
 from . import __version__
 from .api import Run
+from .errors import checked_path
 from .storage.files import faults, replacing
 from .types import Box
 
@@ -38,7 +39,7 @@ def export_policy(run: Run, out: Path | str, *, which: str = "last", seed: int |
 
     Raises UserError if the run has no whole checkpoint, StorageFault if the folder cannot be written.
     """
-    out = Path(out)
+    out = checked_path(out, "out")
     with faults(out):
         out.mkdir(parents=True, exist_ok=True)
     policy = run.policy(which=which, seed=seed)

@@ -21,13 +21,14 @@ from .diagnostics.examination import Examination, examine
 from .diagnostics.examination_figures import plot_examination
 from .diagnostics.verdict import plain_verdict
 from .envs.given import check_given
-from .errors import TrainingFault, UserError, clear_errors
+from .errors import TrainingFault, UserError, checked_path, clear_errors
 from .presets.fit import FitConfig
 from .presets.parts import EnsembleConfig
 from .presets.values import checked, from_dict, to_dict
 from .references import load_object
 from .replay.dataset import Dataset, load_dataset
 from .replay.uniform import UniformReplay
+from .room import check_config_room
 from .run.progress import strongly_typed
 from .storage import checkpoint, provenance
 from .storage.files import replacing
@@ -119,6 +120,7 @@ def fit(
     name = source.spec.name if isinstance(data, Dataset) else str(data)
     with clear_errors("angles"):
         spec = dataclasses.replace(source.spec, angle_dims=tuple(config.angles))
+    check_config_room(spec, config)
     given, functions = _given(config, reward, termination)
     notes = list(source.notes)
     mismatch = check_given(
@@ -166,7 +168,7 @@ def load_model(path: Path | str) -> AbstractModel:
 
 def load_fitted(path: Path | str) -> FittedModel:
     """As `load_model`, with the spaces and the given functions of the model."""
-    path = Path(path)
+    path = checked_path(path)
     path = path / "model.npz" if path.is_dir() else path
     meta = checkpoint.read_meta(path).get("fit")
     if not isinstance(meta, dict):

@@ -34,6 +34,22 @@ def check_run(run: RunConfig) -> None:
         raise UserError("stop_at_return needs evaluations during training; give eval_every above 0")
 
 
+def check_oracle(run: RunConfig, **handed: Any) -> None:
+    """Raises UserError for a learned function beside the true dynamics, where nothing is learned."""
+    for kind in ("reward", "termination"):
+        if run.oracle and handed[kind] is None and getattr(run, kind) == "learned":
+            raise UserError(
+                f"{kind}=learned: the oracle learns nothing, it plans on the true dynamics; leave {kind} out"
+            )
+
+
+def check_opponent(world: AbstractEnv | AbstractHostEnv, opponent: str) -> None:
+    """Raises UserError for an opponent where nobody is played against."""
+    inner = world.env if isinstance(world, ActionRepeat) else world
+    if opponent != "random" and not (isinstance(inner, AbstractGame) and inner.num_players == 2):
+        raise UserError(f"opponent={opponent}: {world.spec.name} is not a game of two players; leave opponent out")
+
+
 def check_taken(agent: Any, entry: Entry, run: RunConfig, **handed: Any) -> None:
     """Raises UserError for a function or part that the agent has no use for."""
     for part in ("learner", "planner"):

@@ -73,6 +73,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
 
     from .. import api
     from ..checkup import plan_recalibrated
+    from ..refusals import check_opponent
     from ..run.host_evaluate import HostEvaluator
     from ..setup import searching
 
@@ -86,6 +87,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     if options.simulations is not None:
         setup = searching(setup, options.simulations)
     if options.opponent is not None:
+        check_opponent(setup.env, options.opponent)
         setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, opponent=options.opponent))
     if options.recalibrated:
         words = ["forethought doctor", str(path), *(["--best"] if options.best else [])]

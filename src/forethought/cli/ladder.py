@@ -60,6 +60,7 @@ def run(argv: list[str]) -> int:
     from ..core import AbstractGame
     from ..diagnostics.elo import ratings
     from ..diagnostics.ladder_figure import plot_ladder
+    from ..room import check_search_room
     from ..run.ladder import climb, spread
     from ..run.matches import AgentPlayer, RandomPlayer
     from ..setup import opponent, searching
@@ -75,6 +76,7 @@ def run(argv: list[str]) -> int:
             f"{options.run} has {len(stages)} stages, a ladder needs 2; let it train to its first evaluation "
             "(`--eval-every` above 0)"
         )
+    check_search_room(game.spec.action, options.games, name="games", count=run.setup.env.spec.obs_dim)
     setup = run.setup if options.simulations is None else searching(run.setup, options.simulations)
     players: dict[str, Any] = {"random": RandomPlayer(game)}
     if options.opponent != "random":

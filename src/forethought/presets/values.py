@@ -52,7 +52,7 @@ def merged(base: Config, changes: Mapping[str, Any], where: str = "") -> Config:
     """`base` with `changes`, nested dictionaries and dotted names alike. Raises UserError as `from_dict`."""
     if not isinstance(changes, Mapping):
         raise UserError(f"{where or 'config'}={changes!r} must be a table of settings")
-    prefix, known = f"{where}." if where else "", _names(base)
+    prefix, known = f"{where}." if where else "", names(base)
     hints = typing.get_type_hints(type(base), include_extras=True)
     for name, value in changes.items():
         first, _, rest = str(name).partition(".")
@@ -72,12 +72,12 @@ def merged(base: Config, changes: Mapping[str, Any], where: str = "") -> Config:
     return base
 
 
-def _names(config: Any) -> list[str]:
+def names(config: Any) -> list[str]:
     """The settings of a config, those of its parts by dotted names."""
     found = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        parts = [f"{field.name}.{name}" for name in _names(value)] if dataclasses.is_dataclass(value) else []
+        parts = [f"{field.name}.{name}" for name in names(value)] if dataclasses.is_dataclass(value) else []
         found += [field.name, *parts]
     return found
 

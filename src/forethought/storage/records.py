@@ -11,7 +11,10 @@ from .files import check_format, faults, replacing
 
 
 def make_folder(path: Path) -> None:
-    """Make an empty folder. Raises UserError if it is in use or not permitted, and StorageFault."""
+    """Make an empty folder. Raises UserError if it is in use, inside a run or not permitted, and StorageFault."""
+    for above in path.absolute().parents:
+        if (above / "run.json").is_file():
+            raise UserError(f"{path} lies inside the run {above}; give a folder outside of it")
     try:
         path.mkdir(parents=True, exist_ok=True)
         occupied = any(path.iterdir())
