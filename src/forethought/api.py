@@ -5,7 +5,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from .catalogue import AGENTS
 from .core import AbstractAgent
 from .display import Display
 from .errors import UserError, checked_path
+from .export import export_policy
 from .fine_tuning import state_of
 from .policy import Policy, describe_spec
 from .presets.bounds import Natural, Seed, checked_number
@@ -38,6 +39,10 @@ class Run:
         self.folder, self.setup, self.outcome = folder, setup, outcome
         self.shown: reporting.Shown | None = None
         self.notes: list[str] = []  # what loading a checkpoint said: a damaged one that was passed over
+
+    def __repr__(self) -> str:
+        score = "" if self.final_return is None else f", final return {self.final_return:.4g}"
+        return f"Run({str(self.path)!r}: {self.setup.agent_name} on {self.setup.env_name}, {self.status}{score})"
 
     @property
     def path(self) -> Path:
@@ -151,6 +156,14 @@ class Run:
         """Writes the report again from what the folder holds; returns its path."""
         self.shown = reporting.write(self.folder)
         return self.shown.report
+
+    def plot(self, out: str | Path | None = None, *, metric: Literal["eval", "episode"] = "eval") -> Path:
+        """Draws the learning curve to `out`, a .png or .svg (default: in the run folder); returns its path."""
+        return reporting.curve(self.folder, None if out is None else checked_path(out, "out"), metric=metric)
+
+    def export(self, out: str | Path | None = None, *, which: str = "last", seed: int | None = None) -> list[Path]:
+        """Writes the policy alone to the folder `out` (default: RUN/policy), as `export.export_policy`."""
+        return export_policy(self, self.path / "policy" if out is None else out, which=which, seed=seed)
 
     def video(self, *, which: str = "last", seed: int | None = None) -> Path:
         """Films one episode; returns the video's path. Raises UserError if the environment draws no picture."""

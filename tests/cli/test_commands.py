@@ -8,6 +8,7 @@ import sys
 import pytest
 from toy_world import TINY
 
+import forethought
 from forethought.cards import CARDS, ORACLES, Arm, Card
 from forethought.cards.marks import median_return
 from forethought.cli import completion
@@ -16,6 +17,7 @@ from forethought.cli.names import OWN_ENVS
 from forethought.cli.plot import pool
 from forethought.cli.train import _names
 from forethought.envs.make import OWN
+from forethought.errors import UserError
 from forethought.presets.mpc_ladder import PRESETS, MPCLadderConfig
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.run import RunConfig
@@ -282,3 +284,14 @@ def test_demo_ends_with_the_score_beside_the_oracle_and_the_paths(cli, monkeypat
 def test_main_answers_python_dash_m():
     done = subprocess.run([sys.executable, "-m", "forethought", "--version"], capture_output=True, text=True)
     assert done.stdout == "forethought 0.1.0\n" and main(["--version"]) == 0
+
+
+def test_a_run_says_what_it_is_and_plots_and_exports_itself(trained, tmp_path):
+    run = forethought.load_run(trained)
+    assert repr(run) == f"Run({str(trained)!r}: pets on point-mass, finished, final return {run.final_return:.4g})"
+    assert run.plot(tmp_path / "new.svg").read_text().startswith("<?xml")
+    assert run.plot() == trained / "figures" / "learning_curve.png"
+    with pytest.raises(UserError, match=r"must end in \.png or \.svg"):
+        run.plot(tmp_path / "new.txt")
+    assert [path.name for path in run.export()] == ["policy.npz", "policy.json", "run_policy.py"]
+    assert run.export(tmp_path / "policy")[0].parent == tmp_path / "policy"
