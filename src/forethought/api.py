@@ -111,7 +111,7 @@ class Run:
     def evaluate(
         self, *, episodes: int = 10, which: str = "last", seed: int | None = None, start_seed: int | None = None
     ) -> Evaluation:
-        """Fresh episodes of the policy, without exploration.
+        """Episodes of the policy, without exploration.
 
         Starts are those of the run's own evaluations unless `start_seed` chooses others.
         """

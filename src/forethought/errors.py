@@ -53,11 +53,25 @@ def _bytes(name: str) -> int:
     return len(os.fsencode(name))
 
 
-def nearest(name: object, known: list[str]) -> str:
-    """A remedy for an unknown `name`: the nearest known ones, or all of them."""
+SHORT = {"lr": "learning_rate", "gamma": "discount", "bs": "batch_size", "horizon_length": "horizon"}
+
+
+def near_names(name: str, known: list[str]) -> list[str]:
+    """At most three known names that may be meant: equal but for their part or for a usual abbreviation, or close."""
     import difflib
 
-    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    plain = name.replace("-", "_")
+    meant = {plain, SHORT.get(plain, plain)}
+    leaf = lambda other: other.replace("-", "_").rpartition(".")[2]
+    same = [other for other in known if leaf(other) in meant]
+    if plain in SHORT and not same:
+        same = [other for other in known if leaf(other).endswith(SHORT[plain].rpartition("_")[2])]
+    return same[:3] or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+
+
+def nearest(name: object, known: list[str]) -> str:
+    """A remedy for an unknown `name`: the nearest known ones, or all of them."""
+    close = near_names(str(name), known)
     if close:
         return "did you mean " + " or ".join(close) + "?"
     more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""

@@ -21,7 +21,9 @@ sys.exit(f"imported {heavy}" if heavy else code)
     [
         "--version",
         "--help",
+        "list",
         "list agents",
+        "list envs",
         "list presets",
         "list cards",
         "completion bash",

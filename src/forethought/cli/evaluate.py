@@ -8,7 +8,8 @@ from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
 
-HELP = """Play fresh episodes with the policy of a run, without exploration.
+HELP = """Play episodes with the policy of a run, without exploration. They start where the run's own evaluations do;
+other starts are drawn with --start-seed.
 
 Example:
   forethought evaluate runs/first --episodes 20 --best"""
@@ -99,5 +100,6 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
         tables.note(evaluator.actor.latency.sentence())
     returns = np.asarray(found.returns)
-    values = (returns.mean(), returns.std(), returns.min(), returns.max(), np.mean(found.lengths))
+    spread = returns.std(ddof=1) if len(returns) > 1 else np.nan  # as in the report
+    values = (returns.mean(), spread, returns.min(), returns.max(), np.mean(found.lengths))
     return [str(seed), str(len(returns)), *(tables.number(float(v)) for v in values)], float(returns.mean())

@@ -28,7 +28,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("Learn", "AGENT ENV", "train an agent in an environment", "train"),
     "resume": Command("Learn", "RUN", "go on with a run that was stopped", "resume"),
     "fit": Command("Learn", "DATA", "fit a model to logged transitions, no environment needed", "fit"),
-    "evaluate": Command("Look", "RUN", "play fresh episodes with a trained policy", "evaluate"),
+    "evaluate": Command("Look", "RUN", "play episodes with a trained policy", "evaluate"),
     "play": Command("Look", "RUN", "play a game against a trained agent, in the terminal", "play"),
     "ladder": Command("Look", "RUN", "rate an agent against its own earlier stages (games)", "ladder"),
     "doctor": Command("Look", "RUN|MODEL", "examine the model, and find what is wrong with it or its data", "doctor"),

@@ -128,6 +128,6 @@ def _help(agent: str | None) -> str:
     presets = ", ".join(AGENTS[agent].presets) if agent in AGENTS else "none"
     return (
         f"Train {agent} in an environment: one of our tasks, a Gymnasium id, dm_control/..., gymnax/..., or your own "
-        f"pkg.mod:EnvClass.\nPresets: {presets}.\n\n"
-        f"Example:\n  forethought train {agent} pets-cartpole --steps 2000 --model.hidden 64 64 --planner.kind icem"
+        f"pkg.mod:EnvClass.\n\nPresets: {presets}.\n\n"
+        f"Example:\n  forethought train {agent} {AGENTS[agent].example if agent in AGENTS else 'pendulum --steps 2000'}"
     )
