@@ -13,7 +13,7 @@ from forethought.outlook import sources
 from forethought.presets.run import RunConfig
 from forethought.references import load_object
 from forethought.setup import build
-from forethought.storage.records import make_folder
+from forethought.storage.records import check_outside_runs, make_folder
 
 LONG = "a" * 300
 
@@ -122,6 +122,15 @@ def test_a_run_inside_another_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="lies inside the run"):
         make_folder(tmp_path / "deep" / "inside")
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+    check_outside_runs(tmp_path / "policy" / "policy.npz", own=tmp_path)
+    with pytest.raises(UserError, match="lies inside the run"):
+        check_outside_runs(tmp_path / "policy" / "policy.npz", own=tmp_path.parent)
+
+
+def test_a_file_in_the_place_of_a_run_is_called_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is not a run folder: it is a file"):
+        forethought.load_run(tmp_path / "file")
 
 
 def test_what_is_learned_is_not_called_given():

@@ -29,6 +29,7 @@ from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
 from .storage import provenance
+from .storage.records import check_outside_runs
 from .storage.run_folder import RunFolder, default_run_path
 
 
@@ -149,6 +150,7 @@ class Run:
             record=self.folder.record,
         )
         folder = self.path / "doctor" if out is None else checked_path(out, "out")
+        check_outside_runs(folder / "doctor.html", self.path)
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
         return found
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .errors import checked_path
 from .storage.files import faults, replacing
+from .storage.records import check_outside_runs
 from .types import Box
 from .version import __version__
 
@@ -40,6 +41,7 @@ def export_policy(run: Any, out: Path | str, *, which: str = "last", seed: int |
     Raises UserError if the run has no whole checkpoint, StorageFault if the folder cannot be written.
     """
     out = checked_path(out, "out")
+    check_outside_runs(out / "policy.npz", run.path)
     with faults(out):
         out.mkdir(parents=True, exist_ok=True)
     policy = run.policy(which=which, seed=seed)

@@ -68,7 +68,7 @@ class RunFolder:
             names = ", ".join(str(path / name) for name in group_names(path))
             raise UserError(f"{path} is a group of runs; name one of them: {names}")
         if not (path / "run.json").is_file():
-            what = "holds no run.json" if path.is_dir() else "does not exist"
+            what = "holds no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
             raise UserError(f"{path} is not a run folder: it {what}; give the folder that a run printed")
         record = read_json(path / "run.json", FORMAT)
         missing = [field for field in REQUIRED if field not in record]
