@@ -12,9 +12,14 @@ import pytest
 from tiny import CONFIGS, Averaging, Walk, empty_replay
 
 import forethought
+from forethought.agents.dreamer_v1 import DreamerV1
+from forethought.agents.dreamer_v3 import DreamerV3
 from forethought.catalogue import AGENTS
 from forethought.errors import UserError
+from forethought.fit import GradientLearner
+from forethought.learners.schedule import Schedule
 from forethought.presets.bounds import Fraction, Natural, Part, Positive, Real, Seed, checked_number
+from forethought.presets.dreamer_v3 import DreamerV3Config
 from forethought.presets.run import RunConfig
 from forethought.presets.values import checked, merged
 from forethought.run.jit import JitDriver
@@ -145,3 +150,22 @@ def test_changes_are_merged_by_dotted_names_and_nested_tables_alike():
 def test_unknown_and_wrong_settings_are_named_with_the_nearest(changes, says):
     with pytest.raises(UserError, match=says):
         merged(AGENTS["pets"].preset("default"), changes)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bad: DreamerV1(
+            Walk().spec, dataclasses.replace(AGENTS["dreamer-v1"].preset("default"), action_noise=bad)
+        ),
+        lambda bad: DreamerV3(Walk().spec, DreamerV3Config(horizon=bad)),
+        lambda bad: Schedule.of(bad, 16, 16, 1),
+        lambda bad: GradientLearner(None, learning_rate=bad),
+        lambda bad: GradientLearner(None, data_noise=bad),
+    ],
+    ids=["action_noise", "horizon", "train_ratio", "learning_rate", "data_noise"],
+)
+def test_parts_cannot_be_constructed_with_numbers_that_are_not_finite(make, bad):
+    with pytest.raises(ValueError, match=str(bad)):
+        make(bad)
