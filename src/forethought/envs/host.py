@@ -12,6 +12,7 @@ from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
 from .faults import Place, checked_reward
 from .hosted import HostedJaxEnv
+from .sharing import refuse_running_statistics, separated, shared
 from .spaces import limit_of, name_of, translate
 from .vector import GymnasiumVectorEnv, close_quietly, seed_from
 
@@ -23,6 +24,7 @@ class GymnasiumEnv(AbstractHostEnv):
 
     Actions are clipped to the bounds, reshaped and cast (`spaces.ActionMap`). With `action_repeat`, each action
     is taken that many times, rewards summed, until the episode ends. `again` makes one more such environment.
+    Environments that share a simulator are copied. Raises UserError where that fails, and for running statistics.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class GymnasiumEnv(AbstractHostEnv):
         if action_repeat < 1:
             raise ValueError(f"action_repeat={action_repeat} must be at least 1")
         first = envs[0]
-        self.envs = list(envs)
+        self.envs = separated(envs)
         self.num_envs = len(self.envs)
         self.name = name or name_of(first)
+        for env in self.envs:
+            refuse_running_statistics(self.name, env)
         self.spec, self._seen, self.to_env = translate(
             self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
         )
@@ -87,7 +91,7 @@ class GymnasiumEnv(AbstractHostEnv):
         Raises UserError if neither works.
         """
         again = self._again or (lambda: duplicate(self.envs[0]))
-        envs = [again() for _ in range(num_envs)]
+        envs = separated([again() for _ in range(num_envs)], self.envs)
         return GymnasiumEnv(envs, again=again, name=self.name, action_repeat=self.spec.action_repeat)
 
     def close(self) -> None:
@@ -131,16 +135,22 @@ def duplicate(env: gymnasium.Env) -> gymnasium.Env:
     environment that pickles itself by its constructor's arguments (`gymnasium.utils.EzPickle`) is made anew from them.
     """
     try:
-        return copy.deepcopy(env)
+        copied = copy.deepcopy(env)
+        if (part := shared(env, copied)) is None:
+            return copied
+        uncopied = f"a deep copy shares its {type(part).__name__}"
     except Exception as error:  # windows, generators, handles: each refuses in its own way
         uncopied = f"a deep copy fails with {type(error).__name__}"
     reason = "it has no Gymnasium spec" if env.spec is None else "its Gymnasium spec makes other spaces"
     if env.spec is not None:
         try:
             made = gymnasium.make(env.spec, render_mode=env.render_mode)
-            if made.observation_space == env.observation_space and made.action_space == env.action_space:
+            if (part := shared(env, made)) is not None:
+                reason = f"what its Gymnasium spec makes shares its {type(part).__name__}"
+            elif made.observation_space == env.observation_space and made.action_space == env.action_space:
                 return made
-            close_quietly(made)
+            else:
+                close_quietly(made)
         except Exception as error:  # wrappers that do not record their arguments, and whatever constructors do
             reason = f"{type(error).__name__}: {error}"
     raise UserError(

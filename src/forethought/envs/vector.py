@@ -1,7 +1,6 @@
 """Gymnasium vector environments under all three of their ways to reset."""
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from jaxtyping import PRNGKeyArray
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
 from .faults import Place, checked_reward
+from .sharing import copied, refuse_running_statistics, require_separate, shared
 from .spaces import translate
 
 
@@ -60,6 +60,9 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self.spec, self._seen, self._to_env = translate(
             name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
         )
+        if isinstance(env.unwrapped, SyncVectorEnv):
+            require_separate(name, *env.unwrapped.envs)
+        refuse_running_statistics(name, env)
         self._again = again
         self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
@@ -127,14 +130,10 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         Raises UserError if this one was handed in as an instance that cannot be copied, or has another number.
         """
         if self._again is None:
-            try:
-                return GymnasiumVectorEnv(copy.deepcopy(self.env))
-            except Exception as error:
-                raise UserError(
-                    f"{self.spec.name}: this vector environment cannot be copied ({type(error).__name__}); pass a "
-                    "function that makes one instead of an instance"
-                ) from error
-        return GymnasiumVectorEnv(self._again(), again=self._again)
+            return GymnasiumVectorEnv(copied(self.env, [self.env]))
+        made = self._again()
+        made = made if shared(self.env, made) is None else copied(made, [self.env])
+        return GymnasiumVectorEnv(made, again=self._again)
 
     def close(self) -> None:
         """Release what the environments hold; a second call does nothing, and failures are not reported."""
