@@ -78,7 +78,7 @@ def play(host, num_steps):
 
 @pytest.mark.parametrize(
     "again",
-    [one_env(Counter(9)), same_wrapped(Counter(9)), lambda simulation=Simulation(): Around(simulation)],
+    [one_env(Counter(9)), same_wrapped(Counter(9)), partial(Around, Simulation())],
     ids=["one environment", "two wrappers around one", "one simulator"],
 )
 def test_environments_side_by_side_and_evaluation_copies_step_on_their_own(again):
@@ -124,7 +124,7 @@ def test_vector_environment_whose_environments_are_one_is_refused():
 def test_uncopyable_vector_environment_that_is_returned_again_is_refused():
     one = SyncVectorEnv([Counter])
     one.lock = threading.Lock()
-    with pytest.raises(UserError, match="share one Counter.*a deep copy fails with TypeError"):
+    with pytest.raises(UserError, match=r"share one Counter.*a deep copy fails with TypeError"):
         make(lambda: one).copy()
 
 
@@ -154,7 +154,7 @@ class Robot(AbstractHostEnv):
 @pytest.mark.parametrize("copies", [lambda robot: robot, lambda robot: Robot(robot.arm)], ids=["itself", "its arm"])
 def test_a_host_environment_whose_copy_shares_its_simulator_is_refused(copies):
     setup = build(Averaging(), lambda: Robot(copies=copies), run=RunConfig(steps=5))
-    with pytest.raises(UserError, match="robot.*Robot.copy must return an environment with a simulator of its own"):
+    with pytest.raises(UserError, match=r"robot.*Robot.copy must return an environment with a simulator of its own"):
         setup.evaluator(1)
 
 

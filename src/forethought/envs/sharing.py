@@ -61,7 +61,7 @@ def copied(env: Any, others: Sequence[Any]) -> Any:
         made = copy.deepcopy(env)
     except Exception as error:
         raise UserError(
-            f"{name}: a run needs environments of their own for evaluation and for each of num_envs, but these share one "
+            f"{name}: a run steps several environments (num_envs, and one for evaluation), but these share one "
             f"{type(part).__name__}, and a deep copy fails with {type(error).__name__}; {NEW_ONE}"
         ) from error
     require_separate(name, *others, made)
@@ -74,8 +74,8 @@ def require_separate(name: str, *envs: Any, remedy: str = NEW_ONE) -> None:
         part = shared(one, other)
         if part is not None:
             raise UserError(
-                f"{name}: two environments share one {type(part).__name__}, so a step in one would be a step in the other; "
-                f"{remedy}"
+                f"{name}: two environments share one {type(part).__name__}, so a step in one would be a step in the "
+                f"other; {remedy}"
             )
 
 
