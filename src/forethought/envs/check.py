@@ -223,7 +223,7 @@ def _play(host: AbstractHostEnv, num_steps: int, seed: int, clock: _Clock, share
     key, rng = jr.key(seed), np.random.default_rng(seed)
     obs = host.start(list(jr.split(key, host.num_envs)))
     rows: list[tuple] = []
-    step_keys = list(jr.split(key, num_steps))
+    steps_key = jr.fold_in(key, -1 % 2**32)
     resets = taken = 0
 
     def reset_key(i: int):
@@ -235,7 +235,7 @@ def _play(host: AbstractHostEnv, num_steps: int, seed: int, clock: _Clock, share
     while len(rows) < num_steps and not (rows and clock.over(share)):
         clock.tell(f"playing random steps: {len(rows)} of {num_steps}")
         action = np.stack([_random_action(host, rng) for _ in range(host.num_envs)])
-        out = host.step(action, step_key=step_keys[len(rows)], reset_key=reset_key)
+        out = host.step(action, step_key=jr.fold_in(steps_key, len(rows)), reset_key=reset_key)
         if begin is not None:
             taken += int(np.sum(np.full(host.num_envs, host.spec.action_repeat) if out.steps is None else out.steps))
         begin = begin or time.perf_counter()  # the first step may compile

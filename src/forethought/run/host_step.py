@@ -74,8 +74,10 @@ def _array(
         array = np.array(value)
     except ValueError as error:
         raise fault(f"is no array, {wanted}") from error
-    flags = dtype is np.bool_ and array.dtype.kind in "biuf" and np.isin(array, (0, 1)).all()
-    if array.shape != shape or not (flags or (dtype is not np.bool_ and array.dtype.kind in "biuf")):
+    sound = array.dtype.kind in "biuf" and array.shape == shape
+    if dtype is np.bool_ and array.dtype != np.bool_:
+        sound = sound and np.isin(array, (0, 1)).all()
+    if not sound:
         raise fault(f"is {array.dtype} of shape {array.shape}, {wanted}")
     with np.errstate(over="ignore"):
         array = array.astype(dtype)
