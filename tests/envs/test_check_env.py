@@ -49,6 +49,7 @@ def test_a_sound_environment_has_no_complaints():
         ("no-such-thing", "construction", "error", "unknown environment"),
         (lambda: NoTimeLimit(), "time limit", "ok", "none is declared.*truncated after 4 steps"),
         (lambda: Rounded(1 + 2**-52), "observation space", "ok", "inside their bounds"),
+        (lambda: Rounded(-(2**-60)), "observation space", "ok", "inside their bounds"),
         (lambda: Rounded(1.001), "observation space", "error", r"1.001 in dimension 0 outside \[0, 1\]"),
         (lambda: Clock(1.7e9, 0.05), "precision", "warning", "dimension 0.*apart.*TransformObservation"),
         (normalised, "construction", "error", "NormalizeObservation keeps running statistics"),

@@ -116,18 +116,20 @@ def test_unsupported_spaces_get_one_line_that_says_what_to_wrap_them_with(seen, 
     assert "\n" not in str(caught.value) and "Spaces" in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 2)])
-def test_remedy_for_dimensions_with_a_single_value_leaves_them_out(shape):
-    low, high = np.reshape([0.5, -1, 2, -1], shape), np.reshape([0.5, 1, 2, 1], shape)
-    env = Spaces(action_space=spaces.Box(low, high, dtype=np.float32))
+@pytest.mark.parametrize(("shape", "dtype"), [((4,), np.float32), ((2, 2), np.float64), ((4,), np.int64)])
+def test_remedy_for_dimensions_with_a_single_value_leaves_them_out(shape, dtype):
+    low, high = (np.reshape(bound, shape).astype(dtype) for bound in ([3, -1, 2, -1], [3, 1, 2, 1]))
+    env = Spaces(action_space=spaces.Box(low, high, dtype=dtype))
     with pytest.raises(UserError, match="leave them out") as caught:
         GymnasiumEnv([env])
     remedy = str(caught.value).split("leave them out: ")[1]
     host = GymnasiumEnv([eval(remedy, {"gymnasium": gymnasium, "np": np, "env": env})])
     assert host.spec.action == Box((-1.0, -1.0), (1.0, 1.0))
     host.start([KEY])
-    play(host, np.array([0.25, -0.25]))
-    np.testing.assert_array_equal(env.taken[0], np.reshape([0.5, 0.25, 2, -0.25], shape))
+    play(host, np.array([1.0, -0.75]))
+    last = -1 if dtype == np.int64 else -0.75
+    np.testing.assert_array_equal(env.taken[0], np.reshape([3, 1, 2, last], shape))
+    assert env.action_space.contains(env.taken[0])
 
 
 def test_an_observation_without_an_axis_is_a_single_number():
@@ -193,6 +195,7 @@ class Says(Counter):
         ({"reward": 1e39}, r"reward 1e\+39 overflows float32"),
         ({"reward": -np.float64(1e300)}, "reward -1e\\+300 overflows float32"),
         ({"reward": "1.0"}, "reward is no number: '1.0'"),
+        ({"reward": 10**400}, "reward is no number: 1000"),
         ({"reward": None}, "reward is nan"),
     ],
 )

@@ -163,6 +163,21 @@ def test_a_host_environment_with_a_simulator_for_each_copy_is_taken():
     assert setup.evaluation_env is not setup.env
 
 
+class Table:
+    """Of data, as of pandas: what it offers is not kept while it runs."""
+
+    def mean(self): ...
+    def var(self): ...
+    def count(self): ...
+    def update(self): ...
+
+
+def test_a_table_of_data_is_no_running_statistic():
+    env = Counter()
+    env.prices = Table()
+    assert isinstance(make(env), GymnasiumEnv)
+
+
 @pytest.mark.parametrize("id", ["Pendulum-v1", "CartPole-v1", "FrozenLake-v1"])
 def test_sound_environments_share_nothing(id):
     one, other = gymnasium.make(id), gymnasium.make(id)
@@ -176,6 +191,21 @@ class Statistics:
 
     def update(self, x):
         self.count += 1
+
+
+class Normaliser:
+    """Holds the statistics for a wrapper."""
+
+    def __init__(self):
+        self.obs_rms = (0.0, 1.0)
+
+
+class Holding(gymnasium.Wrapper):
+    """Normalises by what it holds."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.normaliser = Normaliser()
 
 
 class Own(gymnasium.Wrapper):
@@ -193,6 +223,7 @@ class Own(gymnasium.Wrapper):
         (lambda: wrappers.NormalizeReward(Counter()), r"NormalizeReward keeps.*\(return_rms\)"),
         (lambda: wrappers.TimeLimit(wrappers.NormalizeObservation(Counter()), 5), "NormalizeObservation"),
         (lambda: Own(Counter()), r"Own keeps running statistics \(seen_so_far\)"),
+        (lambda: Holding(Counter()), r"Holding keeps running statistics \(normaliser.obs_rms\)"),
         (lambda: vector_wrappers.NormalizeObservation(SyncVectorEnv([Counter])), "NormalizeObservation"),
         (lambda: vector_wrappers.NormalizeReward(SyncVectorEnv([Counter])), "NormalizeReward"),
         (lambda: SyncVectorEnv([lambda: wrappers.NormalizeObservation(Counter())]), "NormalizeObservation"),

@@ -176,8 +176,9 @@ def _flaw(what: str, obs: Any, space: Any, step: int) -> tuple[Literal["warning"
         return None
     low, high = space.low, space.high
     if np.issubdtype(space.dtype, np.floating):  # agents see float32, in which these are the bounds themselves
-        with np.errstate(invalid="ignore"):
-            low, high = low - ROUNDING * np.abs(low), high + ROUNDING * np.abs(high)
+        largest = np.maximum(np.abs(low), np.abs(high))
+        slack = ROUNDING * np.where(np.isfinite(largest), largest, 1)
+        low, high = low - slack, high + slack
     outside = np.flatnonzero((obs < low) | (obs > high))
     if not len(outside):
         return None

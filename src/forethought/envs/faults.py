@@ -40,7 +40,7 @@ def checked_obs(obs: object, shape: int | tuple[int, ...], place: Place, action:
         raw = np.array(obs)
         with np.errstate(over="ignore"):
             array = raw.astype(np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise place.fault(f"the observation is no array of numbers: {obs!r}", action) from error
     if array.shape != shape:
         raise place.fault(f"observation shape {array.shape}, expected {shape},", action)
@@ -70,7 +70,7 @@ def checked_reward(reward: object, place: Place, action: object) -> float:
     try:
         value = np.asarray(reward)
         value = value.astype(np.float64) if value.dtype.kind in "biufO" else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = None
     if value is None:
         raise place.fault(f"the reward is no number: {_shown(reward)}", action)

@@ -13,7 +13,7 @@ from ..core import AbstractEnv, AbstractHostEnv
 from ..errors import UserError
 
 FEW = 100  # entries of a container that are looked at
-STATISTICS = ("obs_rms", "return_rms", "reward_rms")
+STATISTICS = ("obs_rms", "return_rms", "reward_rms", "ret_rms", "rew_rms", "rms", "running_mean", "running_var")
 NEW_ONE = "pass a class or a function that makes a new environment at every call"
 
 
@@ -79,6 +79,12 @@ def require_separate(name: str, *envs: Any, remedy: str = NEW_ONE) -> None:
             )
 
 
+def side_by_side(env: VectorEnv) -> list[gymnasium.Env]:
+    """The environments of a vector environment that keeps them in a list, as SyncVectorEnv does; else none."""
+    kept = [value for value in _own(env.unwrapped).values() if isinstance(value, list | tuple)]
+    return next(([*value] for value in kept if value and all(isinstance(e, gymnasium.Env) for e in value)), [])
+
+
 def refuse_running_statistics(name: str, env: Any) -> None:
     """Raises UserError if a wrapper of `env` normalises by statistics that go on changing."""
     for holder, attribute in _running(env):
@@ -98,8 +104,10 @@ def _running(env: Any) -> Iterator[tuple[str, str]]:
     for part in parts(env):
         frozen = _get(part, "update_running_mean") is False
         for name, value in ({} if frozen else _own(part)).items():
-            if _is_statistic(name, value):
-                yield type(part).__name__, name
+            inside = {} if _steps(value) or isinstance(value, type) else _own(value)  # a normaliser that it holds
+            for holds, statistic in ((name, value), *((f"{name}.{key}", kept) for key, kept in inside.items())):
+                if _is_statistic(holds.split(".")[-1], statistic):
+                    yield type(part).__name__, holds
         if isinstance(part, AsyncVectorEnv):
             yield from _in_processes(part)
 
@@ -116,7 +124,8 @@ def _in_processes(env: AsyncVectorEnv) -> Iterator[tuple[str, str]]:
 def _is_statistic(name: str, value: Any) -> bool:
     if value is None or isinstance(value, str | bool):
         return False
-    kept = all(_get(value, field) is not None for field in ("mean", "var", "count"))
+    fields = [_get(value, field) for field in ("mean", "var", "count")]
+    kept = not any(field is None or callable(field) for field in fields)  # a table of data has methods of these names
     return name.lstrip("_") in STATISTICS or (kept and callable(_get(value, "update")))
 
 

@@ -68,9 +68,11 @@ def _translate_box(name: str, space: spaces.Box) -> Box:
 
 def _leave_out(space: spaces.Box) -> str:
     """How to wrap an environment so that agents do not choose what has only one value."""
-    low, high = (bound.reshape(-1).astype(np.float32) for bound in (space.low, space.high))
-    free, fixed = np.flatnonzero(low < high), np.flatnonzero(low >= high)
-    box = f"gymnasium.spaces.Box(np.array({low[free].tolist()}), np.array({high[free].tolist()}), dtype=np.float32)"
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    single = low.astype(np.float32) >= high.astype(np.float32)
+    free, fixed = np.flatnonzero(~single), np.flatnonzero(single)
+    bounds = ", ".join(f"np.array({bound[free].tolist()})" for bound in (low, high))
+    box = f"gymnasium.spaces.Box({bounds}, dtype=np.{space.dtype})"
     at, values = (fixed - np.arange(fixed.size)).tolist(), low[fixed].tolist()
     reshape = "" if len(space.shape) == 1 else f".reshape({space.shape})"
     func = f"lambda a: np.insert(a, {at}, {values}){reshape}"

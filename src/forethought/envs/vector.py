@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
 from .faults import Place, checked_flags, checked_rewards
-from .sharing import copied, refuse_running_statistics, require_separate, shared
+from .sharing import copied, refuse_running_statistics, require_separate, shared, side_by_side
 from .spaces import translate
 
 
@@ -60,8 +60,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self.spec, self._seen, self._to_env = translate(
             name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
         )
-        if isinstance(env.unwrapped, SyncVectorEnv):
-            require_separate(name, *env.unwrapped.envs)
+        require_separate(name, *side_by_side(env))
         refuse_running_statistics(name, env)
         self._again = again
         self._closed = False
