@@ -24,7 +24,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-MOST_MAPS = 35_000  # of the 65,530 memory maps that Linux grants a process; the dearest module takes some 15,000
+MOST_MAPS = 15_000  # of the 65,530 memory maps that Linux grants a process; the dearest module takes some 15,000
 
 
 @pytest.fixture(autouse=True, scope="module")
