@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import Averaging, Walk, empty_replay, history, run_to, same_bits
+from tiny import Averaging, Walk, copied, empty_replay, history, run_to, same_bits
 
 from forethought.core import AbstractHostEnv, HostStep
 from forethought.envs.hosted import HostedJaxEnv
@@ -24,8 +24,13 @@ AGENT = Averaging(spec=WALK.spec)
 
 
 @functools.cache
+def driver_of(kind: str):
+    return JitDriver(AGENT, WALK) if kind == "jit" else StepDriver(AGENT, HostedJaxEnv(WALK))
+
+
+@functools.cache
 def ran(kind: str):
-    driver = JitDriver(AGENT, WALK) if kind == "jit" else StepDriver(AGENT, HostedJaxEnv(WALK))
+    driver = driver_of(kind)
     return run_to(driver, driver.start(empty_replay(spec=WALK.spec), seed=0), 40)
 
 
@@ -36,6 +41,14 @@ def test_steps_of_the_run_and_lengths_of_episodes_are_those_of_the_simulator(kin
     # Five episodes of three actions are 35 steps; two more actions pass 40.
     assert int(last.env_steps) == 41 and int(last.replay.size) == 17
     assert int(last.updates) == 2  # at 20 and at 40
+
+
+@pytest.mark.parametrize("kind", ["jit", "steps"])
+def test_a_run_that_is_cut_in_mid_episode_goes_on_as_if_it_had_not_been(kind):
+    driver = driver_of(kind)
+    cut = copied(run_to(driver, driver.start(empty_replay(spec=WALK.spec), seed=0), 10))
+    assert int(cut.env_steps) == 10
+    assert same_bits(run_to(driver, cut, 40), ran(kind))
 
 
 def test_both_drivers_agree_under_action_repeat():
