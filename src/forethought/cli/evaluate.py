@@ -99,7 +99,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     found = evaluator(state, key=jr.key(seed if options.start_seed is None else options.start_seed))
     if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
         tables.note(evaluator.actor.latency.sentence())
-    returns = np.asarray(found.returns)
+    returns = np.asarray(found.returns, np.float64)
     spread = returns.std(ddof=1) if len(returns) > 1 else np.nan  # as in the report
     values = (returns.mean(), spread, returns.min(), returns.max(), np.mean(found.lengths))
     return [str(seed), str(len(returns)), *(tables.number(float(v)) for v in values)], float(returns.mean())
