@@ -71,9 +71,7 @@ class StopRequest:
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.by is not None:
-            if callable(
-                before := self._old.get(number)
-            ):  # the command line's own ends the process, Python's raises KeyboardInterrupt
+            if callable(before := self._old.get(number)):  # the command line's ends the process
                 before(number, frame)
             raise KeyboardInterrupt
         self.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
