@@ -50,6 +50,7 @@ def test_published_settings_fit_on_small_tasks(agent):
         ("dreamer-v3", {"imagination": 10**9}, "imagination=1000000000"),
         ("model-samples", {"walkers": 10**9}, "walkers=1000000000"),
         ("pilco", {"centres": 2**31 - 1}, "centres=2147483647"),
+        ("pilco", {"horizon": 2**31 - 1}, "horizon=2147483647"),
     ],
 )
 def test_sizes_that_cannot_fit_are_named_with_what_they_need(agent, changes, named):

@@ -111,6 +111,7 @@ def _floors(spec: EnvSpec, config: Any, part: Any) -> list[tuple[tuple[str, ...]
     found = [((name,), 40.0 * getattr(part, name)) for name in ("walkers",) if name in names]
     if "centres" in names:
         found.append((("centres",), 8.0 * part.centres * spec.obs_dim))
+        found.append((("horizon",), 8.0 * part.horizon * spec.obs_dim**2))  # covariances of what is imagined
     if "simulations" in names and isinstance(spec.action, Discrete):
         found.append((("simulations",), 12.0 * part.simulations * spec.action.n))
     return found

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from .bounds import Pair, Positive
+from .bounds import Few, Pair, Positive
 from .parts import EnsembleConfig, GPConfig
 
 
@@ -11,7 +11,7 @@ from .parts import EnsembleConfig, GPConfig
 class LocalControlConfig:
     """Local controllers, each along the trajectory from one start, improved from a few rollouts at a time."""
 
-    starts: int = 4
+    starts: Few = 4
     """Starts that training goes round, as many as there are local controllers."""
     rollouts: Pair = 5
     """Episodes from each start between improvements."""
@@ -31,7 +31,7 @@ class LocalControlConfig:
     rollouts, or none (plain regression)."""
     prior_strength: Positive = 1.0
     """How many rollouts the prior counts as much as."""
-    clusters: int = 20
+    clusters: Few = 20
     """[gmm] Clusters at most."""
     cluster_rows: int = 40
     """[gmm] Transitions per cluster at least."""
