@@ -21,7 +21,7 @@ from forethought.cli import machine
 from . import options
 from .record import Recorder
 
-DRIVER = ("go_on", "update")  # the programs of collecting and learning, as JAX names them
+DRIVER = ("collecting", "update")  # the programs of collecting and learning, as JAX names them
 GROWTH = 0.1  # of memory since the second run, that counts as flat
 
 

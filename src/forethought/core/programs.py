@@ -1,14 +1,16 @@
 """Compiled functions: shared by runs of equal agents and environments, and freed after."""
 
 import collections
+import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from .identity import Incomparable, key_of
 
@@ -53,6 +55,14 @@ def forget() -> None:
     _kept.clear()
 
 
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Without JAX's warning of donated buffers that it cannot use."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+        yield
+
+
 class _Fixed(eqx.Module):
     """The part of an answer that is no array."""
 
@@ -66,11 +76,11 @@ def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[
     ever compiled. With `donate`, the buffers of all arguments but the first are used again in place.
     """
 
-    def traced(first: tuple, rest: tuple, fixed: tuple) -> tuple[Any, _Fixed]:
+    def traced(first: tuple, rest: tuple, fixed: tuple) -> tuple[jax.Array, Any, _Fixed]:
         constants, structure = fixed
         leaves = [c if x is None else x for x, c in zip((*first, *rest), constants)]
         arrays, others = eqx.partition(function(*jax.tree.unflatten(structure, leaves)), eqx.is_array)
-        return arrays, _Fixed(others)
+        return jnp.zeros((), bool), arrays, _Fixed(others)
 
     traced.__name__ = traced.__qualname__ = getattr(function, "__name__", "compiled")
     jitted = jax.jit(traced, static_argnums=2, donate_argnums=(1,) if donate else ())
@@ -81,17 +91,16 @@ def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[
         arrays = tuple(x if eqx.is_array(x) else None for x in leaves)
         constants = tuple(None if eqx.is_array(x) else x for x in leaves)
         split = len(jax.tree.leaves(args[:1]))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-            try:
-                answer, others = jitted(arrays[:split], arrays[split:], (constants, structure))
-                if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(answer)):
-                    jax.block_until_ready(answer)  # what goes wrong in there is raised here
-            except jax.errors.JaxRuntimeError as error:
-                _, found, said = str(error).partition("_EquinoxRuntimeError: ")
-                if found:
-                    raise eqx.EquinoxRuntimeError(said.splitlines()[0]) from None
-                raise
+        try:
+            with _without_remarks() if donate else contextlib.nullcontext():
+                ended, answer, others = jitted(arrays[:split], arrays[split:], (constants, structure))
+            if not isinstance(ended, jax.core.Tracer):
+                ended.block_until_ready()  # what goes wrong in there is raised here
+        except jax.errors.JaxRuntimeError as error:
+            _, found, said = str(error).partition("_EquinoxRuntimeError: ")
+            if found:
+                raise eqx.EquinoxRuntimeError(said.splitlines()[0]) from None
+            raise
         return eqx.combine(answer, others.value)
 
     return call

@@ -199,11 +199,11 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: 
 
     def begin(replay: AbstractReplay, keys: PRNGKeyArray) -> Progress:
         one = lambda k: start(agent, env, replay, key=k, num_envs=num_envs)
-        return (
-            one(keys) if solo else eqx.filter_vmap(one, out_axes=seed_axes(eqx.filter_eval_shape(one, keys[0])))(keys)
-        )
+        if solo:
+            return one(keys)
+        return eqx.filter_vmap(one, out_axes=seed_axes(eqx.filter_eval_shape(one, keys[0])))(keys)
 
-    def go_on(frozen: Any, progress: Progress) -> Progress:
+    def collecting(frozen: Any, progress: Progress) -> Progress:
         ticks, random = frozen
         traces["collect"] += 1
         go = lambda p: collect(agent, env, p, ticks, random=random, halt=solo)
@@ -221,7 +221,7 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: 
         return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
 
     # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
-    return _Programs(compiled(begin), compiled(go_on, donate=not agent.online), compiled(update), traces)
+    return _Programs(compiled(begin), compiled(collecting, donate=not agent.online), compiled(update), traces)
 
 
 class JitDriver:

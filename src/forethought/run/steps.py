@@ -63,9 +63,8 @@ def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
         return agent.update(state, replay, key=stream(key, UPDATE, count))
 
     def play(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> None:
-        update(
-            state, replay, key, count
-        )  # without results nothing is left to be computed but the keys of what is drawn
+        # Without results nothing is left to be computed but the keys of what is drawn.
+        update(state, replay, key, count)
 
     def keys(key: PRNGKeyArray, tick: Array, drawn_at: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
         index = jnp.arange(num_envs)
