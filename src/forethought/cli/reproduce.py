@@ -19,8 +19,8 @@ from .parse import option_names, parse
 MOST_ROWS = 1000  # of episodes, and of updates, in a raw file
 
 HELP = """Run a result card and say whether it passes: the card's preset on its environment, one seed after another,
-or side by side where the card says so. Seeds that are finished in --out are not run again; one that was stopped goes on.
-Exit code 0 passed, 1 not.
+or side by side where the card says so. Seeds that are finished in --out are not run again; one that was stopped goes
+on. Exit code 0 passed, 1 not.
 
 Example:
   forethought reproduce pets/cartpole --seed 3 --num-seeds 1 --out my-reproduction"""
