@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import pytest
 from tiny import Averaging, Walk, copied, empty_replay, make_agent, run_to, same_bits
 
+import forethought
 from forethought.core import programs
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.policy import Policy
+from forethought.presets.run import RunConfig
 from forethought.run.evaluate import JitEvaluator
 from forethought.run.host_evaluate import HostEvaluator
 from forethought.run.jit import JitDriver
@@ -23,8 +25,17 @@ def none_kept():
     programs.forget()
 
 
-def stepped(agent=None):
-    return StepDriver(agent or Averaging(), HostedJaxEnv(Walk()))
+@pytest.fixture
+def compiled():
+    """What JAX traces and compiles from now on, as the names of its events."""
+    events = []
+
+    def note(event, seconds, **more):
+        events.append(event.rpartition("/")[2])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(note)
 
 
 def test_second_run_of_another_seed_traces_nothing_and_learns_as_if_it_were_alone():
@@ -40,18 +51,27 @@ def test_second_run_of_another_seed_traces_nothing_and_learns_as_if_it_were_alon
     assert alone.traces == {"collect": 2, "update": 1}
 
 
-def test_second_run_in_the_step_driver_compiles_nothing_and_learns_as_if_it_were_alone():
+def test_second_run_in_the_step_driver_traces_nothing_and_learns_as_if_it_were_alone(compiled):
     def run():
-        driver = stepped()
+        driver = StepDriver(Averaging(), HostedJaxEnv(Walk()))
         return run_to(driver, driver.start(empty_replay(), seed=1), 22)
 
-    alone, compiled = run(), []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **more: compiled.append(name) if "jaxpr_trace" in name else None
-    )
+    alone = run()
+    assert "jaxpr_trace_duration" in compiled
+    compiled.clear()
     again = run()
-    assert compiled == []
+    assert "jaxpr_trace_duration" not in compiled
     assert same_bits(again, alone)
+
+
+def test_second_whole_run_of_another_seed_compiles_nothing(compiled, tmp_path):
+    def train(seed):
+        run = RunConfig(steps=40, seed=seed, final_episodes=2, video=False)
+        return forethought.train(Averaging(), Walk(), run=run, out=tmp_path / str(seed), quiet=True)
+
+    assert train(0).status == "finished" and "backend_compile_duration" in compiled
+    compiled.clear()
+    assert train(1).status == "finished" and "backend_compile_duration" not in compiled
 
 
 @pytest.mark.parametrize(
