@@ -15,7 +15,7 @@ import jax.random as jr
 import numpy as np
 
 from .build import make_learner
-from .core import AbstractModel
+from .core import AbstractLearner, AbstractModel
 from .diagnostics import page
 from .diagnostics.examination import Examination, examine
 from .diagnostics.examination_figures import plot_examination
@@ -270,12 +270,11 @@ def _train(
         learner = strongly_typed(make_learner(spec, part, given=given, key=learner_key))
     n = len(train.reward)
     replay = UniformReplay(jax.tree.map(jnp.asarray, train), jnp.zeros((), jnp.int32), jnp.asarray(n, jnp.int32))
-    go = eqx.filter_jit(lambda learner, replay, key: learner.fit(replay, key=key))
     loss = math.nan
     for i in range(rounds):
         if progress is not None:
             progress(i / rounds, None if i == 0 else loss)
-        learner, metrics = go(learner, replay, jr.fold_in(fit_key, i))
+        learner, metrics = _round(learner, replay, jr.fold_in(fit_key, i))
         learner = strongly_typed(learner)  # else each of the first rounds compiles anew
         loss = float(metrics["model/loss"])
         if not math.isfinite(loss):
@@ -286,6 +285,11 @@ def _train(
     if progress is not None:
         progress(1.0, loss)
     return learner.model, loss
+
+
+@eqx.filter_jit
+def _round(learner: AbstractLearner, replay: UniformReplay, key: Any) -> tuple[AbstractLearner, Any]:
+    return learner.fit(replay, key=key)
 
 
 def _given(config: FitConfig, reward: Any, termination: Any) -> tuple[dict[str, str], Given]:

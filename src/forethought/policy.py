@@ -1,6 +1,7 @@
 """A trained policy on its own: predict, save, load."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from jaxtyping import Array
 
 from .catalogue import AGENTS
 from .core import AbstractAgent, AbstractEnv
+from .core.programs import compiled, shared
 from .envs.make import OWN, make
 from .errors import UserError, checked_path, clear_errors
 from .models.simulator import Simulator
@@ -35,14 +37,7 @@ class Policy:
         self._memory: Any = None
         self._rows = 0
 
-        def act(state: Any, memory: Any, obs: Array, key: Array, explore: bool) -> tuple[Array, Any]:
-            one = lambda m, o, k: agent.act(state, m, o, key=k, explore=explore)[:2]
-            return jax.vmap(one)(memory, obs, jr.split(key, obs.shape[0]))
-
-        self._act = eqx.filter_jit(act)
-        self._begin = eqx.filter_jit(
-            lambda state, fresh, memory: where_rows(fresh, broadcast(agent.init_memory(state), fresh.shape[0]), memory)
-        )
+        self._act, self._begin = shared(_programs, agent)
 
     def reset(self) -> None:
         """Forgets the episode: call it when the environment was reset."""
@@ -124,6 +119,19 @@ class Policy:
         like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
         state, _ = checkpoint.load(path, like)
         return cls(chosen, state, seed=seed, meta=meta)
+
+
+def _programs(agent: AbstractAgent) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Acting for a batch, and the memory of the rows that begin an episode, compiled."""
+
+    def act(state: Any, memory: Any, obs: Array, key: Array, explore: bool) -> tuple[Array, Any]:
+        one = lambda m, o, k: agent.act(state, m, o, key=k, explore=explore)[:2]
+        return jax.vmap(one)(memory, obs, jr.split(key, obs.shape[0]))
+
+    def begin(state: Any, fresh: Array, memory: Any) -> Any:
+        return where_rows(fresh, broadcast(agent.init_memory(state), fresh.shape[0]), memory)
+
+    return compiled(act), compiled(begin)
 
 
 def describe_spec(spec: EnvSpec) -> dict[str, Any]:

@@ -21,6 +21,10 @@ class EnsembleConfig:
     """Widths of the hidden layers."""
     probabilistic: bool = True
     """Predict a log-variance as well as a mean; off: squared-error networks."""
+    activation: Literal["swish", "relu"] = "swish"
+    """Non-linearity of the hidden layers."""
+    initialisation: Literal["truncated-normal", "xavier"] = "truncated-normal"
+    """How first weights are drawn: as in PETS's code, or Glorot's uniform distribution."""
     particles: int = 20
     """Imagined particles per candidate; a multiple of the members that predict for TS1 and TSinf."""
     propagation: Literal["E", "DS", "MM", "TS1", "TSinf"] = "TSinf"

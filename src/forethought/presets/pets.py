@@ -38,6 +38,10 @@ PRESETS: dict[str, PETSConfig] = {
         model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=500),
         planner=PlannerConfig(kind="icem", horizon=25, population=100, elites=10, iterations=2),
     ),
+    # Descending takes far longer than a plan, so plans are long, and smooth noise searches them with few candidates.
+    "lunar-lander": PETSConfig(
+        planner=PlannerConfig(kind="icem", horizon=30, population=64, elites=8, iterations=2),
+    ),
     "paper-cartpole": PETSConfig(
         model=EnsembleConfig(
             hidden=(500, 500, 500),

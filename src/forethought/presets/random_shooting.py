@@ -16,7 +16,7 @@ class RandomShootingConfig:
     update_every: int = 400
     """Environment steps between fits."""
     data_noise: float = 0.001
-    """Standard deviation of the noise added to inputs and targets while training, in normalised units."""
+    """Standard deviation of the noise added to inputs (actions too) and targets while training, in normalised units."""
     action_noise: float = 0.0
     """Standard deviation of the noise on executed actions while training, as a part of half the action range."""
     new_data_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.9
@@ -47,6 +47,8 @@ PRESETS: dict[str, RandomShootingConfig] = {
             num_members=1,
             particles=1,
             probabilistic=False,
+            activation="relu",
+            initialisation="xavier",
             hidden=(500,),
             epochs=60,
             batch_size=512,
