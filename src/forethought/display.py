@@ -5,6 +5,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from .text import percent
+
 LINE_EVERY = 10.0  # seconds between lines where nothing can be redrawn
 
 
@@ -77,7 +79,7 @@ class Display:
         """An evaluation is under way."""
         if self._evaluating_since is None:
             self._evaluating_since = time.monotonic()
-        self.values["evaluating"] = f"{100 * part:.0f} %"
+        self.values["evaluating"] = percent(part)
         self._draw(self.steps, self.total)
 
     def update(self, steps: int, total: int) -> None:

@@ -80,11 +80,11 @@ def test_coverage_that_may_be_chance_is_not_held_against_the_model(good):
 
 def test_missed_falls_and_false_alarms_are_counted(good):
     missed = dataclasses.replace(good, terminations=25, missed_share=0.04)
-    assert "; termination missed in 4 % of falls;" in plain_verdict(missed)
+    assert "; termination missed in 4 % of real ends;" in plain_verdict(missed)
     few = dataclasses.replace(missed, terminations=2)
-    assert "; termination missed in 4 % of falls (2 seen);" in plain_verdict(few)
+    assert "; termination missed in 4 % of real ends (2 seen);" in plain_verdict(few)
     both = dataclasses.replace(missed, false_alarm_share=0.2)
-    assert "; termination missed in 4 % of falls, imagined where there was none in 20 % of steps;" in plain_verdict(
+    assert "; termination missed in 4 % of real ends, imagined where there was none in 20 % of steps;" in plain_verdict(
         both
     )
     alarms = dataclasses.replace(good, false_alarm_share=0.2)

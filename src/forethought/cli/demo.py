@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..cards import ORACLES, find
 from ..presets.run import RunConfig
+from ..text import percent
 from . import machine
 from .common import Anywhere, Machine, Switch
 from .parse import option_names, parse
@@ -74,7 +75,7 @@ def _show(run) -> None:
     path = os.path.relpath(run.path)
     print()
     print(
-        f"final return {score:.1f}, oracle {oracle:.1f} (a planner that knows the true dynamics): {score / oracle:.0%}"
+        f"final return {score:.1f}, oracle {oracle:.1f} (a planner that knows the true dynamics): {percent(score / oracle)}"
     )
     episodes = card.arms[0].run.final_episodes
     print(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..text import percent
 from .examination import TERMINATION_STEPS, TRUSTED_ERROR, Examination
 from .figures import GRID, INK, MUTED, PALETTE, save_figure, spread_labels
 
@@ -212,7 +213,7 @@ def _draw_coverage(
         for one, colour, name in ((e, MODEL, ""), (recalibrated, AFTER, " recalibrated")):
             if one is not None and one.states_uncertainty:
                 band = 100 * one.covered_90_band if level == 0.9 else None
-                lines.append(_Line(f"{100 * level:.0f} %{name}", 100 * one.covered(level), colour, band=band))
+                lines.append(_Line(f"{percent(level)}{name}", 100 * one.covered(level), colour, band=band))
     _draw(axes, e.horizon, lines, span=(0, 102))
     if not e.states_uncertainty:
         _certain(axes, 0.25)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StorageFault
+from ..text import percent
 from .curves import Row, is_number, seed_series
 from .doctor_page import found, imagined_beside_real
 from .finding import Finding
@@ -143,10 +144,10 @@ def _oracle_card(rows: Sequence[Row], known: Mapping[str, Any]) -> Iterator[str]
     if finals:
         reached = float(interquartile_mean(finals))
         if reached > 0 and oracle > 0:
-            detail = f"this run: {reached / oracle:.1%} of it".replace("%", " %")
+            detail = f"this run: {percent(reached / oracle)} of it"
         elif random is not None and oracle > random:
             share = (reached - random) / (oracle - random)
-            detail = f"{share:.1%} of the way from random actions ({_number(random)})".replace("%", " %")
+            detail = f"{percent(share)} of the way from random actions ({_number(random)})"
         else:
             detail = f"this run: {reached - oracle:+,.4g} against it"
     yield card("Oracle return", _number(oracle), detail)

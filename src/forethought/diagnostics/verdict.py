@@ -1,10 +1,10 @@
 """What an examination comes to, in plain language."""
 
 import math
-from typing import Any
 
 import numpy as np
 
+from ..text import percent
 from .examination import Examination
 
 NEGLIGIBLE = 1e-3
@@ -52,12 +52,12 @@ def _confidence(e: Examination) -> str:
         if where.any():
             steps = np.flatnonzero(where) + 1
             share = e.covered_90[where].mean()
-            said.append(f"{word}-confident {_span(steps, e.horizon)} (90 % intervals cover {_percent(share)})")
+            said.append(f"{word}-confident {_span(steps, e.horizon)} (90 % intervals cover {percent(share)})")
     if said:
         return " and ".join(said)
     if not np.isfinite(e.covered_90).any():
         return ""
-    return f"its 90 % intervals cover {_percent(np.nanmean(e.covered_90))}"
+    return f"its 90 % intervals cover {percent(np.nanmean(e.covered_90))}"
 
 
 def _span(steps: np.ndarray, horizon: int) -> str:
@@ -74,9 +74,9 @@ def _termination(e: Examination) -> str:
     said = []
     if e.terminations and math.isfinite(e.missed_share):
         few = f" ({e.terminations} seen)" if e.terminations < 10 else ""
-        said.append(f"termination missed in {_percent(e.missed_share)} of falls{few}")
+        said.append(f"termination missed in {percent(e.missed_share)} of real ends{few}")
     if math.isfinite(e.false_alarm_share) and e.false_alarm_share >= 0.01:
-        said.append(f"imagined where there was none in {_percent(e.false_alarm_share)} of steps")
+        said.append(f"imagined where there was none in {percent(e.false_alarm_share)} of steps")
     text = ", ".join(said)
     return text if not text or text.startswith("termination") else f"termination {text}"
 
@@ -103,9 +103,9 @@ def _relative(e: Examination, h: int, gap: float) -> tuple[float, str]:
     """A gap of returns as a share of the real one, or of its spread where it is about zero, and in words."""
     real, spread = abs(e.real_return[h]), e.return_spread[h]
     if real > 0.5 * spread:
-        return gap / real, _percent(gap / real)
+        return gap / real, percent(gap / real)
     if spread > 0:
-        return gap / spread, f"{_percent(gap / spread)} of its standard deviation"
+        return gap / spread, f"{percent(gap / spread)} of its standard deviation"
     return math.inf, f"{gap:.2g}"
 
 
@@ -124,7 +124,3 @@ def _mean(values: np.ndarray) -> float:
     """Of those that are finite; NaN if none is."""
     return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
 
-
-def _percent(share: Any) -> str:
-    percent = 100 * float(share)
-    return f"{percent:.0f} %" if percent >= 1 or percent == 0 else f"{percent:.1g} %"
