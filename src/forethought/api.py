@@ -15,9 +15,11 @@ import numpy as np
 
 from . import checkup, fitting, reporting, training
 from .catalogue import AGENTS
-from .core import AbstractAgent
+from .core import AbstractAgent, AbstractEnv
+from .diagnostics.video import check_video
 from .display import Display
 from .errors import UserError
+from .filming import film
 from .policy import Policy, describe_spec
 from .presets.run import RunConfig
 from .presets.values import from_dict, to_dict
@@ -147,10 +149,30 @@ class Run:
         self.shown = reporting.write(self.folder)
         return self.shown.report
 
-    def video(self, *, which: str = "last", seed: int | None = None) -> Path:
-        """Films one episode; returns the video's path. Raises UserError if the environment draws no picture."""
-        evaluation = self.evaluate(episodes=1, which=which, seed=seed)
-        return reporting.film(self.setup, self.folder, self.agent_state(which=which, seed=seed), evaluation)
+    def video(
+        self,
+        *,
+        which: str = "last",
+        seed: int | None = None,
+        episodes: int = 1,
+        fps: float | None = None,
+        out: str | Path | None = None,
+    ) -> Path:
+        """Films episodes, one after another; returns the video's path. `notes` says what is not in it.
+
+        `fps` is frames a second (default: as the environment says); `out` an .mp4 or .gif (default: in the run folder,
+        for its report). Raises UserError if the environment draws no picture.
+        """
+        path = self.folder.videos / reporting.FILM if out is None else Path(out)
+        check_video(path, fps)
+        setup, state = self.setup, self.agent_state(which=which, seed=seed)
+        notes, evaluation = self.notes, None
+        if isinstance(setup.env, AbstractEnv):
+            evaluation = self.evaluate(episodes=episodes, which=which, seed=seed)
+        key = jr.key(setup.run.seed if seed is None else seed)
+        path, more = film(setup, state, path, evaluation=evaluation, episodes=episodes, fps=fps, key=key)
+        self.notes = notes + more
+        return path
 
 
 def train(

@@ -1,7 +1,6 @@
 """What a run shows when it ends, or when asked again: figures, video, the doctor's findings, report."""
 
 import dataclasses
-import operator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,11 +31,11 @@ from .diagnostics.imagined_pictures import picture_traces
 from .diagnostics.pictures import frames, strip
 from .diagnostics.report import write_report
 from .diagnostics.trace_figure import plot_traces
-from .diagnostics.video import overlay, write_video
+from .diagnostics.video import write_video
 from .diagnostics.widths import Widened
 from .errors import UserError
-from .run.evaluate import Evaluation, finished
-from .run.host_evaluate import HostEvaluator
+from .filming import film
+from .run.evaluate import Evaluation
 from .setup import Setup
 from .storage.files import faults, replacing
 from .storage.records import write_json
@@ -44,7 +43,7 @@ from .storage.run_folder import RunFolder
 from .types import Forecasts
 
 CHECK_HORIZON = 25
-MAX_FRAMES = 600
+FILM = "policy.mp4"
 IMAGINED, IMAGINED_STILL = "imagined.mp4", "imagined.png"
 PICTURE_FPS = 4
 CHECK_FIGURES = (
@@ -85,7 +84,8 @@ def show(
                 notes.append(f"the doctor could not look at the model: {told(error)}")
         if video:
             try:
-                film_path = film(setup, folder, state, evaluation)
+                film_path, more = film(setup, state, folder.videos / FILM, evaluation=evaluation)
+                notes += more
             except UserError as error:
                 notes.append(f"no video: {error}")
     return write(folder, notes=notes, video=film_path)
@@ -284,27 +284,3 @@ def film_imagination(env: Any, found: list[Trace], path: Path) -> Path | None:
 def _drawn_from(env: AbstractEnv, obs: np.ndarray) -> np.ndarray | None:
     state = env.state_from(jnp.asarray(obs, jnp.float32))
     return None if state is None else env.render(state)
-
-
-def film(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | None) -> Path:
-    """A video of one episode of the policy. Raises UserError if the environment has no picture."""
-    if isinstance(setup.env, AbstractEnv) and evaluation is not None and evaluation.states is not None:
-        frames, rewards = _drawn(setup.env, evaluation)
-    else:
-        frames = []
-        evaluator = HostEvaluator(setup.agent, setup.evaluation_env, num_episodes=1, plan_ms=setup.run.plan_ms)
-        filmed = finished(evaluator.steps(state, key=jr.key(setup.run.seed), frames=frames))
-        rewards = np.asarray(filmed.trajectories.reward)[0]
-    if not frames or frames[0] is None:
-        raise UserError(f"{setup.env_name} draws no picture; make it with render_mode='rgb_array'")
-    total = np.cumsum(rewards[: len(frames)])
-    named = [overlay(f, f"step {t + 1}   return {r:.1f}") for t, (f, r) in enumerate(zip(frames, total))]
-    return write_video(folder.videos / "policy.mp4", named, fps=30)
-
-
-def _drawn(env: AbstractEnv, evaluation: Evaluation) -> tuple[list[Any], np.ndarray]:
-    """Frames of the first evaluation episode, drawn from its recorded states."""
-    length = min(int(evaluation.lengths[0]) // env.spec.action_repeat, MAX_FRAMES)
-    states = jax.tree.map(lambda x: x[0], evaluation.states)
-    frames = [env.render(jax.tree.map(operator.itemgetter(t), states)) for t in range(length)]
-    return frames, np.asarray(evaluation.trajectories.reward)[0]

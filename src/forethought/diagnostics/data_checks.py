@@ -380,4 +380,3 @@ def _nearest(obs: np.ndarray, episode: np.ndarray, starts: np.ndarray, other: np
 
 def _dims(dims: list[int]) -> str:
     return f"dimension{'s' if len(dims) > 1 else ''} {', '.join(map(str, dims))}"
-

@@ -137,7 +137,8 @@ def _horizons(e: Examination) -> str:
         numbers = [e.overall[i], e.baseline[i], *[e.error[i, 0] * e.scale[0]] * pictures]
         covered = percent(e.covered_90[i]) if e.states_uncertainty else "–"
         rest = [e.nll[i], e.rank[i], e.reward_error[i]]
-        lines.append((h, int(e.count[i]), *map(_number, numbers), covered, *map(_number, rest), percent(drift, signed=True)))
+        gap = percent(drift, signed=True)
+        lines.append((h, int(e.count[i]), *map(_number, numbers), covered, *map(_number, rest), gap))
     return page.table(lines, head)
 
 
@@ -164,4 +165,3 @@ def command_line(target: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "–"
-

@@ -123,4 +123,3 @@ def _ranking(e: Examination) -> str:
 def _mean(values: np.ndarray) -> float:
     """Of those that are finite; NaN if none is."""
     return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
-

@@ -23,6 +23,14 @@ def seed_from(key: PRNGKeyArray) -> int:
     return int(jr.bits(key)) >> 1
 
 
+def fps_of(metadata: object, action_repeat: int = 1) -> float | None:
+    """Frames a second that an environment's `metadata` asks for, at one frame an action; None if it asks for none."""
+    asked = metadata.get("render_fps") if isinstance(metadata, dict) else None
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 < asked < float("inf"):
+        return None
+    return max(asked / action_repeat, 1.0)
+
+
 def close_quietly(env: gymnasium.Env | VectorEnv) -> None:
     """Closes `env` without warnings or errors: at the end of a run there is nothing left that they could spoil."""
     with warnings.catch_warnings(), contextlib.suppress(Exception):
@@ -60,6 +68,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self.spec, self._seen, self._to_env = translate(
             name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
         )
+        self.render_fps = fps_of(env.metadata)
         self._again = again
         self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
@@ -92,6 +101,8 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         out, reward, terminated, truncated, infos = answer
         terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
         ended = (terminated | truncated) & valid
+        if ended[0] and self.filmed:  # under SAME_STEP the new episode is what can be drawn
+            self.last_frame = None if self.mode == AutoresetMode.SAME_STEP else self.render()
         if self.mode == AutoresetMode.SAME_STEP:
             next_obs, obs = self._final(out, ended, infos, batch), self._checked(out, ended, None)
             obs[~ended] = next_obs[~ended]
