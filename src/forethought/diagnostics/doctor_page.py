@@ -68,7 +68,7 @@ def doctor_page(
 def found(findings: Sequence[Finding]) -> str:
     """The findings as HTML, or a sentence that there are none."""
     if not findings:
-        return page.sentence("None of the doctor's tests fired.", "quiet")
+        return page.sentence("None of the doctor's tests fired; the verdict says how far to trust the model.", "quiet")
     return "".join(page.finding(f.severity, f.name, f.sentence, f.remedy) for f in findings)
 
 
@@ -86,11 +86,11 @@ def _heads(heads: Heads, e: Examination | None) -> list[str]:
         ("reward: error", _number(heads.reward_error), _number(heads.reward_constant)),
         ("going on: squared error", _number(heads.brier), _number(heads.brier_constant)),
     ]
-    said = (
-        f"One step ahead of what was filtered, over {heads.steps:,} steps with {heads.terminations} terminations. "
-        f"Predicted and real rewards have a correlation of {_number(heads.reward_correlation)}; a real end is held "
-        f"likelier than a step that went on in {percent(heads.told_apart)} of pairs."
-    )
+    said = f"One step ahead of what was filtered, over {heads.steps:,} steps with {heads.terminations} terminations."
+    if math.isfinite(heads.reward_correlation):
+        said += f" Predicted and real rewards have a correlation of {_number(heads.reward_correlation)}."
+    if math.isfinite(heads.told_apart):
+        said += f" A real end is held likelier than a step that went on in {percent(heads.told_apart)} of pairs."
     parts = [page.sentence(said), page.table(rows, ["", "model", "best constant"])]
     if heads.terminations:
         few = " Few ends leave wide intervals." if heads.terminations < 10 else ""

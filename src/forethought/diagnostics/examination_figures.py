@@ -26,17 +26,23 @@ class _Line:
 
 
 def plot_examination(
-    examination: Examination, path: str | PathLike[str], *, recalibrated: Examination | None = None
+    examination: Examination,
+    path: str | PathLike[str],
+    *,
+    recalibrated: Examination | None = None,
+    coverage: bool = True,
 ) -> Path:
     """The two figures that say most: error by horizon against persistence, and coverage of 90 % intervals; the path.
 
-    Where predicted deviation and error agree, the model knows how wrong it is.
+    Where predicted deviation and error agree, the model knows how wrong it is. Without `coverage`, for pages that have
+    `plot_coverage`, the first alone.
     """
 
     def draw(figure: Any) -> None:
-        errors, cover = figure.subplots(1, 2)
-        _draw_errors(errors, examination)
-        _draw_coverage(cover, examination, recalibrated)
+        panels = figure.subplots(1, 2 if coverage else 1, squeeze=False)[0]
+        _draw_errors(panels[0], examination)
+        if coverage:
+            _draw_coverage(panels[1], examination, recalibrated)
         _note(figure, f"{_sample(examination)} {_BANDS}")
 
     return save_figure(path, draw, size=(8.8, 3.6))
