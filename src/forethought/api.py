@@ -2,26 +2,27 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from . import checkup, fitting, reporting, training
 from .catalogue import AGENTS
 from .core import AbstractAgent, AbstractEnv
+from .diagnostics.baseline import Baseline
 from .diagnostics.video import check_video
 from .display import Display
+from .ending import ended, of_seed
 from .errors import UserError
 from .filming import film
 from .policy import Policy, describe_spec
 from .presets.run import RunConfig
+from .presets.steps import usual_steps
 from .presets.values import from_dict, to_dict
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
@@ -53,6 +54,12 @@ class Run:
         return self.folder.metrics(kind, seed)
 
     @property
+    def random_return(self) -> float | None:
+        """Mean return of random actions, which the run is compared with; None before it has ended."""
+        found = Baseline.of_record(self.folder.record)
+        return None if found is None else found.mean
+
+    @property
     def final_return(self) -> float | None:
         """Mean return of the final evaluation over episodes and seeds; None before it."""
         last = [r["mean_return"] for r in self.metrics("eval") if r["final"]]
@@ -69,7 +76,7 @@ class Run:
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
         trained = loaded.tree.agent_state, loaded.tree.replay
-        return _of_seed(trained, self._index(seed), self.setup.run.num_seeds)
+        return of_seed(trained, self._index(seed), self.setup.run.num_seeds)
 
     def stage(self, env_steps: int, *, seed: int | None = None) -> Any:
         """What the agent was at an evaluation of a game after so many steps; `folder.stages()` has them all.
@@ -78,7 +85,7 @@ class Run:
         """
         driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
         like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
-        return _of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
+        return of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
 
     def _index(self, seed: int | None) -> int:
         """Which of the seeds side by side `seed` is. Raises UserError if it is none of them."""
@@ -122,6 +129,7 @@ class Run:
         which: str = "last",
         seed: int | None = None,
         out: str | Path | None = None,
+        display: Display | None = None,
     ) -> checkup.Checkup:
         """Examines the model on fresh episodes and looks for faults in its data and in itself.
 
@@ -139,8 +147,11 @@ class Run:
             horizon=horizon,
             seed=seed,
             record=self.folder.record,
+            display=display,
         )
         folder = self.path / "doctor" if out is None else Path(out)
+        if display is not None:
+            display.doing("drawing the figures and writing the page")
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
         return found
 
@@ -197,14 +208,16 @@ def train(
 
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
     id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
-    `preset`), `run` everything else; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
+    `preset`), `run` everything else (default: with as many steps as the preset takes to show something); `steps`,
+    `seed`, `reward` and `termination` are short for fields of `run`.
     `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
     `(action space)` that make them.
 
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
-    run = RunConfig() if run is None else run
+    named = agent if isinstance(agent, str) else ""
+    run = RunConfig(steps=usual_steps(named, preset)) if run is None else run
     short = {"steps": steps, "seed": seed}
     short |= {"reward": reward if isinstance(reward, str) else None}
     short |= {"termination": termination if isinstance(termination, str) else None}
@@ -218,15 +231,19 @@ def train(
         config = AGENTS[agent].preset(preset) if config is None else config
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
-    setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
-    path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
-    initial = None if start_from is None else _state_of(start_from, setup)
-    setup.prepare()
     display = Display(quiet=quiet)
+    display.doing("making the environment and the agent")
+    try:
+        setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
+        initial = None if start_from is None else _state_of(start_from, setup)
+        setup.prepare()
+    finally:
+        display.stop()
+    path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
     with training.StopRequest() as stop, contextlib.closing(setup):
         folder = RunFolder.create(path, _record(setup, argv, start_from))
         outcome = training.train(setup, folder, display, stop, initial_state=initial)
-        return _ended(Run(folder, setup, outcome), display)
+        return ended(Run(folder, setup, outcome), display)
 
 
 def resume(
@@ -251,7 +268,7 @@ def resume(
         return run
     with training.StopRequest() as stop, contextlib.closing(run.setup):
         run.outcome = training.resume(run.setup, run.folder, display, stop)
-        return _ended(run, display)
+        return ended(run, display)
 
 
 def load_run(
@@ -329,14 +346,6 @@ def doctor(
     return found
 
 
-def _of_seed(tree: Any, index: int, seeds: int) -> Any:
-    """The part of one seed out of several side by side; all of it where there is one."""
-    if seeds == 1:
-        return tree
-    # Scalars are counters that all seeds share.
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) and jnp.ndim(x) else x, tree)
-
-
 def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
     """What is written beside a run before it starts."""
     run = setup.run
@@ -384,27 +393,3 @@ def _state_of(path: str | Path, setup: Setup) -> Any:
     fresh = setup.agent.init(key=jr.key(0))
     arrays = iter(jax.tree.leaves(eqx.filter(state, eqx.is_array)))
     return jax.tree.map(lambda x: next(arrays) if eqx.is_array(x) else x, fresh)
-
-
-def _ended(run: Run, display: Display) -> Run:
-    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not."""
-    display.stop()
-    outcome = run.outcome
-    if outcome is None:
-        return run
-    if outcome.status == "finished":
-        if outcome.message:
-            display.line(outcome.message)
-        trained = (outcome.progress.agent_state, outcome.progress.replay)
-        state, replay = _of_seed(trained, 0, run.setup.run.num_seeds)
-        evaluation = outcome.evaluations[0] if outcome.evaluations else None
-        run.shown = reporting.show(run.setup, run.folder, state, replay, evaluation, video=run.setup.run.video)
-        return run
-    saved = run.folder.checkpoints()
-    remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
-    if outcome.error is None or outcome.error.exit_code != 2:
-        remedy += f"; resume with: forethought resume {os.path.relpath(run.path)}"
-    if outcome.error is not None:
-        raise type(outcome.error)(f"{outcome.error}; {remedy}") from outcome.error
-    display.line(f"{outcome.message}; {remedy}")
-    return run

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from ..catalogue import AGENTS, Entry, find
 from ..errors import UserError, nearest
 from ..presets.run import RunConfig
+from ..presets.steps import usual_steps
 from . import machine
 from .parse import flat, option_names, parse
 
 USAGE = "forethought train AGENT ENV [options]"
 
 
-def _kind(entry: Entry | None, preset: str) -> tuple[type, Any]:
+def _kind(entry: Entry | None, preset: str, agent: str | None = None) -> tuple[type, Any]:
     """The options of an agent, all in one, and their defaults."""
     import tyro
 
@@ -32,7 +33,7 @@ def _kind(entry: Entry | None, preset: str) -> tuple[type, Any]:
 
     parts: dict[str, tuple[type, Any]] = {
         "options": (TrainOptions, TrainOptions(preset=preset)),
-        "run": (RunConfig, RunConfig()),
+        "run": (RunConfig, RunConfig(steps=usual_steps(agent or "", preset))),
     }
     if entry is not None:
         parts["config"] = (entry.config_type, entry.preset(preset))
@@ -51,7 +52,7 @@ def run(argv: list[str]) -> int:
     asks_help = bool({"-h", "--help"} & set(argv))
     entry = None if agent is None or ":" in agent else find(agent)
     preset = _preset(rest, entry)
-    kind, default = _kind(entry, preset)
+    kind, default = _kind(entry, preset, agent)
     if asks_help:
         parse(kind, ["--help"], command=f"train {agent or 'AGENT'} {env or 'ENV'}", help=_help(agent), default=default)
     if agent is None or env is None:

@@ -46,16 +46,21 @@ def run(argv: list[str]) -> int:
         raise UserError(f"episodes={options.episodes} must be at least 1")
     machine.prepare(options.machine.threads, options.machine.device)
     from .. import api
+    from ..display import Display
     from ..storage.run_folder import open_runs
 
-    folders = open_runs(options.run)
+    folders, display = open_runs(options.run), Display()
     for folder in folders:
         run = api.load_run(folder.path)
         out = options.out
         if out is not None and len(folders) > 1:
             out = out / f"{folder.path.name}.mp4"
         more = {"episodes": options.episodes, "fps": options.fps, "out": out}
-        path = run.video(which="best" if options.best else "last", seed=options.seed, **more)
+        display.doing(f"playing and drawing {options.episodes} episode{'s' if options.episodes > 1 else ''}")
+        try:
+            path = run.video(which="best" if options.best else "last", seed=options.seed, **more)
+        finally:
+            display.stop()
         for text in run.notes:
             tables.note(text)
         if out is None:

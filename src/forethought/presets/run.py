@@ -9,7 +9,8 @@ class RunConfig:
     """Options of a training run. Steps are simulator steps, action repeats included."""
 
     steps: int = 2000
-    """Environment steps to train for, random ones included."""
+    """Environment steps to train for, random ones included; where there is no RunConfig: as many as the agent's preset
+    takes to show something."""
     seed: int = 0
     """Seed of everything random."""
     num_seeds: int = 1
@@ -37,7 +38,8 @@ class RunConfig:
     """[Games of two] Whom the games of an evaluation are played against, half of them on each side: `random` for
     uniformly random moves, or `uct-200` for UCT with 200 random rollouts per move. A return is a result: 1, 0 or -1."""
     max_minutes: float | None = None
-    """Stop after this much wall-clock time."""
+    """Stop in time for everything, final evaluation and report included, to be done after this much wall-clock time. At
+    least one episode is evaluated."""
     stop_at_return: float | None = None
     """Stop once an evaluation's mean return reaches this."""
     checkpoint_seconds: float = 60.0
