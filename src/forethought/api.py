@@ -232,15 +232,13 @@ def train(
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
     display = Display(quiet=quiet)
-    display.doing("making the environment and the agent")
-    try:
+    with display:
+        display.doing("making the environment and the agent")
         setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
         initial = None if start_from is None else _state_of(start_from, setup)
         setup.prepare()
-    finally:
-        display.stop()
     path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
-    with training.StopRequest() as stop, contextlib.closing(setup):
+    with training.StopRequest() as stop, contextlib.closing(setup), display:
         folder = RunFolder.create(path, _record(setup, argv, start_from))
         outcome = training.train(setup, folder, display, stop, initial_state=initial)
         return ended(Run(folder, setup, outcome), display)
@@ -266,7 +264,7 @@ def resume(
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
         return run
-    with training.StopRequest() as stop, contextlib.closing(run.setup):
+    with training.StopRequest() as stop, contextlib.closing(run.setup), display:
         run.outcome = training.resume(run.setup, run.folder, display, stop)
         return ended(run, display)
 

@@ -37,6 +37,12 @@ class Display:
         self._over = threading.Event()
         self._watch: threading.Thread | None = None
 
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def doing(self, work: str) -> None:
         """From now on this is done; where it takes longer than SILENT, that is said without being asked for."""
         with self._lock:

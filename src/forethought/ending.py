@@ -31,10 +31,8 @@ def ended(run: Any, display: Display) -> Any:
         state, replay = of_seed(trained, 0, run.setup.run.num_seeds)
         evaluation = outcome.evaluations[0] if outcome.evaluations else None
         more = {"films": outcome.films, "display": display, "pace": outcome.pace, "video": run.setup.run.video}
-        try:
+        with display:
             run.shown = reporting.show(run.setup, run.folder, state, replay, evaluation, **more)
-        finally:
-            display.stop()
         for text in run.shown.notes:
             display.note(text)
         return run

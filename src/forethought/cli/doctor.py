@@ -72,12 +72,9 @@ def run(argv: list[str]) -> int:
                 raise UserError(f"--{name} is for runs, and {options.target} is none; leave it out")
         from ..display import Display
 
-        display = Display()
-        display.doing("examining the model")
-        try:
+        with Display() as display:
+            display.doing("examining the model")
             found = api.doctor(options.target, data=options.data, horizon=options.horizon, out=options.out)
-        finally:
-            display.stop()
         _show(found)
         return 0
     if options.data is not None:
@@ -114,9 +111,9 @@ def _look(path: Path, options: Doctor, *, grouped: bool) -> None:
     from .. import api, checkup
     from ..display import Display
 
-    trained, display = api.load_run(path), Display()
-    display.doing("loading the run")
-    try:
+    trained = api.load_run(path)
+    with Display() as display:
+        display.doing("loading the run")
         found = trained.doctor(
             display=display,
             episodes=checkup.EPISODES if options.episodes is None else options.episodes,
@@ -125,8 +122,6 @@ def _look(path: Path, options: Doctor, *, grouped: bool) -> None:
             seed=options.seed,
             out=options.out / path.name if grouped and options.out is not None else options.out,
         )
-    finally:
-        display.stop()
     for text in trained.notes:
         tables.note(text)
     _show(found)

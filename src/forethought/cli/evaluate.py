@@ -98,11 +98,8 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
         setup, state = plan_recalibrated(setup, state, file, source=str(path), seed=seed, again=" ".join(words))
     evaluator = setup.evaluator(options.episodes)
     key = jr.key(seed if options.start_seed is None else options.start_seed)
-    display = Display()
-    try:
+    with Display() as display:
         found = display.watched(evaluator.steps(state, key=key), f"playing {options.episodes} episodes of seed {seed}")
-    finally:
-        display.stop()
     if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
         tables.note(evaluator.actor.latency.sentence())
     returns = np.asarray(found.returns)

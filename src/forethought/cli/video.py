@@ -56,11 +56,9 @@ def run(argv: list[str]) -> int:
         if out is not None and len(folders) > 1:
             out = out / f"{folder.path.name}.mp4"
         more = {"episodes": options.episodes, "fps": options.fps, "out": out}
-        display.doing(f"playing and drawing {options.episodes} episode{'s' if options.episodes > 1 else ''}")
-        try:
+        with display:
+            display.doing(f"playing and drawing {options.episodes} episode{'s' if options.episodes > 1 else ''}")
             path = run.video(which="best" if options.best else "last", seed=options.seed, **more)
-        finally:
-            display.stop()
         for text in run.notes:
             tables.note(text)
         if out is None:
