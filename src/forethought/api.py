@@ -13,7 +13,7 @@ import numpy as np
 
 from . import checkup, fitting, reporting, training
 from .catalogue import AGENTS
-from .core import AbstractAgent, AbstractEnv
+from .core import AbstractAgent
 from .diagnostics.baseline import Baseline
 from .diagnostics.video import check_video
 from .display import Display
@@ -178,7 +178,7 @@ class Run:
         check_video(path, fps)
         setup, state = self.setup, self.agent_state(which=which, seed=seed)
         notes, evaluation = self.notes, None
-        if isinstance(setup.env, AbstractEnv):
+        if setup.side_by_side:
             evaluation = self.evaluate(episodes=episodes, which=which, seed=seed)
         key = jr.key(setup.run.seed if seed is None else seed)
         path, more = film(setup, state, path, evaluation=evaluation, episodes=episodes, fps=fps, key=key)
