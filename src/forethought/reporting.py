@@ -94,9 +94,7 @@ def show(
     told_notes: list[str] = []
     display = Display(quiet=True) if display is None else display
     if pace is not None and pace.over:
-        told_notes.append(
-            f"{pace.said()}: no look at the model and no video; `forethought doctor` and `video` make them"
-        )
+        told_notes.append(f"{pace.said()}: no look at the model, no video (`forethought doctor` and `video` make them)")
         evaluation = None
     film_path = None
     forecasts = setup.agent.forecasts(state)
