@@ -104,8 +104,18 @@ def test_each_frame_says_its_step_and_the_return_so_far(evaluation, monkeypatch)
     said = []
     monkeypatch.setattr(filming, "overlay", lambda frame, text: said.append(text) or frame)
     film = filming._drawn(Drawn(), evaluation, 1)
-    filming._named(film, np.arange(1.0, 8.0), 1, 2, setup_of(Drawn()))
+    filming._named(film, np.arange(1.0, 8.0), 7, setup_of(Drawn()), episode=1)
     assert said[0] == "episode 2   step 0   return 0.0" and said[-1] == "episode 2   step 7   return 28.0"
+
+
+def test_steps_of_a_film_are_the_simulators_steps_really_made(evaluation, monkeypatch):
+    said = []
+    monkeypatch.setattr(filming, "overlay", lambda frame, text: said.append(text) or frame)
+    film = Film()
+    for action in range(4):
+        film.end(action, np.zeros((2, 2, 3), np.uint8))
+    filming._named(film, np.ones(3), 5, setup_of(make(Drawn(), action_repeat=2)))  # the third action ended it early
+    assert [text.split("   ")[0] for text in said] == ["step 0", "step 2", "step 4", "step 5"]
 
 
 def test_a_long_episode_is_thinned_to_its_end_and_that_is_said():

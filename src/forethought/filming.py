@@ -1,5 +1,6 @@
 """Films of a policy's episodes: as fast as the environment says, and with the frame that they end on."""
 
+import itertools
 import operator
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,9 +53,12 @@ def film(
     if not films or not films[0].frames:
         raise UserError(f"{setup.env_name} draws no picture; make it with render_mode='rgb_array'")
     rewards = np.asarray(evaluation.trajectories.reward)
-    named = [frame for k, one in enumerate(films) for frame in _named(one, rewards[k], k, len(films), setup)]
+    lengths = np.asarray(evaluation.lengths).tolist()
+    number = lambda k: k if len(films) > 1 else None
+    each = (_named(one, rewards[k], lengths[k], setup, episode=number(k)) for k, one in enumerate(films))
+    named = list(itertools.chain.from_iterable(each))
     written = write_video(path, named, fps=fps or speed or _usual_speed(len(named)))
-    return written, _notes(films, np.asarray(evaluation.lengths), setup)
+    return written, _notes(films, lengths, setup)
 
 
 def _usual_speed(frames: int) -> float:
@@ -65,7 +69,7 @@ def _drawn(env: AbstractEnv, evaluation: Evaluation, episode: int) -> Film:
     """Frames of an evaluation episode, drawn from its recorded states."""
     states = jax.tree.map(lambda x: x[episode], evaluation.states)
     at = lambda step: lambda: env.render(jax.tree.map(operator.itemgetter(step), states))
-    one, length = Film(), int(evaluation.lengths[episode]) // env.spec.action_repeat
+    one, length = Film(), -(-int(evaluation.lengths[episode]) // env.spec.action_repeat)  # the last may be cut short
     one.every = -(-length // one.most)  # drawing is dear: no frame that is thrown away later
     for step in range(0, length, one.every):
         one.add(step, at(step))
@@ -73,24 +77,28 @@ def _drawn(env: AbstractEnv, evaluation: Evaluation, episode: int) -> Film:
     return one
 
 
-def _named(one: Film, rewards: np.ndarray, episode: int, episodes: int, setup: Setup) -> list[np.ndarray]:
+def _named(
+    one: Film, rewards: np.ndarray, length: int, setup: Setup, *, episode: int | None = None
+) -> list[np.ndarray]:
+    """The frames with step and return so far, in simulator steps; and with the number of the `episode`."""
     total = np.concatenate([[0.0], np.cumsum(rewards)])
-    which = f"episode {episode + 1}   " if episodes > 1 else ""
+    which = "" if episode is None else f"episode {episode + 1}   "
     repeat = setup.env.spec.action_repeat
     return [
-        overlay(frame, f"{which}step {step * repeat:,}   return {total[step]:.1f}")
+        overlay(frame, f"{which}step {min(step * repeat, length):,}   return {total[step]:.1f}")
         for frame, step in zip(one.frames, one.steps)
     ]
 
 
-def _notes(films: Sequence[Film], lengths: np.ndarray, setup: Setup) -> list[str]:
+def _notes(films: Sequence[Film], lengths: Sequence[int], setup: Setup) -> list[str]:
     """What is not in the film."""
     repeat = setup.env.spec.action_repeat
     notes = []
-    for k, (one, length) in enumerate(zip(films, map(int, lengths))):
+    for k, (one, length) in enumerate(zip(films, lengths)):
         which = f"episode {k + 1} of the video" if len(films) > 1 else "the video"
         if one.every > 1:
-            notes.append(f"{which} shows one step in {one.every} of the episode's {length // repeat:,}, and the last")
+            actions = -(-length // repeat)
+            notes.append(f"{which} shows one step in {one.every} of the episode's {actions:,}, and the last")
         if one.steps and one.steps[-1] * repeat < length:
             notes.append(
                 f"{which} ends at step {one.steps[-1] * repeat:,} of {length:,}: the environment resets itself "

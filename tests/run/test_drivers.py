@@ -160,8 +160,9 @@ def test_action_repeat_counts_simulator_steps():
     agent = Averaging(env.spec)
     for driver in (JitDriver(agent, env), StepDriver(agent, HostedJaxEnv(env))):
         end = run_to(driver, driver.start(empty_replay(64, env.spec), seed=0), 26)
-        assert int(end.env_steps) == 26 and int(end.replay.size) == 13 and int(end.updates) == 1
-        assert [(e[2], e[3]) for e in end.episodes.since(0)][:2] == [(8, 8), (8, 16)]
+        # Episodes of 7 steps are 2, 2, 2 and 1: three of them are 12 actions, and three more actions pass step 26.
+        assert int(end.env_steps) == 27 and int(end.replay.size) == 15 and int(end.updates) == 1
+        assert [(e[2], e[3]) for e in end.episodes.since(0)][:2] == [(7, 7), (7, 14)]
 
 
 @pytest.mark.parametrize("name", ["pets", "mpc-ladder-1.0"])
