@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -18,16 +18,21 @@ from .diagnostics.baseline import Baseline
 from .diagnostics.video import check_video
 from .display import Display
 from .ending import ended, of_seed
-from .errors import UserError
+from .errors import UserError, checked_path
+from .export import export_policy
 from .filming import film
+from .fine_tuning import state_of
 from .policy import Policy, describe_spec
+from .presets.bounds import Natural, Seed, checked_number
 from .presets.run import RunConfig
 from .presets.steps import usual_steps
-from .presets.values import from_dict, to_dict
+from .presets.values import from_dict, merged, to_dict
+from .refusals import check_oracle
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
 from .storage import provenance
+from .storage.records import check_outside_runs
 from .storage.run_folder import RunFolder, default_run_path
 
 
@@ -38,6 +43,10 @@ class Run:
         self.folder, self.setup, self.outcome = folder, setup, outcome
         self.shown: reporting.Shown | None = None
         self.notes: list[str] = []  # what loading a checkpoint said: a damaged one that was passed over
+
+    def __repr__(self) -> str:
+        score = "" if self.final_return is None else f", final return {self.final_return:.4g}"
+        return f"Run({str(self.path)!r}: {self.setup.agent_name} on {self.setup.env_name}, {self.status}{score})"
 
     @property
     def path(self) -> Path:
@@ -83,6 +92,7 @@ class Run:
 
         Raises UserError if there is none.
         """
+        env_steps = checked_number(Natural, env_steps, "env_steps")
         driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
         like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
         return of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
@@ -90,6 +100,7 @@ class Run:
     def _index(self, seed: int | None) -> int:
         """Which of the seeds side by side `seed` is. Raises UserError if it is none of them."""
         first, seeds = self.setup.run.seed, self.setup.run.num_seeds
+        seed = checked_number(Seed | None, seed, "seed")
         index = 0 if seed is None else seed - first
         if not 0 <= index < seeds:
             raise UserError(f"seed={seed} is not in this run; it has {first} to {first + seeds - 1}")
@@ -110,12 +121,12 @@ class Run:
     def evaluate(
         self, *, episodes: int = 10, which: str = "last", seed: int | None = None, start_seed: int | None = None
     ) -> Evaluation:
-        """Fresh episodes of the policy, without exploration.
+        """Episodes of the policy, without exploration.
 
         Starts are those of the run's own evaluations unless `start_seed` chooses others.
         """
-        if episodes < 1:
-            raise UserError(f"episodes={episodes} must be at least 1")
+        episodes = checked_number(int, episodes, "episodes")
+        start_seed = checked_number(Seed | None, start_seed, "start_seed")
         state = self.agent_state(which=which, seed=seed)
         first = self.setup.run.seed if seed is None else seed
         key = jr.key(first if start_seed is None else start_seed)
@@ -136,7 +147,7 @@ class Run:
         Everything is written to `out` (default: the folder `doctor` of the run); its paths are in `paths` of what is
         returned. Raises UserError if the agent has no model.
         """
-        checkup.check_sizes(episodes, horizon)
+        episodes, horizon = checkup.checked_sizes(episodes, horizon)
         state, replay = self.trained(which=which, seed=seed)
         found = checkup.of_run(
             self.setup,
@@ -149,7 +160,8 @@ class Run:
             record=self.folder.record,
             display=display,
         )
-        folder = self.path / "doctor" if out is None else Path(out)
+        folder = self.path / "doctor" if out is None else checked_path(out, "out")
+        check_outside_runs(folder / "doctor.html", self.path)
         if display is not None:
             display.doing("drawing the figures and writing the page")
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
@@ -159,6 +171,14 @@ class Run:
         """Writes the report again from what the folder holds; returns its path."""
         self.shown = reporting.write(self.folder)
         return self.shown.report
+
+    def plot(self, out: str | Path | None = None, *, metric: Literal["eval", "episode"] = "eval") -> Path:
+        """Draws the learning curve to `out`, a .png or .svg (default: in the run folder); returns its path."""
+        return reporting.curve(self.folder, None if out is None else checked_path(out, "out"), metric=metric)
+
+    def export(self, out: str | Path | None = None, *, which: str = "last", seed: int | None = None) -> list[Path]:
+        """Writes the policy alone to the folder `out` (default: RUN/policy), as `export.export_policy`."""
+        return export_policy(self, self.path / "policy" if out is None else out, which=which, seed=seed)
 
     def video(
         self,
@@ -174,7 +194,7 @@ class Run:
         `fps` is frames a second (default: as the environment says); `out` an .mp4 or .gif (default: in the run folder,
         for its report). Raises UserError if the environment draws no picture.
         """
-        path = self.folder.videos / reporting.FILM if out is None else Path(out)
+        path = self.folder.videos / reporting.FILM if out is None else checked_path(out, "out")
         check_video(path, fps)
         setup, state = self.setup, self.agent_state(which=which, seed=seed)
         notes, evaluation = self.notes, None
@@ -192,7 +212,7 @@ def train(
     *,
     preset: str = "default",
     config: Any = None,
-    run: RunConfig | None = None,
+    run: RunConfig | dict[str, Any] | None = None,
     steps: int | None = None,
     seed: int | None = None,
     reward: str | Callable[..., Any] | None = None,
@@ -208,16 +228,21 @@ def train(
 
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
     id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
-    `preset`), `run` everything else (default: with as many steps as the preset takes to show something); `steps`,
-    `seed`, `reward` and `termination` are short for fields of `run`.
+    `preset`), or a dictionary of changes to the preset, such as `{"model.hidden": [32, 32]}`; `run` is everything
+    else, as a config or a dictionary (without `steps`: as many as the preset takes to show something); `steps`, `seed`,
+    `reward` and `termination` are short for fields of `run`.
     `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
     `(action space)` that make them.
 
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
-    named = agent if isinstance(agent, str) else ""
-    run = RunConfig(steps=usual_steps(named, preset)) if run is None else run
+    if not isinstance(run, RunConfig):
+        usual = RunConfig(steps=usual_steps(agent if isinstance(agent, str) else "", preset))
+        run = usual if run is None else merged(usual, run, "run")
+    for kind, function in (("reward", reward), ("termination", termination)):
+        if function is not None and not isinstance(function, str) and not callable(function):
+            raise UserError(f"{kind}={function!r} must be a function, or the name of one")
     short = {"steps": steps, "seed": seed}
     short |= {"reward": reward if isinstance(reward, str) else None}
     short |= {"termination": termination if isinstance(termination, str) else None}
@@ -226,22 +251,28 @@ def train(
         "reward": reward if callable(reward) else None,
         "termination": termination if callable(termination) else None,
     }
+    check_oracle(run, **functions)
     if start_from is not None and isinstance(agent, str) and agent in AGENTS:
         # The policy that is trained on acts from the first step, in place of uniform actions.
-        config = AGENTS[agent].preset(preset) if config is None else config
+        config = AGENTS[agent].settings(preset, config)
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
     display = Display(quiet=quiet)
     with display:
         display.doing("making the environment and the agent")
         setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
-        initial = None if start_from is None else _state_of(start_from, setup)
+        initial = None if start_from is None else state_of(load_run(start_from), setup)
         setup.prepare()
-    path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
-    with training.StopRequest() as stop, contextlib.closing(setup), display:
-        folder = RunFolder.create(path, _record(setup, argv, start_from))
-        outcome = training.train(setup, folder, display, stop, initial_state=initial)
-        return ended(Run(folder, setup, outcome), display)
+    path = (
+        checked_path(out, "out")
+        if out is not None
+        else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
+    )
+    with contextlib.closing(setup), display:
+        with training.StopRequest() as stop:
+            folder = RunFolder.create(path, _record(setup, argv, start_from))
+            outcome = training.train(setup, folder, display, stop, initial_state=initial)
+        return ended(Run(folder, setup, outcome), display, stop)
 
 
 def resume(
@@ -264,9 +295,10 @@ def resume(
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
         return run
-    with training.StopRequest() as stop, contextlib.closing(run.setup), display:
-        run.outcome = training.resume(run.setup, run.folder, display, stop)
-        return ended(run, display)
+    with contextlib.closing(run.setup), display:
+        with training.StopRequest() as stop:
+            run.outcome = training.resume(run.setup, run.folder, display, stop)
+        return ended(run, display, stop)
 
 
 def load_run(
@@ -324,7 +356,8 @@ def doctor(
     A saved model is judged on the logged episodes in `data`, which it must not have been fitted to; by default on
     those that its fit held out. Raises UserError if `target` is neither, or for data that cannot be read.
     """
-    if isinstance(target, Run) or (Path(target) / "run.json").is_file():
+    episodes, horizon = checkup.checked_sizes(episodes, horizon)
+    if isinstance(target, Run) or (checked_path(target, "target") / "run.json").is_file():
         if data is not None:
             raise UserError(f"data={data}: a run is judged on fresh episodes; leave out data, or give a fitted model")
         run = target if isinstance(target, Run) else load_run(target)
@@ -339,7 +372,7 @@ def doctor(
         training, held_out = None, load_dataset(data, finite=False)
     found = checkup.of_fitted(fitted, held_out, training, source=str(path), horizon=horizon)
     home = path if path.is_dir() else path.parent
-    folder = home / "doctor" if out is None else Path(out)
+    folder = home / "doctor" if out is None else checked_path(out, "out")
     found.paths = reporting.write_checkup(found, folder, target=str(path))
     return found
 
@@ -364,30 +397,3 @@ def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None)
         "hardware": provenance.hardware(jax.devices()),
         "command": "" if argv is None else " ".join(argv),
     }
-
-
-def _state_of(path: str | Path, setup: Setup) -> Any:
-    """The agent state of another run, to train on from."""
-    other = load_run(path)
-    if other.setup.run.num_seeds > 1 or setup.run.num_seeds > 1:
-        raise UserError("fine-tuning takes one seed from a run of one seed; leave out num_seeds")
-    ours, theirs = setup.env.spec, other.setup.env.spec
-    if (ours.obs_dim, ours.action) != (theirs.obs_dim, theirs.action):
-        raise UserError(
-            f"{path} was trained on {other.setup.env_name} with other spaces ({theirs.obs_dim} observations, "
-            f"{theirs.action}); {setup.env_name} has {ours.obs_dim} and {ours.action}"
-        )
-    state = other.agent_state()
-    wanted = eqx.filter_eval_shape(lambda: setup.agent.init(key=jr.key(0)))
-    shape = lambda tree: [
-        (x.shape, x.dtype)
-        for x in jax.tree.leaves(eqx.filter(tree, lambda x: isinstance(x, jax.ShapeDtypeStruct | jax.Array)))
-    ]
-    if shape(wanted) != shape(state):
-        raise UserError(
-            f"{path} has networks of other sizes; start with the same model settings as it was trained with"
-        )
-    # The new agent's own settings (learning rate, given functions) around the old one's arrays.
-    fresh = setup.agent.init(key=jr.key(0))
-    arrays = iter(jax.tree.leaves(eqx.filter(state, eqx.is_array)))
-    return jax.tree.map(lambda x: next(arrays) if eqx.is_array(x) else x, fresh)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from . import reporting
 from .display import Display
+from .stopping import StopRequest
 
 
 def of_seed(tree: Any, index: int, seeds: int) -> Any:
@@ -19,12 +20,17 @@ def of_seed(tree: Any, index: int, seeds: int) -> Any:
     return jax.tree.map(lambda x: x[index] if eqx.is_array(x) and jnp.ndim(x) else x, tree)
 
 
-def ended(run: Any, display: Display) -> Any:
-    """Shows how an `api.Run` ended: report, curves and video if it finished, the way to resume if it did not."""
+def ended(run: Any, display: Display, stop: StopRequest) -> Any:
+    """Shows how an `api.Run` ended: report, curves and video if it finished, the way to resume if it did not.
+
+    Raises KeyboardInterrupt if someone asked to stop when it had already finished: nothing more is drawn.
+    """
     outcome = run.outcome
     if outcome is None:
         return run
     if outcome.status == "finished":
+        if stop.by is not None:
+            raise KeyboardInterrupt
         if outcome.message:
             display.line(outcome.message)
         trained = (outcome.progress.agent_state, outcome.progress.replay)

@@ -10,6 +10,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.by: str | None = None
+        self.begun = False  # whether there are steps that are worth saving
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -24,5 +25,7 @@ class StopRequest:
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.by is not None:
+            if callable(before := self._old.get(number)):  # the command line's ends the process
+                before(number, frame)
             raise KeyboardInterrupt
         self.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"

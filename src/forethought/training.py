@@ -178,6 +178,7 @@ class _Loop:
         self.pace: Pace = pace
         self.begun = time.monotonic() - counters.wall_s
         self.saved_at = time.monotonic()
+        self.first_step = int(progress.env_steps)
         total = setup.run.steps
         every = setup.run.eval_every
         self.eval_every = max(total // 4, 1) if every is None else every
@@ -206,6 +207,7 @@ class _Loop:
             self.progress = progress
             self.pace.paused()
             steps = int(self.progress.env_steps)
+            stop.begun |= steps > self.first_step
             for note in self.notes:
                 self.event(note)
             self.notes.clear()
