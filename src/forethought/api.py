@@ -2,27 +2,30 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from . import checkup, fitting, reporting, training
 from .catalogue import AGENTS
 from .core import AbstractAgent
+from .diagnostics.baseline import Baseline
+from .diagnostics.video import check_video
 from .display import Display
+from .ending import ended, of_seed
 from .errors import UserError, checked_path
 from .export import export_policy
+from .filming import film
 from .fine_tuning import state_of
 from .policy import Policy, describe_spec
 from .presets.bounds import Natural, Seed, checked_number
 from .presets.run import RunConfig
+from .presets.steps import usual_steps
 from .presets.values import from_dict, merged, to_dict
 from .refusals import check_oracle
 from .replay.dataset import load_dataset
@@ -60,6 +63,12 @@ class Run:
         return self.folder.metrics(kind, seed)
 
     @property
+    def random_return(self) -> float | None:
+        """Mean return of random actions, which the run is compared with; None before it has ended."""
+        found = Baseline.of_record(self.folder.record)
+        return None if found is None else found.mean
+
+    @property
     def final_return(self) -> float | None:
         """Mean return of the final evaluation over episodes and seeds; None before it."""
         last = [r["mean_return"] for r in self.metrics("eval") if r["final"]]
@@ -76,7 +85,7 @@ class Run:
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
         trained = loaded.tree.agent_state, loaded.tree.replay
-        return _of_seed(trained, self._index(seed), self.setup.run.num_seeds)
+        return of_seed(trained, self._index(seed), self.setup.run.num_seeds)
 
     def stage(self, env_steps: int, *, seed: int | None = None) -> Any:
         """What the agent was at an evaluation of a game after so many steps; `folder.stages()` has them all.
@@ -86,7 +95,7 @@ class Run:
         env_steps = checked_number(Natural, env_steps, "env_steps")
         driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
         like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
-        return _of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
+        return of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
 
     def _index(self, seed: int | None) -> int:
         """Which of the seeds side by side `seed` is. Raises UserError if it is none of them."""
@@ -131,6 +140,7 @@ class Run:
         which: str = "last",
         seed: int | None = None,
         out: str | Path | None = None,
+        display: Display | None = None,
     ) -> checkup.Checkup:
         """Examines the model on fresh episodes and looks for faults in its data and in itself.
 
@@ -148,9 +158,12 @@ class Run:
             horizon=horizon,
             seed=seed,
             record=self.folder.record,
+            display=display,
         )
         folder = self.path / "doctor" if out is None else checked_path(out, "out")
         check_outside_runs(folder / "doctor.html", self.path)
+        if display is not None:
+            display.doing("drawing the figures and writing the page")
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
         return found
 
@@ -167,10 +180,30 @@ class Run:
         """Writes the policy alone to the folder `out` (default: RUN/policy), as `export.export_policy`."""
         return export_policy(self, self.path / "policy" if out is None else out, which=which, seed=seed)
 
-    def video(self, *, which: str = "last", seed: int | None = None) -> Path:
-        """Films one episode; returns the video's path. Raises UserError if the environment draws no picture."""
-        evaluation = self.evaluate(episodes=1, which=which, seed=seed)
-        return reporting.film(self.setup, self.folder, self.agent_state(which=which, seed=seed), evaluation)
+    def video(
+        self,
+        *,
+        which: str = "last",
+        seed: int | None = None,
+        episodes: int = 1,
+        fps: float | None = None,
+        out: str | Path | None = None,
+    ) -> Path:
+        """Films episodes, one after another; returns the video's path. `notes` says what is not in it.
+
+        `fps` is frames a second (default: as the environment says); `out` an .mp4 or .gif (default: in the run folder,
+        for its report). Raises UserError if the environment draws no picture.
+        """
+        path = self.folder.videos / reporting.FILM if out is None else checked_path(out, "out")
+        check_video(path, fps)
+        setup, state = self.setup, self.agent_state(which=which, seed=seed)
+        notes, evaluation = self.notes, None
+        if setup.side_by_side:
+            evaluation = self.evaluate(episodes=episodes, which=which, seed=seed)
+        key = jr.key(setup.run.seed if seed is None else seed)
+        path, more = film(setup, state, path, evaluation=evaluation, episodes=episodes, fps=fps, key=key)
+        self.notes = notes + more
+        return path
 
 
 def train(
@@ -196,7 +229,8 @@ def train(
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
     id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
     `preset`), or a dictionary of changes to the preset, such as `{"model.hidden": [32, 32]}`; `run` is everything
-    else, as a config or a dictionary; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
+    else, as a config or a dictionary (without `steps`: as many as the preset takes to show something); `steps`, `seed`,
+    `reward` and `termination` are short for fields of `run`.
     `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
     `(action space)` that make them.
@@ -204,7 +238,8 @@ def train(
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
     if not isinstance(run, RunConfig):
-        run = RunConfig() if run is None else merged(RunConfig(), run, "run")
+        usual = RunConfig(steps=usual_steps(agent if isinstance(agent, str) else "", preset))
+        run = usual if run is None else merged(usual, run, "run")
     for kind, function in (("reward", reward), ("termination", termination)):
         if function is not None and not isinstance(function, str) and not callable(function):
             raise UserError(f"{kind}={function!r} must be a function, or the name of one")
@@ -222,20 +257,22 @@ def train(
         config = AGENTS[agent].settings(preset, config)
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
-    setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
+    display = Display(quiet=quiet)
+    with display:
+        display.doing("making the environment and the agent")
+        setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
+        initial = None if start_from is None else state_of(load_run(start_from), setup)
+        setup.prepare()
     path = (
         checked_path(out, "out")
         if out is not None
         else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
     )
-    initial = None if start_from is None else state_of(load_run(start_from), setup)
-    setup.prepare()
-    display = Display(quiet=quiet)
-    with contextlib.closing(setup):
+    with contextlib.closing(setup), display:
         with training.StopRequest() as stop:
             folder = RunFolder.create(path, _record(setup, argv, start_from))
             outcome = training.train(setup, folder, display, stop, initial_state=initial)
-        return _ended(Run(folder, setup, outcome), display, stop)
+        return ended(Run(folder, setup, outcome), display, stop)
 
 
 def resume(
@@ -258,10 +295,10 @@ def resume(
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
         return run
-    with contextlib.closing(run.setup):
+    with contextlib.closing(run.setup), display:
         with training.StopRequest() as stop:
             run.outcome = training.resume(run.setup, run.folder, display, stop)
-        return _ended(run, display, stop)
+        return ended(run, display, stop)
 
 
 def load_run(
@@ -340,14 +377,6 @@ def doctor(
     return found
 
 
-def _of_seed(tree: Any, index: int, seeds: int) -> Any:
-    """The part of one seed out of several side by side; all of it where there is one."""
-    if seeds == 1:
-        return tree
-    # Scalars are counters that all seeds share.
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) and jnp.ndim(x) else x, tree)
-
-
 def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
     """What is written beside a run before it starts."""
     run = setup.run
@@ -368,32 +397,3 @@ def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None)
         "hardware": provenance.hardware(jax.devices()),
         "command": "" if argv is None else " ".join(argv),
     }
-
-
-def _ended(run: Run, display: Display, stop: training.StopRequest) -> Run:
-    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not.
-
-    Raises KeyboardInterrupt if someone asked to stop when it had already finished: nothing more is drawn.
-    """
-    display.stop()
-    outcome = run.outcome
-    if outcome is None:
-        return run
-    if outcome.status == "finished":
-        if stop.by is not None:
-            raise KeyboardInterrupt
-        if outcome.message:
-            display.line(outcome.message)
-        trained = (outcome.progress.agent_state, outcome.progress.replay)
-        state, replay = _of_seed(trained, 0, run.setup.run.num_seeds)
-        evaluation = outcome.evaluations[0] if outcome.evaluations else None
-        run.shown = reporting.show(run.setup, run.folder, state, replay, evaluation, video=run.setup.run.video)
-        return run
-    saved = run.folder.checkpoints()
-    remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
-    if outcome.error is None or outcome.error.exit_code != 2:
-        remedy += f"; resume with: forethought resume {os.path.relpath(run.path)}"
-    if outcome.error is not None:
-        raise type(outcome.error)(f"{outcome.error}; {remedy}") from outcome.error
-    display.line(f"{outcome.message}; {remedy}")
-    return run

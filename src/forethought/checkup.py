@@ -15,16 +15,19 @@ from jaxtyping import PRNGKeyArray
 from .catalogue import AGENTS
 from .core import AbstractHostReplay
 from .diagnosis import HORIZON, Checkup, diagnose
+from .diagnostics.baseline import Baseline, number
 from .diagnostics.finding import Finding
 from .diagnostics.logged import Logged, most_rows
 from .diagnostics.origin import load_for, origin
+from .display import Display
 from .errors import UserError
 from .fit import AbstractFittable
 from .fitting import FittedModel, same_spaces
 from .models.recalibrated import Recalibrated
 from .presets.bounds import Ahead, checked_number
+from .presets.values import to_dict
 from .replay.dataset import Dataset
-from .run.evaluate import Evaluation, finished
+from .run.evaluate import Evaluation
 from .run.progress import updates_due
 from .setup import Setup
 from .storage import provenance
@@ -44,6 +47,7 @@ def of_run(
     horizon: int = HORIZON,
     seed: int | None = None,
     record: dict[str, Any] | None = None,
+    display: Display | None = None,
 ) -> Checkup:
     """A run's model, on fresh episodes of its policy from starts of their own.
 
@@ -61,11 +65,12 @@ def of_run(
     key = jr.fold_in(jr.key(setup.run.seed if seed is None else seed), STREAM)
     notes, found = [], [] if record is None else _versions_changed(record)
     try:
-        evaluation = finished(setup.evaluator(episodes).steps(state, key=key))
+        display = Display(quiet=True) if display is None else display
+        evaluation = display.watched(setup.evaluator(episodes).steps(state, key=key), f"playing {episodes} episodes")
     except UserError as error:
         evaluation = None
         notes.append(f"fresh episodes could not be played, so the model was not examined: {error}")
-    more = {"horizon": horizon, "notes": notes, "found": found}
+    more = {"horizon": horizon, "notes": notes, "found": found, "record": record, "display": display}
     checkup = of_evaluation(setup, state, replay, evaluation, source=source, key=key, **more)
     return _with_origin(checkup, setup.run.seed if seed is None else seed)
 
@@ -82,6 +87,8 @@ def of_evaluation(
     notes: list[str] | None = None,
     found: list[Finding] | None = None,
     quick: bool = False,
+    record: dict[str, Any] | None = None,
+    display: Display | None = None,
 ) -> Checkup:
     """A run's model on the episodes of an evaluation; `replay` is None where the training data are not at hand.
 
@@ -110,8 +117,27 @@ def of_evaluation(
         notes=notes,
         found=found,
         quick=quick,
+        used=looks_ahead(setup.config),
+        beside=_beside(record, evaluation),
+        say=Display(quiet=True).doing if display is None else display.doing,
         key=key,
     )
+
+
+def looks_ahead(config: Any) -> int | None:
+    """How many steps an agent of this config imagines when it decides or learns; None where that is not known."""
+    known = {} if config is None else to_dict(config)
+    planner = known.get("planner")
+    found = known.get("imagination") or (planner.get("horizon") if isinstance(planner, dict) else known.get("horizon"))
+    return int(found) if found else None
+
+
+def _beside(record: dict[str, Any] | None, evaluation: Evaluation | None) -> str:
+    """What the agent that decides in the model reaches, beside random actions."""
+    baseline = None if record is None else Baseline.of_record(record)
+    if baseline is None or evaluation is None:
+        return ""
+    return f"its agent returns {number(float(np.mean(evaluation.returns)))}, random actions {baseline}"
 
 
 def _latest(replay: Any, most: int) -> Transition | None:

@@ -33,6 +33,7 @@ from .run.progress import strongly_typed
 from .storage import checkpoint, provenance
 from .storage.files import replacing
 from .storage.records import make_folder, read_json, write_json
+from .text import percent
 from .types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
 
 ROUNDS = 10
@@ -279,7 +280,7 @@ def _train(
         loss = float(metrics["model/loss"])
         if not math.isfinite(loss):
             raise TrainingFault(
-                f"the model's loss became {loss} after {(i + 1) / rounds:.0%} of the fit; a smaller "
+                f"the model's loss became {loss} after {percent((i + 1) / rounds)} of the fit; a smaller "
                 "--model.learning-rate is the usual remedy"
             )
     if progress is not None:
@@ -325,7 +326,6 @@ def _report(fitted: Fitted, figure: Path) -> str:
     """The page that says how good the model is."""
     check = fitted.check
     error, baseline = check.overall, check.baseline
-    covered = 100 * check.covered_90
     cards = [
         page.card("One-step error", f"{error[0]:.3g} sd", f"nothing changes: {baseline[0]:.3g} sd"),
         page.card("Trusted to", f"{check.trusted_steps} steps", f"of {check.horizon} examined"),
@@ -337,7 +337,7 @@ def _report(fitted: Fitted, figure: Path) -> str:
             h,
             f"{error[h - 1]:.3g}",
             f"{baseline[h - 1]:.3g}",
-            f"{covered[h - 1]:.0f} %",
+            percent(check.covered_90[h - 1]),
             f"{check.reward_error[h - 1]:.3g}",
         )
         for h in shown

@@ -82,6 +82,11 @@ class Setup:
         on_device = self.run.plan_ms is None and self.run.replay_gb is None
         return isinstance(self.env, AbstractEnv) and on_device and self.agent.traceable
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the episodes of an evaluation run all at once: acting is compiled, however an agent is trained."""
+        return isinstance(self.env, AbstractEnv) and self.run.plan_ms is None
+
     def replay(self, folder: Path) -> AbstractReplay:
         """An empty replay of the size and kind that the run needs; `folder` is where it is kept if on disk.
 
@@ -119,7 +124,7 @@ class Setup:
         check_episode_room(self.env.spec, episodes)
         if isinstance(self.env, AbstractGame) and self.env.num_players == 2:
             return MatchEvaluator(self.agent, self.env, opponent(self.env, self.run.opponent), num_games=episodes)
-        if self.compiled and isinstance(self.env, AbstractEnv):
+        if self.side_by_side and isinstance(self.env, AbstractEnv):
             return JitEvaluator(self.agent, self.env, num_episodes=episodes, clock=self.run.steps)
         more = {"plan_ms": self.run.plan_ms, "clock": self.run.steps}
         return HostEvaluator(self.agent, self.evaluation_env, num_episodes=episodes, **more)

@@ -2,26 +2,30 @@
 
 import contextlib
 import dataclasses
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
+from . import baseline
 from .core import AbstractHostReplay
 from .display import Display
 from .envs.given import check_given
 from .errors import StorageFault, UserError
+from .outlook import plan_lines
+from .pace import Pace, next_work
 from .run.evaluate import Evaluation
+from .run.film import Film
+from .run.host_evaluate import HostEvaluator
 from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
 from .run.progress import Progress, updates_due
 from .run.steps import StepDriver
 from .setup import Setup
+from .stopping import StopRequest
 from .storage.run_folder import RunFolder
 from .storage.sinks import TensorBoardSink
 
@@ -49,32 +53,8 @@ class Outcome:
     counters: Counters
     evaluations: list[Evaluation]  # the final one, per seed; empty unless finished
     error: UserError | None = None
-
-
-class StopRequest:
-    """Set by Ctrl-C or SIGTERM while it is entered; a second signal interrupts at once."""
-
-    def __init__(self) -> None:
-        self.by: str | None = None
-        self.begun = False  # whether there are steps that are worth saving
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: Any) -> None:
-        if self.by is not None:
-            if callable(before := self._old.get(number)):  # the command line's ends the process
-                before(number, frame)
-            raise KeyboardInterrupt
-        self.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    pace: Pace | None = None
+    films: list[Film] = dataclasses.field(default_factory=list)  # of the final evaluation, stepped from Python
 
 
 def train(
@@ -86,12 +66,13 @@ def train(
     """
     with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        driver = setup.driver()
+        pace, driver = Pace(setup.run, side_by_side=setup.side_by_side), setup.driver()
+        display.doing("compiling the first state")
         progress = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         if initial_state is not None:
             progress = dataclasses.replace(progress, agent_state=initial_state)
         counters = Counters(logged=[0] * setup.run.num_seeds)
-        return _run(setup, driver, folder, display, stop, progress, counters)
+        return _run(setup, driver, folder, display, stop, progress, counters, pace=pace)
 
 
 def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest | None = None) -> Outcome:
@@ -101,13 +82,15 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
     """
     with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        driver = setup.driver()
+        pace, driver = Pace(setup.run, side_by_side=setup.side_by_side), setup.driver()
+        display.doing("compiling the first state")
         fresh = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         counters = Counters(logged=[0] * setup.run.num_seeds)
         if not folder.checkpoints():
             folder.truncate_metrics(-1)
             display.note("no checkpoint had been written yet; starting from the first step")
-            return _run(setup, driver, folder, display, stop, fresh, counters)
+            return _run(setup, driver, folder, display, stop, fresh, counters, pace=pace)
+        display.doing("loading the checkpoint")
         loaded = folder.load_checkpoint(fresh)
         progress, notes = loaded.tree, list(loaded.notes)
         if isinstance(progress.replay, AbstractHostReplay):
@@ -116,7 +99,7 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
             notes += [] if note is None else [note]
         counters = Counters(**loaded.meta["counters"])
         folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
-        return _run(setup, driver, folder, display, stop, progress, counters, resumed=True, notes=notes)
+        return _run(setup, driver, folder, display, stop, progress, counters, pace=pace, resumed=True, notes=notes)
 
 
 def _run(
@@ -128,12 +111,13 @@ def _run(
     progress: Progress,
     counters: Counters,
     *,
+    pace: Pace,
     resumed: bool = False,
     notes: list[str] | None = None,
 ) -> Outcome:
     steps = int(progress.env_steps)
     with TensorBoardSink(folder.tensorboard, resumed_at=steps if resumed else None) as board:
-        loop = _Loop(setup, driver, folder, display, board, progress, counters)
+        loop = _Loop(setup, driver, folder, display, board, progress, counters, pace)
         folder.update_record(status="running", message="")
         if resumed:
             loop.event(f"resumed at step {steps}")
@@ -149,6 +133,7 @@ def _run(
             board.close()
         except StorageFault as error:
             outcome.error = outcome.error or error
+    display.stop()
     try:
         folder.update_record(status=outcome.status, message=outcome.message)
     except StorageFault as error:
@@ -182,7 +167,7 @@ class _StoppedWhileEvaluating(Exception):
 class _Loop:
     """The state of one process's part of a run, and what happens at each yield of the driver."""
 
-    def __init__(self, setup, driver, folder, display, board, progress, counters):
+    def __init__(self, setup, driver, folder, display, board, progress, counters, pace):
         self.setup: Setup = setup
         self.driver: JitDriver | StepDriver = driver
         self.folder: RunFolder = folder
@@ -190,8 +175,9 @@ class _Loop:
         self.board: TensorBoardSink = board
         self.progress: Progress = progress
         self.counters: Counters = counters
+        self.pace: Pace = pace
         self.begun = time.monotonic() - counters.wall_s
-        self.started = self.saved_at = time.monotonic()
+        self.saved_at = time.monotonic()
         self.first_step = int(progress.env_steps)
         total = setup.run.steps
         every = setup.run.eval_every
@@ -205,6 +191,8 @@ class _Loop:
     def run(self, stop: StopRequest) -> Outcome:
         """Until the steps are done, a limit is reached, or someone asks to stop."""
         self.stop = stop
+        for line in plan_lines(self.setup, self.progress):
+            self.display.line(line)
         self.display.start(self.setup, self.progress)
         if not self.counters.evaluated_at:
             self._keep_stage()
@@ -214,8 +202,10 @@ class _Loop:
             return self._interrupted(stop)
 
     def _until_the_end(self, stop: StopRequest, total: int) -> Outcome:
+        self.display.doing("compiling the first steps")
         for progress in self._driven(total):
             self.progress = progress
+            self.pace.paused()
             steps = int(self.progress.env_steps)
             stop.begun |= steps > self.first_step
             for note in self.notes:
@@ -223,6 +213,7 @@ class _Loop:
             self.notes.clear()
             self.log(self._rows())
             self._check_given(steps)
+            self.display.apart = self.pace.apart_s(steps, total, self.eval_every)
             self.display.update(steps, total)
             if stop.by is None and self._evaluation_due(steps, total):
                 if self.evaluate() and steps < total:
@@ -230,11 +221,12 @@ class _Loop:
                 self.save()
             if stop.by is not None:
                 return self._interrupted(stop)
-            if self._out_of_time():
-                minutes = self.setup.run.max_minutes
-                return self._finish(f"stopped at step {steps}: {minutes:g} minutes are over")
+            if steps < total and self.pace.must_end:
+                return self._finish(f"stopped at step {steps}: {self.pace.said()}")
             if time.monotonic() - self.saved_at > self.setup.run.checkpoint_seconds:
                 self.save()
+            self.display.doing(next_work(self.setup.agent, self.progress))
+            self.pace.working()
         return self._finish("")
 
     def _interrupted(self, stop: StopRequest) -> Outcome:
@@ -249,19 +241,22 @@ class _Loop:
             return self.driver.train(self.progress, total_steps=total, pause_every=self.eval_every or None)
         return self.driver.train(self.progress, total_steps=total, notes=self.notes)
 
-    def _out_of_time(self) -> bool:
-        limit = self.setup.run.max_minutes
-        return limit is not None and time.monotonic() - self.started > 60 * limit
-
     def _finish(self, message: str) -> Outcome:
         """The final evaluation, checkpoint and record of a run that has ended as it should."""
+        self.display.doing("saving")
         self.save()
-        evaluator = self.setup.evaluator(self.setup.run.final_episodes)
-        evaluations = self._evaluate(evaluator, final=True)
+        run = self.setup.run
+        evaluator = self.setup.evaluator(run.final_episodes)
+        films = [Film()] if isinstance(evaluator, HostEvaluator) and run.video else []
+        evaluations = self._evaluate(evaluator, final=True, films=films)
+        if (played := len(evaluations[0].returns)) < run.final_episodes:
+            self.event(f"the final evaluation is of {played} of {run.final_episodes} episodes: {self.pace.said()}")
+        for note in baseline.settled(self.setup, self.folder, self.display, self.driver, self.progress):
+            self.event(note)
         self._log_latency()
+        self.display.doing("saving")
         self.save()
-        self.display.stop()
-        return Outcome("finished", message, self.progress, self.counters, evaluations)
+        return Outcome("finished", message, self.progress, self.counters, evaluations, pace=self.pace, films=films)
 
     def _log_latency(self) -> None:
         """How long actions took against their deadline, in this process; nothing where there was none."""
@@ -357,17 +352,21 @@ class _Loop:
         goal = self.setup.run.stop_at_return
         return goal is not None and self.latest >= goal
 
-    def _evaluate(self, evaluator: Any, *, final: bool) -> list[Evaluation]:
-        found = []
+    def _evaluate(self, evaluator: Any, *, final: bool, films: Sequence[Film] = ()) -> list[Evaluation]:
+        found, begun = [], time.monotonic()
+        self.display.doing("final evaluation" if final else "evaluation")
         for i, state in enumerate(self._seed_slices(self.progress.agent_state)):
-            key = self._seed_slices(self.progress.key)[i]
-            for part in evaluator.steps(state, key=key, clock=int(self.progress.env_steps)):
+            more: dict[str, Any] = {"key": self._seed_slices(self.progress.key)[i]}
+            if final and isinstance(evaluator, HostEvaluator):
+                more |= {"films": films, "enough": self.pace.evaluated_enough}
+            for part in evaluator.steps(state, clock=int(self.progress.env_steps), **more):
                 if isinstance(part, Evaluation):
                     found.append(part)
                     continue
                 self.display.evaluating((i + part) / self.setup.run.num_seeds)
                 if self.stop.by is not None:
                     raise _StoppedWhileEvaluating
+        self.pace.evaluated(time.monotonic() - begun, sum(len(e.returns) for e in found))
         self.counters.evaluated_at = int(self.progress.env_steps)
         means = [float(np.mean(e.returns, dtype=np.float64)) for e in found]
         self.latest = float(np.mean(means))

@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from toy_world import TINY
 
 import forethought
 from forethought.cards import CARDS, ORACLES, Arm, Card
 from forethought.cards.marks import median_return
-from forethought.catalogue import AGENTS
+from forethought.catalogue import AGENTS, find
 from forethought.cli import check_env, completion
 from forethought.cli.main import COMMANDS, main
 from forethought.cli.names import GYMNASIUM, OWN_ENVS, newest
@@ -87,6 +88,40 @@ def test_report_and_plot_write_where_they_say(cli, trained, tmp_path):
     assert (trained / "report.html").stat().st_size > 1000
     said = cli("plot", trained, "--out", "new.svg")
     assert said.code == 0 and (tmp_path / "new.svg").read_text().startswith("<?xml")
+
+
+def test_a_film_of_several_episodes_goes_where_it_is_asked_to(cli, trained, tmp_path):
+    before = (trained / "report.html").stat().st_mtime_ns
+    said = cli("video", trained, "--episodes", 2, "--fps", 50, "--out", "two.gif")
+    assert said.code == 0 and said.out == "video   two.gif\n", said.err
+    with Image.open(tmp_path / "two.gif") as film:
+        assert film.n_frames == 2 * 101 and film.info["duration"] == 20
+    assert (trained / "report.html").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        ("--episodes 0", "episodes=0 must be at least 1"),
+        ("--fps nan", "fps=nan must be above 0"),
+        ("--fps 0", "fps=0.0 must be above 0"),
+        ("--out film", "has no ending; use .mp4 or .gif"),
+    ],
+)
+def test_a_film_that_cannot_be_is_refused(cli, trained, words, mistake):
+    assert mistake in cli("video", trained, *words.split()).mistake
+
+
+def test_a_run_ends_with_whether_it_learned(cli, trained, tmp_path):
+    argv = ["train", "pets", "point-mass", "--steps", "40", *TINY, "--eval-every", "0", "--no-video", "--out", "run"]
+    said = cli(*argv)
+    outcome = RunFolder.open(tmp_path / "run").record["outcome"]
+    assert said.out.splitlines()[-1] == f"outcome {outcome}"
+
+
+def test_steps_that_are_not_given_are_those_of_the_preset():
+    steps = lambda agent, preset: _kind(find(agent), preset, agent=agent)[1].run.steps
+    assert steps("pets", "default") == 2000 and steps("dreamer-v3", "minatar") == 500_000
 
 
 def test_video_films_an_episode(cli, trained):

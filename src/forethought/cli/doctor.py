@@ -67,7 +67,12 @@ def run(argv: list[str]) -> int:
         for name, given in asked.items():
             if given:
                 raise UserError(f"--{name} is for runs, and {options.target} is none; leave it out")
-        _show(api.doctor(options.target, data=options.data, horizon=options.horizon, out=options.out))
+        from ..display import Display
+
+        with Display() as display:
+            display.doing("examining the model")
+            found = api.doctor(options.target, data=options.data, horizon=options.horizon, out=options.out)
+        _show(found)
         return 0
     if options.data is not None:
         raise UserError("--data is for fitted models; a run is judged on fresh episodes of its policy")
@@ -101,15 +106,19 @@ def _runs(target: Path) -> list[Path]:
 def _look(path: Path, options: Doctor, *, grouped: bool) -> None:
     """Looks at one run, and prints what was found."""
     from .. import api, checkup
+    from ..display import Display
 
     trained = api.load_run(path)
-    found = trained.doctor(
-        episodes=checkup.EPISODES if options.episodes is None else options.episodes,
-        horizon=options.horizon,
-        which="best" if options.best else "last",
-        seed=options.seed,
-        out=options.out / path.name if grouped and options.out is not None else options.out,
-    )
+    with Display() as display:
+        display.doing("loading the run")
+        found = trained.doctor(
+            display=display,
+            episodes=checkup.EPISODES if options.episodes is None else options.episodes,
+            horizon=options.horizon,
+            which="best" if options.best else "last",
+            seed=options.seed,
+            out=options.out / path.name if grouped and options.out is not None else options.out,
+        )
     for text in trained.notes:
         tables.note(text)
     _show(found)

@@ -74,6 +74,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
 
     from .. import api
     from ..checkup import plan_recalibrated
+    from ..display import Display
     from ..refusals import check_opponent
     from ..run.host_evaluate import HostEvaluator
     from ..setup import searching
@@ -96,7 +97,9 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
         file = path / "doctor" / "recalibration.npz"
         setup, state = plan_recalibrated(setup, state, file, source=str(path), seed=seed, again=" ".join(words))
     evaluator = setup.evaluator(options.episodes)
-    found = evaluator(state, key=jr.key(seed if options.start_seed is None else options.start_seed))
+    key = jr.key(seed if options.start_seed is None else options.start_seed)
+    with Display() as display:
+        found = display.watched(evaluator.steps(state, key=key), f"playing {options.episodes} episodes of seed {seed}")
     if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
         tables.note(evaluator.actor.latency.sentence())
     returns = np.asarray(found.returns, np.float64)

@@ -117,10 +117,11 @@ def finish(run: api.Run, *, quiet: bool, group: Path | None = None) -> int:
         seed = f" (seed {row['seed']})" if len(last) > 1 or group is not None else ""
         print(f"final return {tables.number(row['mean_return'])} over {len(row['returns'])} episodes{seed}")
     if run.shown is not None:
-        if run.shown.verdict:
-            print(f"model   {run.shown.verdict}")
+        tables.show_model(run.shown)
         for what, path in (("report", run.shown.report), ("curve", run.shown.curve), ("video", run.shown.video)):
             if path is not None:
                 print(f"{what:<7} {path}")
     print(f"run     {run.path}")
+    if run.shown is not None and run.shown.outcome:
+        print(f"outcome {run.shown.outcome}")
     return 0

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from ..catalogue import AGENTS, Entry, find
 from ..errors import UserError, nearest
 from ..presets.run import RunConfig
+from ..presets.steps import usual_steps
 from ..presets.values import merged
 from . import machine
 from .parse import flat, option_names, parse
@@ -15,7 +16,7 @@ from .settings_file import NONE, Settings, read_settings
 USAGE = "forethought train AGENT ENV [options]"
 
 
-def _kind(entry: Entry | None, preset: str, settings: Settings = NONE) -> tuple[type, Any]:
+def _kind(entry: Entry | None, preset: str, settings: Settings = NONE, agent: str | None = None) -> tuple[type, Any]:
     """The options of an agent, all in one, and their defaults: the preset with what a file of settings changes."""
     import tyro
 
@@ -36,7 +37,7 @@ def _kind(entry: Entry | None, preset: str, settings: Settings = NONE) -> tuple[
 
     parts: dict[str, tuple[type, Any]] = {
         "options": (TrainOptions, TrainOptions(preset=preset)),
-        "run": (RunConfig, merged(RunConfig(), settings.run)),
+        "run": (RunConfig, merged(RunConfig(steps=usual_steps(agent or "", preset)), settings.run)),
     }
     if entry is not None:
         parts["config"] = (entry.config_type, merged(entry.preset(preset), settings.config))
@@ -57,7 +58,7 @@ def run(argv: list[str]) -> int:
     file = _word_after("--config", rest)
     settings = NONE if file is None or asks_help else read_settings(file, agent, entry)
     preset = _preset(rest, entry, settings.preset or "default")
-    kind, default = _kind(entry, preset, settings)
+    kind, default = _kind(entry, preset, settings, agent)
     if asks_help:
         parse(kind, ["--help"], command=f"train {agent or 'AGENT'} {env or 'ENV'}", help=_help(agent), default=default)
     if agent is None or env is None:

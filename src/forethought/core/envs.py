@@ -50,6 +50,11 @@ class AbstractEnv(eqx.Module, Generic[EnvState]):
         """The task's termination as a function of one transition, where it has one."""
         return None
 
+    @property
+    def render_fps(self) -> float | None:
+        """Frames a second at which its pictures are shown at the speed they are meant to have; None: any."""
+        return None
+
     def state_from(self, obs: Float[Array, " obs"]) -> EnvState | None:
         """The state that `obs` determines (clock at zero), or None where it determines none."""
         return None
@@ -118,6 +123,9 @@ class AbstractHostEnv(abc.ABC):
     num_envs: int
     reward_function: RewardFunction | None = None
     termination_function: TerminationFunction | None = None
+    render_fps: float | None = None  # as of an `AbstractEnv`
+    filmed: bool = False  # set from outside: environment 0 is drawn at an episode's end, before it is reset
+    last_frame: np.ndarray | None = None  # that picture; None where there is none
 
     def set_clock(self, env_steps: int) -> None:
         """Told before `start` and `step` how many steps the run has made, for tasks that change; others need it not."""

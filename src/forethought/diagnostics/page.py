@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".gif": "image/gif", ".mp4": "video/mp4"}
+DOTS = 1.5  # of a figure on one of the page, so that the text of all figures has one size
 _LARGEST = 32 * 2**20  # bytes of one embedded file; browsers struggle with longer data URIs
 
 
@@ -85,7 +86,16 @@ def picture(title: str, path: Path) -> str:
     uri = _data_uri(path)
     if not uri.startswith("data:"):
         return sentence(f"{title}: {uri}", "quiet")
-    return f'<figure><img src="{uri}" alt="{text(title)}"></figure>'
+    wide = _width(path)
+    size = "" if wide is None else f' style="max-width: {round(wide / DOTS)}px"'
+    return f'<figure><img src="{uri}" alt="{text(title)}"{size}></figure>'
+
+
+def _width(path: Path) -> int | None:
+    """Pixels that a .png is wide, as its header says; None for other files."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    return int.from_bytes(head[16:20], "big") if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24 else None
 
 
 def still(title: str, path: Path) -> str:

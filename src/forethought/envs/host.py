@@ -14,7 +14,7 @@ from .faults import Place, checked_flag, checked_reward
 from .hosted import HostedJaxEnv
 from .sharing import refuse_running_statistics, separated, shared
 from .spaces import limit_of, name_of, translate
-from .vector import GymnasiumVectorEnv, close_quietly, seed_from
+from .vector import GymnasiumVectorEnv, close_quietly, fps_of, seed_from
 
 __all__ = ["GymnasiumEnv", "GymnasiumVectorEnv", "HostedJaxEnv", "seed_from"]
 
@@ -48,6 +48,7 @@ class GymnasiumEnv(AbstractHostEnv):
         self.spec, self._seen, self.to_env = translate(
             self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
         )
+        self.render_fps = fps_of(first.metadata, action_repeat)
         self._again = again
         self._closed = False
         self._places = [Place(self.name, f"number {i}") for i in range(self.num_envs)]
@@ -75,6 +76,8 @@ class GymnasiumEnv(AbstractHostEnv):
         reward = np.array([row[1] for row in rows], np.float32)
         terminated, truncated = (np.array([row[k] for row in rows], bool) for k in (2, 3))
         obs, fresh = next_obs.copy(), terminated | truncated
+        if fresh[0] and self.filmed:
+            self.last_frame = self.render()
         for i in np.flatnonzero(fresh):
             obs[i] = self._reset(int(i), reset_key(int(i)))
         steps = np.array([row[4] for row in rows], np.int32)

@@ -52,6 +52,7 @@ class HostedJaxEnv(AbstractHostEnv):
         self.env = env
         self.spec = env.spec
         self.num_envs = num_envs
+        self.render_fps = env.render_fps
         self.reward_function = env.reward_function
         self.termination_function = env.termination_function
         self._compiled = shared(_compile, env)
@@ -97,6 +98,8 @@ class HostedJaxEnv(AbstractHostEnv):
                 checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
                 checked_reward(reward[i], place, actions[i])
             if fresh[i]:
+                if i == 0 and self.filmed:
+                    self.last_frame = self.render()
                 now = self._clock + int(steps.sum())
                 state, first = self._compiled.reset(jnp.stack([reset_key(i)]), jnp.int32(now))
                 self._states = _put(self._states, i, state)

@@ -72,5 +72,9 @@ class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     def state_from(self, obs: Float[Array, " obs"]) -> EnvState | None:
         return self.env.state_from(obs)
 
+    @property
+    def render_fps(self) -> float | None:
+        return None if self.env.render_fps is None else max(self.env.render_fps / self.spec.action_repeat, 1.0)
+
     def render(self, state: EnvState):
         return self.env.render(state)

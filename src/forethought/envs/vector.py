@@ -23,6 +23,14 @@ def seed_from(key: PRNGKeyArray) -> int:
     return int(jr.bits(key)) >> 1
 
 
+def fps_of(metadata: object, action_repeat: int = 1) -> float | None:
+    """Frames a second that an environment's `metadata` asks for, at one frame an action; None if it asks for none."""
+    asked = metadata.get("render_fps") if isinstance(metadata, dict) else None
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 < asked < float("inf"):
+        return None
+    return max(asked / action_repeat, 1.0)
+
+
 def close_quietly(env: gymnasium.Env | VectorEnv) -> None:
     """Closes `env` without warnings or errors: at the end of a run there is nothing left that they could spoil."""
     with warnings.catch_warnings(), contextlib.suppress(Exception):
@@ -62,6 +70,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         )
         require_separate(name, *side_by_side(env))
         refuse_running_statistics(name, env)
+        self.render_fps = fps_of(env.metadata)
         self._again = again
         self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
@@ -103,6 +112,8 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         truncated = checked_flags("truncated", truncated, self._places, batch)
         reward = np.where(valid, checked_rewards(reward, self._places, batch), 0).astype(np.float32)
         ended = (terminated | truncated) & valid
+        if ended[0] and self.filmed:  # under SAME_STEP the new episode is what can be drawn
+            self.last_frame = None if self.mode == AutoresetMode.SAME_STEP else self.render()
         if self.mode == AutoresetMode.SAME_STEP:
             next_obs, obs = self._final(out, ended, infos, batch), self._checked(out, ended, None)
             obs[~ended] = next_obs[~ended]

@@ -11,7 +11,8 @@ class RunConfig:
     """Options of a training run. Steps are simulator steps, action repeats included."""
 
     steps: int = 2000
-    """Environment steps to train for, random ones included."""
+    """Environment steps to train for, random ones included; where there is no RunConfig: as many as the agent's preset
+    takes to show something."""
     seed: Seed = 0
     """Seed of everything random."""
     num_seeds: int = 1
@@ -39,7 +40,8 @@ class RunConfig:
     """[Games of two] Whom the games of an evaluation are played against, half of them on each side: `random` for
     uniformly random moves, or `uct-200` for UCT with 200 random rollouts per move. A return is a result: 1, 0 or -1."""
     max_minutes: Positive | None = None
-    """Stop after this much wall-clock time."""
+    """Stop in time for everything, final evaluation and report included, to be done after this much wall-clock time. At
+    least one episode is evaluated."""
     stop_at_return: Real | None = None
     """Stop once an evaluation's mean return reaches this."""
     checkpoint_seconds: Positive = 60.0

@@ -24,7 +24,7 @@ class Evaluation(eqx.Module):
     lengths: np.ndarray  # [episodes], in environment steps
     finished: np.ndarray  # [episodes] bool; False where the step limit of the evaluation cut the episode
     trajectories: Any  # a Transition, [episodes, time, ...]; rows at and past the length are repeats; None of matches
-    states: Any  # environment states before each step, [episodes, time, ...], for drawing; None off JAX
+    states: Any  # environment states before each step and after the last, [episodes, time + 1, ...]; None off JAX
 
 
 class _Carry(eqx.Module):
@@ -117,6 +117,7 @@ class JitEvaluator:
             yield (tick + self.chunk) / self.ticks
         join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)
         trajectories, states = jax.tree.map(join, *kept)
+        states = jax.tree.map(lambda x, last: np.append(x, np.asarray(last)[:, None], axis=1), states, carry.state)
         yield Evaluation(
             np.asarray(carry.returns), np.asarray(carry.lengths), ~np.asarray(carry.alive), trajectories, states
         )

@@ -1,6 +1,6 @@
 """Evaluation in environments stepped from Python."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from ..core import AbstractAgent, AbstractHostEnv, HostStep
 from ..types import Transition
 from .actor import Actor
 from .evaluate import Evaluation, checked_returns, finished, unsound_action
+from .film import Film
 from .host_step import started, stepped
 from .progress import EVALUATE, broadcast, stream
 
@@ -50,13 +51,13 @@ class HostEvaluator:
         *,
         key: PRNGKeyArray,
         clock: int | None = None,
-        frames: list | None = None,
-        max_frames: int = 600,
+        films: Sequence[Film] = (),
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[float | Evaluation]:
         """Yields the part done, in (0, 1), and in the end the Evaluation.
 
-        The first `max_frames` frames of episode 0 go to `frames`. Raises EnvironmentFault, or TrainingFault where an
-        action is not finite.
+        The first episodes are filmed, one in each of `films`. No further one begins once there are `enough`. Raises
+        EnvironmentFault, or TrainingFault where an action is not finite.
         """
         rows: list[list[Transition]] = []
         lengths = np.zeros(self.num_episodes, int)
@@ -64,9 +65,11 @@ class HostEvaluator:
         for episode in range(self.num_episodes):
             obs, memory = self._begin(key, episode), broadcast(self.agent.init_memory(state), 1)
             rows.append([])
+            film = films[episode] if episode < len(films) else None
+            self.env.filmed, self.env.last_frame = film is not None, None
             for tick in range(self.ticks):
-                if frames is not None and episode == 0 and tick < max_frames:
-                    frames.append(self.env.render())
+                if film is not None:
+                    film.add(tick, self.env.render)
                 draw = jnp.int32(-1 - tick - self.ticks * episode)  # an array, since fold_in takes no negative int
                 act_key, step_key = jr.split(stream(key, EVALUATE, draw))
                 action, memory = self._action(state, memory, obs, act_key, (episode, tick))
@@ -77,10 +80,17 @@ class HostEvaluator:
                     lengths[episode] += step.steps[0]
                 obs = step.obs[:1]
                 if step.terminated[0] or step.truncated[0]:
+                    if film is not None:
+                        film.end(tick + 1, self.env.last_frame)
                     break
                 if tick % 10 == 9:
                     yield (episode + tick / self.ticks) / self.num_episodes
-        found = _evaluation(rows, lengths)
+            else:
+                if film is not None:
+                    film.end(self.ticks, self.env.render())
+            if enough():
+                break
+        found = _evaluation(rows, lengths[: len(rows)])
         checked_returns(self.env.spec.name, found.returns)
         yield found
 
