@@ -24,7 +24,8 @@ from .presets.values import from_dict, to_dict
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
-from .storage import provenance
+from .storage import provenance, records
+from .storage.files import own
 from .storage.run_folder import RunFolder, default_run_path
 
 
@@ -48,7 +49,7 @@ class Run:
 
     def metrics(self, kind: str | None = None, seed: int | None = None) -> list[dict[str, Any]]:
         """Rows of `metrics.jsonl`; kinds are episode, update, eval, event and latency."""
-        return self.folder.metrics(kind, seed)
+        return self.folder.metrics(kind, seed, whole=True)
 
     @property
     def final_return(self) -> float | None:
@@ -138,7 +139,7 @@ class Run:
             seed=seed,
             record=self.folder.record,
         )
-        folder = self.path / "doctor" if out is None else Path(out)
+        folder = own(self.path, "doctor") if out is None else Path(out)
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
         return found
 
@@ -244,7 +245,10 @@ def load_run(
 ) -> Run:
     """The run in a folder. Raises UserError if it is none, damaged, newer, or needs an object to be handed in."""
     folder = RunFolder.open(path)
-    record = folder.record
+    record, where = folder.record, f"{path}/run.json"
+    remedy = "mend it or start the run again"
+    records.check(record, records.RunRecord, where, required=("run", "given", "preset"), remedy=remedy)
+    records.check(record["given"], records.GivenRecord, f"{where}: given", remedy=remedy)
     handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
     handed |= {"learner": learner, "planner": planner}
     for part in record.get("own", []):
@@ -254,6 +258,10 @@ def load_run(
                 f"by name; hand it in again: forethought.load_run({str(path)!r}, {part}=...), resume likewise"
             )
     options = from_dict(RunConfig, record["run"], f"{path}/run.json: run")
+    for name, own_name in (("seed", "seed"), ("num_seeds", "num_seeds"), ("total_steps", "steps")):
+        if getattr(options, own_name) not in (None, record[name]):
+            got, wanted = record[name], getattr(options, own_name)
+            raise UserError(f"{where} is damaged: {name}={got}, wanted {wanted} as run.{own_name}; {remedy}")
     name = record["agent"]
     config = (
         from_dict(AGENTS[name].config_type, record["config"], f"{path}/run.json: config") if name in AGENTS else None
@@ -302,7 +310,7 @@ def doctor(
         training, held_out = None, load_dataset(data, finite=False)
     found = checkup.of_fitted(fitted, held_out, training, source=str(path), horizon=horizon)
     home = path if path.is_dir() else path.parent
-    folder = home / "doctor" if out is None else Path(out)
+    folder = own(home, "doctor") if out is None else Path(out)
     found.paths = reporting.write_checkup(found, folder, target=str(path))
     return found
 

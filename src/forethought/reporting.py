@@ -38,6 +38,7 @@ from .errors import UserError
 from .run.evaluate import Evaluation, finished
 from .run.host_evaluate import HostEvaluator
 from .setup import Setup
+from .storage import records
 from .storage.files import faults, replacing
 from .storage.records import write_json
 from .storage.run_folder import RunFolder
@@ -96,7 +97,7 @@ LADDER = "ladder.png"  # drawn by `forethought ladder`
 
 def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | None = None) -> Shown:
     """Curves and report from what the folder holds; what was made earlier is used again."""
-    rows, figures = folder.metrics(), {}
+    rows, figures = folder.metrics(whole=True), {}
     oracle = oracle_return(folder.record["env"])
     label = {folder.record["agent"]: rows}
     curve = None
@@ -131,10 +132,17 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
         imagined=(still if still.is_file() else None, dreamt),
         summary=summary,
         verdict=folder.record.get("verdict"),
-        findings=[Finding(**f) for f in folder.record.get("findings", [])],
+        findings=_recorded_findings(folder),
         notes=notes or [],
     )
     return Shown(report, curve, video, folder.record.get("verdict"))
+
+
+def _recorded_findings(folder: RunFolder) -> list[Finding]:
+    where = f"{folder.path / 'run.json'}: findings"
+    remedy = "remove findings and verdict there, and let `forethought doctor` look again"
+    found = [records.check(f, records.FindingRecord, where, remedy=remedy) for f in folder.record.get("findings", [])]
+    return [Finding(**{name: f[name] for name in records.FindingRecord.__annotations__}) for f in found]
 
 
 def _draw_forecasts(forecasts: Forecasts, replay: Any, folder: RunFolder) -> list[str]:

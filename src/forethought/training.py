@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -23,10 +23,12 @@ from .run.match_evaluate import MatchEvaluator
 from .run.progress import Progress, updates_due
 from .run.steps import StepDriver
 from .setup import Setup
+from .storage import records
 from .storage.run_folder import RunFolder
 from .storage.sinks import TensorBoardSink
 
 CHECKED_ROWS = 200  # first transitions that given functions are held against
+COUNTED = ("wall_s", "logged", "evaluated_at", "best_return", "given_checked")  # counters that every checkpoint has
 
 
 @dataclasses.dataclass
@@ -36,7 +38,7 @@ class Counters:
     wall_s: float = 0.0  # of earlier processes too
     logged: list[int] = dataclasses.field(default_factory=list)  # episodes logged, per seed
     evaluated_at: int = 0  # environment steps of the latest evaluation
-    best_return: float = -math.inf
+    best_return: float | None = None  # None: of no evaluation yet
     given_checked: bool = False
 
 
@@ -106,15 +108,30 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
             folder.truncate_metrics(-1)
             display.note("no checkpoint had been written yet; starting from the first step")
             return _run(setup, driver, folder, display, stop, fresh, counters)
-        loaded = folder.load_checkpoint(fresh)
+        loaded = folder.load_checkpoint(fresh, check=_check_counters(setup.run.num_seeds))
         progress, notes = loaded.tree, list(loaded.notes)
         if isinstance(progress.replay, AbstractHostReplay):
             replay, note = progress.replay.resumed()
             progress = dataclasses.replace(progress, replay=replay)
             notes += [] if note is None else [note]
         counters = Counters(**loaded.meta["counters"])
-        folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
+        metrics_bytes = loaded.meta.get("metrics_bytes")
+        notes += [note for note in [folder.metrics_lost(metrics_bytes)] if note]
+        folder.truncate_metrics(loaded.meta["env_steps"], metrics_bytes)
         return _run(setup, driver, folder, display, stop, progress, counters, resumed=True, notes=notes)
+
+
+def _check_counters(num_seeds: int) -> Callable[[str, dict[str, Any]], None]:
+    """What refuses meta data of a checkpoint without whole counters."""
+
+    def check(name: str, meta: dict[str, Any]) -> None:
+        name, remedy = f"{name}: counters", "take an older one"
+        counters = records.check(meta.get("counters"), Counters, name, required=COUNTED, closed=True, remedy=remedy)
+        if len(counters["logged"]) != num_seeds:
+            wanted = f"one whole number for each of {num_seeds} seeds"
+            raise UserError(f"{name} is damaged: logged={counters['logged']}, wanted {wanted}; {remedy}")
+
+    return check
 
 
 def _run(
@@ -353,7 +370,8 @@ class _Loop:
         self.log(rows)
         self._keep_stage()
         self.display.evaluated(self.latest)
-        if self.latest > self.counters.best_return:
+        best = self.counters.best_return
+        if math.isfinite(self.latest) and (best is None or self.latest > best):
             self.counters.best_return = self.latest
             self.save(best=True)
         return found

@@ -77,7 +77,9 @@ def _draw(pools: dict[str, list[RunFolder]], out: Path, metric: Literal["eval", 
     from ..diagnostics.curves import learning_curves, plot_learning_curves
     from ..diagnostics.statistics import bootstrap_band
 
-    rows = {label: [row for folder in folders for row in folder.metrics()] for label, folders in pools.items()}
+    rows = {
+        label: [row for folder in folders for row in folder.metrics(whole=True)] for label, folders in pools.items()
+    }
     envs = {folder.record["env"] for folders in pools.values() for folder in folders}
     oracle = oracle_return(next(iter(envs))) if len(envs) == 1 else None
     plot_learning_curves(rows, out, metric=metric, oracle=oracle)
