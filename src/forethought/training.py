@@ -2,11 +2,10 @@
 
 import contextlib
 import dataclasses
-import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -23,12 +22,11 @@ from .run.match_evaluate import MatchEvaluator
 from .run.progress import Progress, updates_due
 from .run.steps import StepDriver
 from .setup import Setup
-from .storage import records
+from .storage.records import counters_check
 from .storage.run_folder import RunFolder
 from .storage.sinks import TensorBoardSink
 
 CHECKED_ROWS = 200  # first transitions that given functions are held against
-COUNTED = ("wall_s", "logged", "evaluated_at", "best_return", "given_checked")  # counters that every checkpoint has
 
 
 @dataclasses.dataclass
@@ -38,7 +36,7 @@ class Counters:
     wall_s: float = 0.0  # of earlier processes too
     logged: list[int] = dataclasses.field(default_factory=list)  # episodes logged, per seed
     evaluated_at: int = 0  # environment steps of the latest evaluation
-    best_return: float | None = None  # None: of no evaluation yet
+    best_return: float | None = None  # None before the first evaluation
     given_checked: bool = False
 
 
@@ -84,7 +82,7 @@ def train(
 
     `stop` is one that is already listening for signals; None: listen while it trains.
     """
-    with folder.locked(), contextlib.ExitStack() as stack:
+    with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         driver = setup.driver()
         progress = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
@@ -99,7 +97,7 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
 
     Raises UserError, before anything is touched, if another process trains into the run.
     """
-    with folder.locked(), contextlib.ExitStack() as stack:
+    with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         driver = setup.driver()
         fresh = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
@@ -108,7 +106,7 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
             folder.truncate_metrics(-1)
             display.note("no checkpoint had been written yet; starting from the first step")
             return _run(setup, driver, folder, display, stop, fresh, counters)
-        loaded = folder.load_checkpoint(fresh, check=_check_counters(setup.run.num_seeds))
+        loaded = folder.load_checkpoint(fresh, check=counters_check(Counters, setup.run.num_seeds))
         progress, notes = loaded.tree, list(loaded.notes)
         if isinstance(progress.replay, AbstractHostReplay):
             replay, note = progress.replay.resumed()
@@ -119,19 +117,6 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
         notes += [note for note in [folder.metrics_lost(metrics_bytes)] if note]
         folder.truncate_metrics(loaded.meta["env_steps"], metrics_bytes)
         return _run(setup, driver, folder, display, stop, progress, counters, resumed=True, notes=notes)
-
-
-def _check_counters(num_seeds: int) -> Callable[[str, dict[str, Any]], None]:
-    """What refuses meta data of a checkpoint without whole counters."""
-
-    def check(name: str, meta: dict[str, Any]) -> None:
-        name, remedy = f"{name}: counters", "take an older one"
-        counters = records.check(meta.get("counters"), Counters, name, required=COUNTED, closed=True, remedy=remedy)
-        if len(counters["logged"]) != num_seeds:
-            wanted = f"one whole number for each of {num_seeds} seeds"
-            raise UserError(f"{name} is damaged: logged={counters['logged']}, wanted {wanted}; {remedy}")
-
-    return check
 
 
 def _run(
@@ -156,8 +141,10 @@ def _run(
             loop.event(note)
         try:
             outcome = loop.run(stop)
-        except UserError as error:
+        except Exception as error:
             outcome = loop.failed(error)
+            if not isinstance(error, UserError):
+                raise
         try:
             board.close()
         except StorageFault as error:
@@ -167,6 +154,25 @@ def _run(
     except StorageFault as error:
         outcome.error = outcome.error or error
     return outcome
+
+
+@contextlib.contextmanager
+def _closed_record(folder: RunFolder) -> Iterator[None]:
+    """Sees to it that a run that ends by an unexpected error, or a second Ctrl-C, is not recorded as running."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        ended = ("failed", _internal(error)) if isinstance(error, Exception) else ("interrupted", "interrupted")
+        if folder.record["status"] == "running":
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                folder.update_record(status=ended[0], message=ended[1])
+        raise
+
+
+def _internal(error: BaseException) -> str:
+    return f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 class _StoppedWhileEvaluating(Exception):
@@ -263,16 +269,18 @@ class _Loop:
         self.log([{"kind": "latency", **self._stamp(0), **latency}])
         self.display.line(self.driver.actor.latency.sentence())
 
-    def failed(self, error: UserError) -> Outcome:
-        """Saves what is whole after the environment or the agent broke."""
-        self.display.stop()
-        message = str(error)
-        if self.setup.run.num_seeds == 1 and not isinstance(error, StorageFault):
-            with contextlib.suppress(StorageFault):  # the first error is the one to tell
+    def failed(self, error: Exception) -> Outcome:
+        """Saves what is whole after the environment or the agent broke, or something that should not."""
+        known = isinstance(error, UserError)
+        message = str(error) if known else _internal(error)
+        # The first error is the one to tell; buffers that a driver has taken away leave the last checkpoint.
+        with contextlib.suppress(StorageFault if known else Exception):
+            self.display.stop()
+            if self.setup.run.num_seeds == 1 and not isinstance(error, StorageFault):
                 # Shown by who gets the error.
                 self.folder.log([{"kind": "event", **self._stamp(0), "message": message}])
                 self.save()
-        return Outcome("failed", message, self.progress, self.counters, [], error)
+        return Outcome("failed", message, self.progress, self.counters, [], error if known else None)
 
     # ---- what is logged
 
@@ -360,18 +368,16 @@ class _Loop:
                 if self.stop.by is not None:
                     raise _StoppedWhileEvaluating
         self.counters.evaluated_at = int(self.progress.env_steps)
-        self.latest = float(np.mean([np.mean(e.returns) for e in found]))
+        means = [float(np.mean(e.returns, dtype=np.float64)) for e in found]
+        self.latest = float(np.mean(means))
         rows = []
         for i, e in enumerate(found):
             values = {"returns": e.returns.tolist(), "lengths": e.lengths.tolist()}
-            rows.append(
-                {"kind": "eval", **self._stamp(i), **values, "mean_return": float(np.mean(e.returns)), "final": final}
-            )
+            rows.append({"kind": "eval", **self._stamp(i), **values, "mean_return": means[i], "final": final})
         self.log(rows)
         self._keep_stage()
         self.display.evaluated(self.latest)
-        best = self.counters.best_return
-        if math.isfinite(self.latest) and (best is None or self.latest > best):
+        if self.counters.best_return is None or self.latest > self.counters.best_return:
             self.counters.best_return = self.latest
             self.save(best=True)
         return found

@@ -174,7 +174,7 @@ def test_rows_of_older_versions_with_infinity_are_read(run):
 
 
 def test_no_change_of_a_checkpoint_s_meta_data_is_taken_for_whole(run):
-    check = training._check_counters(1)
+    check = records.counters_check(training.Counters, 1)
     run.save_checkpoint({"w": TREE["w"] + 1}, env_steps=4, meta={"counters": COUNTERS})
     newest = run.path / "checkpoints" / "step-000000005.npz"
     passed = []
@@ -200,7 +200,7 @@ def test_no_change_of_a_checkpoint_s_meta_data_is_taken_for_whole(run):
 def test_an_unknown_counter_falls_back_to_the_older_checkpoint(run):
     for steps, more in ((1, {}), (2, {"invented": 3})):
         run.save_checkpoint(TREE, env_steps=steps, meta={"counters": {**COUNTERS, **more}})
-    loaded = run.load_checkpoint(TREE, check=training._check_counters(1))
+    loaded = run.load_checkpoint(TREE, check=records.counters_check(training.Counters, 1))
     assert loaded.meta["env_steps"] == 1
     assert "a newer Forethought: 'invented' is unknown" in loaded.notes[0]
 
@@ -210,7 +210,7 @@ def test_counters_of_another_number_of_seeds_are_damage(run):
     with pytest.raises(
         UserError, match=r"counters is damaged: logged=\[1, 2\], wanted one whole number for each of 1 seeds"
     ):
-        run.load_checkpoint(TREE, check=training._check_counters(1))
+        run.load_checkpoint(TREE, check=records.counters_check(training.Counters, 1))
 
 
 def test_metrics_shorter_than_at_the_checkpoint_are_said_to_be(run):

@@ -39,6 +39,7 @@ from .point_mass_obstacle import PointMassObstacle
 from .quadrotor import PlanarQuadrotor
 from .reacher import Reacher
 from .repeat import ActionRepeat
+from .sharing import refuse_running_statistics
 from .tabular import TABULAR
 from .task import AbstractTask
 from .vehicle import DynamicBicycle, KinematicBicycle, Vehicle
@@ -146,7 +147,10 @@ def _side_by_side(env, again, num_envs: int, action_repeat: int) -> AbstractHost
         )
     if num_envs not in (1, env.num_envs):
         raise UserError(f"num_envs={num_envs}, but {type(env).__name__} has {env.num_envs}; leave the option out")
-    return GymnasiumVectorEnv(env, again=again) if isinstance(env, VectorEnv) else env
+    if isinstance(env, VectorEnv):
+        return GymnasiumVectorEnv(env, again=again)
+    refuse_running_statistics(env.spec.name, env)
+    return env
 
 
 def _maker(id: str) -> Any:

@@ -1,7 +1,6 @@
 """Logged transitions from files, .npz and Minari. Checked on the way in: bad data trains in silence."""
 
 import math
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -8,7 +8,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -16,6 +16,7 @@ from ..errors import UserError
 from .files import check_format, faults, read_own, remove_leftovers, replacing
 
 LEFT_BY_A_START = ("checkpoints", "figures", "videos")  # folders that a run which was killed at once leaves, empty
+COUNTED = ("wall_s", "logged", "evaluated_at", "best_return", "given_checked")  # counters that every checkpoint has
 MOST_SEEDS = 10**6  # of one run
 MOST_NUMBERS = 10**7  # of an observation, or actions
 LARGEST = 2**63  # JSON allows whole numbers of any length; nothing here counts beyond this
@@ -235,6 +236,19 @@ def _fields(schema: type) -> tuple[dict[str, Any], list[str]]:
         return hints, [f.name for f in dataclasses.fields(schema) if f.default is none and f.default_factory is none]
     needed = getattr(schema, "__required_keys__", ())
     return hints, [name for name in hints if name in needed]
+
+
+def counters_check(kind: type, num_seeds: int) -> Callable[[str, dict[str, Any]], None]:
+    """What refuses meta data of a checkpoint whose counters are not whole; `kind` is the dataclass of counters."""
+
+    def check_counters(name: str, meta: dict[str, Any]) -> None:
+        name, remedy = f"{name}: counters", "take an older one"
+        counters = check(meta.get("counters"), kind, name, required=COUNTED, closed=True, remedy=remedy)
+        if len(counters["logged"]) != num_seeds:
+            wanted = f"one whole number for each of {num_seeds} seeds"
+            raise UserError(f"{name} is damaged: logged={counters['logged']}, wanted {wanted}; {remedy}")
+
+    return check_counters
 
 
 def check_row(row: dict[str, Any], where: str, whole: bool) -> None:
