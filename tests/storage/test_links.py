@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from forethought import reporting
+from forethought.cli import plot
 from forethought.diagnostics.figures import save_figure
 from forethought.diagnostics.page import picture
 from forethought.diagnostics.report import write_report
@@ -113,6 +114,13 @@ def test_a_folder_that_is_a_link_is_refused(run, tmp_path, name):
     with pytest.raises(UserError, match=rf"run/{name} is a link"):
         touch.get(name, lambda: getattr(run, name))()
     assert sorted(path.name for path in outside.iterdir()) == [".x.tmp", "step-000000009.npz"]
+
+
+def test_a_plot_is_not_drawn_through_a_folder_that_is_a_link(run, tmp_path):
+    run.figures.rmdir()
+    put_link(run.figures, tmp_path)
+    with pytest.raises(UserError, match="figures is a link"):
+        plot._default_out([run.path])
 
 
 def test_a_folder_of_a_seed_that_is_a_link_gets_no_events(tmp_path):

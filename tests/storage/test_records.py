@@ -19,7 +19,7 @@ from forethought.policy import Policy
 from forethought.presets.run import RunConfig
 from forethought.presets.values import to_dict
 from forethought.storage import checkpoint, records
-from forethought.storage.run_folder import RunFolder, group_names
+from forethought.storage.run_folder import Loaded, RunFolder, group_names
 from forethought.types import Transition
 
 TREE = {"w": jnp.zeros(2)}
@@ -223,6 +223,21 @@ def test_metrics_shorter_than_at_the_checkpoint_are_said_to_be(run):
     assert "has 0 bytes, fewer than" in run.metrics_lost(size)
     run.log([{**ROWS[2], "model/loss": k / 7} for k in range(9)])
     assert "was changed within the" in run.metrics_lost(size + 1)
+
+
+def test_a_run_that_resumes_with_fewer_metrics_says_so(run, monkeypatch):
+    run.log(ROWS)
+    size = run.metrics_path.stat().st_size
+    run.metrics_path.write_bytes(b"")
+    meta = {"env_steps": 5, "metrics_bytes": size, "counters": COUNTERS}
+    loaded = Loaded(SimpleNamespace(replay=None), meta, ["passed over one"])
+    monkeypatch.setattr(RunFolder, "checkpoints", lambda self: {5: run.path})
+    monkeypatch.setattr(RunFolder, "load_checkpoint", lambda self, like, check: loaded)
+    monkeypatch.setattr(training, "_run", lambda *args, notes, **options: notes)
+    driver = SimpleNamespace(start=lambda replay, seed: None)
+    setup = SimpleNamespace(driver=lambda: driver, replay=lambda folder: None, run=SimpleNamespace(seed=0, num_seeds=1))
+    first, second = training.resume(setup, run, None)
+    assert first == "passed over one" and "has 0 bytes, fewer than" in second
 
 
 class Stub:

@@ -10,6 +10,7 @@ import tyro
 
 from ..cards import oracle_return
 from ..errors import UserError
+from ..storage.files import own
 from ..storage.run_folder import RunFolder, open_runs
 from . import machine, tables
 from .common import Switch
@@ -98,8 +99,9 @@ def _draw(pools: dict[str, list[RunFolder]], out: Path, metric: Literal["eval", 
 def _default_out(paths: Sequence[Path]) -> Path:
     if len(paths) != 1:
         return Path("learning-curves.png")
-    single = paths[0] / "figures" / "learning_curve.png"
-    return single if (paths[0] / "run.json").is_file() else paths[0] / "learning_curve.png"
+    if (paths[0] / "run.json").is_file():
+        return own(paths[0], "figures") / "learning_curve.png"
+    return paths[0] / "learning_curve.png"
 
 
 def _settings(folder: RunFolder) -> str:
