@@ -1,12 +1,13 @@
 """A trained policy to take away: its arrays, what they are, and a short loop that runs it."""
 
 from pathlib import Path
+from typing import Any
 
-from . import __version__
-from .api import Run
+from .errors import checked_path
 from .storage.files import faults, replacing
-from .storage.records import dumps
+from .storage.records import check_outside_runs, dumps
 from .types import Box
+from .version import __version__
 
 LOOP = '''"""Runs the policy beside this file in its environment: python {name} (needs forethought=={version})."""
 
@@ -33,12 +34,13 @@ print(f"return {{total:.2f}} after {{steps}} actions")
 '''
 
 
-def export_policy(run: Run, out: Path | str, *, which: str = "last", seed: int | None = None) -> list[Path]:
-    """Writes policy.npz, policy.json and run_policy.py to the folder `out`; returns their paths in that order.
+def export_policy(run: Any, out: Path | str, *, which: str = "last", seed: int | None = None) -> list[Path]:
+    """Writes policy.npz, policy.json and run_policy.py of `run` (an `api.Run`) to the folder `out`; returns the paths.
 
     Raises UserError if the run has no whole checkpoint, StorageFault if the folder cannot be written.
     """
-    out = Path(out)
+    out = checked_path(out, "out")
+    check_outside_runs(out / "policy.npz", run.path)
     with faults(out):
         out.mkdir(parents=True, exist_ok=True)
     policy = run.policy(which=which, seed=seed)
@@ -77,7 +79,7 @@ def export_policy(run: Run, out: Path | str, *, which: str = "last", seed: int |
     return written
 
 
-def _handed_in(run: Run) -> tuple[str, str]:
+def _handed_in(run: Any) -> tuple[str, str]:
     """Imports and arguments for what the policy's file only names."""
     imports, handed = [], ""
     names = {"reward": run.setup.given["reward"], "termination": run.setup.given["termination"]}

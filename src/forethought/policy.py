@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,9 +15,11 @@ from jaxtyping import Array
 
 from .catalogue import AGENTS
 from .core import AbstractAgent, AbstractEnv
+from .core.programs import compiled, shared
 from .envs.make import OWN, make
-from .errors import UserError, clear_errors
+from .errors import UserError, checked_path, clear_errors
 from .models.simulator import Simulator
+from .presets.bounds import Seed, checked_number
 from .presets.values import from_dict
 from .run.progress import broadcast, where_rows
 from .storage import checkpoint, records
@@ -32,18 +34,11 @@ class Policy:
 
     def __init__(self, agent: AbstractAgent, state: Any, *, seed: int = 0, meta: dict[str, Any] | None = None):
         self.agent, self.state, self.meta = agent, state, meta or {}
-        self._key, self._count = jr.key(seed), 0
+        self._key, self._count = jr.key(checked_number(Seed, seed, "seed")), 0
         self._memory: Any = None
         self._rows = 0
 
-        def act(state: Any, memory: Any, obs: Array, key: Array, explore: bool) -> tuple[Array, Any]:
-            one = lambda m, o, k: agent.act(state, m, o, key=k, explore=explore)[:2]
-            return jax.vmap(one)(memory, obs, jr.split(key, obs.shape[0]))
-
-        self._act = eqx.filter_jit(act)
-        self._begin = eqx.filter_jit(
-            lambda state, fresh, memory: where_rows(fresh, broadcast(agent.init_memory(state), fresh.shape[0]), memory)
-        )
+        self._act, self._begin = shared(_programs, agent)
 
     def reset(self) -> None:
         """Forgets the episode: call it when the environment was reset."""
@@ -83,7 +78,7 @@ class Policy:
 
     def save(self, path: str | Path) -> Path:
         """Writes arrays and their description to one `.npz` file; returns its path."""
-        path = Path(path)
+        path = checked_path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         if "agent" not in self.meta:
             raise UserError("this policy does not know what it was made of; save the run's policy instead")
@@ -108,6 +103,7 @@ class Policy:
         yours, `agent` where it was. Raises UserError if something is missing, or the file is none, damaged, or does
         not fit.
         """
+        path = checked_path(path)
         meta = checkpoint.read_meta(path)
         if "policy" not in meta:
             raise UserError(f"{path} holds no policy; give a file that `forethought export` or `save` wrote")
@@ -149,6 +145,19 @@ def _described(path: str | Path) -> Iterator[None]:
     except Exception as error:
         first = str(error).partition("\n")[0]
         raise UserError(f"{path} describes no policy that can be built ({first}); export the policy again") from error
+
+
+def _programs(agent: AbstractAgent) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Acting for a batch, and the memory of the rows that begin an episode, compiled."""
+
+    def act(state: Any, memory: Any, obs: Array, key: Array, explore: bool) -> tuple[Array, Any]:
+        one = lambda m, o, k: agent.act(state, m, o, key=k, explore=explore)[:2]
+        return jax.vmap(one)(memory, obs, jr.split(key, obs.shape[0]))
+
+    def begin(state: Any, fresh: Array, memory: Any) -> Any:
+        return where_rows(fresh, broadcast(agent.init_memory(state), fresh.shape[0]), memory)
+
+    return compiled(act), compiled(begin)
 
 
 def describe_spec(spec: EnvSpec) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from forethought.agents.dreamer_v1 import DreamerV1
 from forethought.agents.dreamer_v2 import DreamerV2
 from forethought.agents.dreamer_v3 import DreamerV3
 from forethought.agents.planet import PlaNet
+from forethought.core import programs
 from forethought.presets.dreamer_v1 import DreamerV1Config
 from forethought.presets.dreamer_v2 import DreamerV2Config
 from forethought.presets.dreamer_v3 import PRESETS, DreamerV3Config
@@ -73,6 +74,7 @@ def filled(spec, steps: int = 24) -> SequenceReplay:
 
 @pytest.mark.parametrize("name", ["planet", "dreamer-v3"])
 def test_a_run_cut_in_two_is_the_run_in_one_bit_for_bit(name):
+    programs.forget()  # so that the driver counts every trace
     driver = JitDriver(AGENTS[name](Walk().spec), Walk())
     replay = SequenceReplay.empty(Walk().spec, 64)
     whole = run_to(driver, driver.start(replay, seed=0), 30)

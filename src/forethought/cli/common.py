@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..presets.bounds import Threads
+
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -14,7 +16,7 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 class Machine:
     """Where a command computes."""
 
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; default: all cores that this process may use."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where JAX computes; `auto` takes a GPU if JAX finds one."""

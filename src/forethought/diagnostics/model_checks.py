@@ -35,9 +35,7 @@ def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
     index = np.unique(np.linspace(0, len(rows.reward) - 1, 32).astype(int))
     one = Transition(*jax.tree.map(lambda x: x[index][:, None, None], rows))
     spread = jax.tree.map(lambda x: np.broadcast_to(x, (len(index), model.num_members, 1, *x.shape[3:])), one)
-    errors = np.asarray(
-        jax.jit(jax.vmap(lambda batch: model.losses(model.examples(batch))[1]))(spread)
-    )  # [rows, members]
+    errors = np.asarray(_errors(model, spread))  # [rows, members]
     gap = np.abs(errors[:, :, None] - errors[:, None, :])
     size = np.maximum(np.abs(errors[:, :, None]), np.abs(errors[:, None, :])) + 1e-12
     alike = (np.median(gap / size, axis=0) < ALIKE) & ~np.eye(model.num_members, dtype=bool)
@@ -51,6 +49,11 @@ def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
     remedy = "start every member from weights of its own (a key each) and let each learn from its own resample"
     numbers = {"members": float(model.num_members), "copies": float(len(members))}
     return [Finding("members-are-copies", "error", sentence, remedy, numbers)]
+
+
+@eqx.filter_jit
+def _errors(model: AbstractFittable, rows: Transition) -> Any:
+    return jax.vmap(lambda batch: model.losses(model.examples(batch))[1])(rows)
 
 
 def other_statistics(model: AbstractModel, rows: Transition, in_use: np.ndarray) -> list[Finding]:

@@ -1,6 +1,5 @@
 """A JAX-native environment, stepped from Python."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractEnv, AbstractHostEnv, HostStep
+from ..core.programs import compiled, shared
 from ..types import Box
 from .faults import Place, checked_flags, checked_obs, checked_reward
 
@@ -31,10 +31,7 @@ def _compile(env: AbstractEnv) -> _Compiled:
         keys = jax.vmap(lambda i: jr.fold_in(step_key, i))(jnp.arange(actions.shape[0]))
         return jax.vmap(lambda state, action, key: env.counted_step(state, action, key=key))(states, actions, keys)
 
-    return _Compiled(jax.jit(reset), jax.jit(step))
-
-
-_compile_once = functools.lru_cache(maxsize=32)(_compile)
+    return _Compiled(compiled(reset), compiled(step))
 
 
 @jax.jit
@@ -57,10 +54,7 @@ class HostedJaxEnv(AbstractHostEnv):
         self.num_envs = num_envs
         self.reward_function = env.reward_function
         self.termination_function = env.termination_function
-        try:
-            self._compiled = _compile_once(env)
-        except TypeError:  # an environment that holds arrays cannot be looked up
-            self._compiled = _compile(env)
+        self._compiled = shared(_compile, env)
         self._states = None
         self._clock = 0
         self._places = [Place(self.spec.name, f"number {i}") for i in range(num_envs)]

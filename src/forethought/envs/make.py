@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
@@ -15,6 +15,7 @@ from gymnasium.vector import VectorEnv
 
 from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
+from ..presets.bounds import Within, checked_number
 from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .acrobot_swingup import AcrobotSwingUp
@@ -43,6 +44,8 @@ from .sharing import refuse_running_statistics
 from .tabular import TABULAR
 from .task import AbstractTask
 from .vehicle import DynamicBicycle, KinematicBicycle, Vehicle
+
+MOST_ENVS = 100_000  # of Python objects side by side, of about 10 kB each
 
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
@@ -95,10 +98,8 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
     others come with `num_envs` environments side by side.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
-    if num_envs < 1:
-        raise UserError(f"num_envs={num_envs} must be at least 1")
-    if action_repeat < 1:
-        raise UserError(f"action_repeat={action_repeat} must be at least 1")
+    num_envs = checked_number(int, num_envs, "num_envs")
+    action_repeat = checked_number(int, action_repeat, "action_repeat")
     choose_renderers()
     name, again = (env, _maker(env)) if isinstance(env, str) else (None, env)
     made = _construct(again, name) if callable(again) and not _is_env(again) else again
@@ -107,15 +108,32 @@ def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = Fa
             f"{env!r} gives {type(made).__name__}, wanted a gymnasium.Env, a gymnasium.vector.VectorEnv, an "
             "AbstractEnv or an AbstractHostEnv, or a class or function that makes one"
         )
+    _check_spaces(made, name or type(made).__name__)
     instance = again is made
     if isinstance(made, AbstractEnv):
         made = ActionRepeat(made, action_repeat) if action_repeat > 1 else made
         return HostedJaxEnv(made, num_envs) if host else made
     if isinstance(made, gymnasium.Env):
         more = (lambda: duplicate(made)) if instance else (lambda: _construct(again))
+        checked_number(Annotated[int, Within(1, MOST_ENVS)], num_envs, "num_envs")
         envs = [made, *(more() for _ in range(num_envs - 1))]
         return GymnasiumEnv(envs, again=more, name=name, action_repeat=action_repeat)
     return _side_by_side(made, None if instance else again, num_envs, action_repeat)
+
+
+def _check_spaces(env: Any, name: str) -> None:
+    """Raises UserError for a Gymnasium environment that does not say what it observes and takes."""
+    if not isinstance(env, gymnasium.Env | VectorEnv):
+        return
+    kinds = ("single_" if isinstance(env, VectorEnv) else "") + "observation_space", "action_space"
+    for kind in kinds:
+        try:
+            getattr(env, kind)
+        except AttributeError:
+            raise UserError(
+                f"{name} has no {kind}, which every Gymnasium environment must have; set self.{kind} to a "
+                "gymnasium.spaces.Box or Discrete in its __init__"
+            ) from None
 
 
 def list_envs() -> dict[str, list[str]]:
@@ -236,7 +254,7 @@ def _import(path: str) -> Any:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
             raise UserError(f"{path!r}: no module {module_name!r} in {here} or among the installed packages") from error
         raise UserError(f"{path!r}: importing {module_name} needs {error.name}, not installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
     if name in vars(module):
         return vars(module)[name]

@@ -1,6 +1,6 @@
 """Evaluation in JAX environments: episodes side by side, without exploration, from starts of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import equinox as eqx
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractEnv
+from ..core.programs import compiled, shared
 from ..errors import EnvironmentFault, TrainingFault
 from ..types import Transition
 from .progress import EVALUATE, OVERFLOW, broadcast, sound_step, stream
@@ -35,6 +36,45 @@ class _Carry(eqx.Module):
     lengths: Array
 
 
+def _programs(
+    agent: AbstractAgent, env: AbstractEnv, num_episodes: int, ticks: int, chunk: int
+) -> tuple[Callable, Callable]:
+    """The first carry from `(state, key, clock)`, and `chunk` steps from `(state, carry, key, tick)`, compiled."""
+
+    def begin(state: Any, key: PRNGKeyArray, clock: Array) -> _Carry:
+        keys = jax.vmap(lambda i: stream(key, EVALUATE, i))(jnp.arange(num_episodes))
+        env_state, obs = jax.vmap(lambda k: env.reset(key=k, clock=clock))(keys)
+        n = num_episodes
+        memory = broadcast(agent.init_memory(state), n)
+        return _Carry(env_state, obs, memory, jnp.ones(n, bool), jnp.zeros(n), jnp.zeros(n, jnp.int32))
+
+    def steps(state: Any, carry: _Carry, key: PRNGKeyArray, tick: Array) -> tuple[_Carry, Any]:
+        def one(dynamic: Any, tick: Array) -> tuple[Any, Any]:
+            carry = eqx.combine(dynamic, static)
+            keys = jr.split(stream(key, EVALUATE, -1 - tick), 2 * num_episodes).reshape(2, num_episodes)
+            act = lambda m, o, k: agent.act(state, m, o, key=k, explore=False)[:2]
+            action, memory = jax.vmap(act)(carry.memory, carry.obs, keys[0])
+            step = jax.vmap(lambda s, a, k: sound_step(env, *env.counted_step(s, a, key=k)))
+            env_state, next_obs, reward, terminated, truncated, steps = step(carry.state, action, keys[1])
+            row = Transition(carry.obs, action, reward, next_obs, terminated, truncated)
+            counts = carry.alive & (tick < ticks)  # the last chunk may reach past the limit
+            new = _Carry(
+                env_state,
+                next_obs,
+                memory,
+                carry.alive & ~(counts & (terminated | truncated)),
+                carry.returns + jnp.where(counts, reward, 0.0),  # after its end an environment may say NaN
+                carry.lengths + jnp.where(counts, steps, 0),
+            )
+            return eqx.filter(new, eqx.is_array), (row, carry.state)
+
+        dynamic, static = eqx.partition(carry, eqx.is_array)
+        dynamic, rows = jax.lax.scan(one, dynamic, tick + jnp.arange(chunk))
+        return eqx.combine(dynamic, static), rows
+
+    return compiled(begin), compiled(steps)
+
+
 class JitEvaluator:
     """Runs `num_episodes` episodes at once. Episode k starts from the same state at every call with the same key."""
 
@@ -57,39 +97,7 @@ class JitEvaluator:
         self.agent, self.env, self.num_episodes, self.clock = agent, env, num_episodes, clock
         self.ticks = -(-limit // env.spec.action_repeat)
         self.chunk = min(25, self.ticks)
-        self._begin = eqx.filter_jit(self._start)
-        self._go = eqx.filter_jit(self._steps)
-
-    def _start(self, state: Any, key: PRNGKeyArray, clock: Array) -> _Carry:
-        keys = jax.vmap(lambda i: stream(key, EVALUATE, i))(jnp.arange(self.num_episodes))
-        env_state, obs = jax.vmap(lambda k: self.env.reset(key=k, clock=clock))(keys)
-        n = self.num_episodes
-        memory = broadcast(self.agent.init_memory(state), n)
-        return _Carry(env_state, obs, memory, jnp.ones(n, bool), jnp.zeros(n), jnp.zeros(n, jnp.int32))
-
-    def _steps(self, state: Any, carry: _Carry, key: PRNGKeyArray, tick: Array) -> tuple[_Carry, Any]:
-        def one(dynamic: Any, tick: Array) -> tuple[Any, Any]:
-            carry = eqx.combine(dynamic, static)
-            keys = jr.split(stream(key, EVALUATE, -1 - tick), 2 * self.num_episodes).reshape(2, self.num_episodes)
-            act = lambda m, o, k: self.agent.act(state, m, o, key=k, explore=False)[:2]
-            action, memory = jax.vmap(act)(carry.memory, carry.obs, keys[0])
-            step = jax.vmap(lambda s, a, k: sound_step(self.env, *self.env.counted_step(s, a, key=k)))
-            env_state, next_obs, reward, terminated, truncated, steps = step(carry.state, action, keys[1])
-            row = Transition(carry.obs, action, reward, next_obs, terminated, truncated)
-            counts = carry.alive & (tick < self.ticks)  # the last chunk may reach past the limit
-            new = _Carry(
-                env_state,
-                next_obs,
-                memory,
-                carry.alive & ~(counts & (terminated | truncated)),
-                carry.returns + jnp.where(counts, reward, 0.0),  # after its end an environment may say NaN
-                carry.lengths + jnp.where(counts, steps, 0),
-            )
-            return eqx.filter(new, eqx.is_array), (row, carry.state)
-
-        dynamic, static = eqx.partition(carry, eqx.is_array)
-        dynamic, rows = jax.lax.scan(one, dynamic, tick + jnp.arange(self.chunk))
-        return eqx.combine(dynamic, static), rows
+        self._begin, self._go = shared(_programs, agent, env, num_episodes, self.ticks, self.chunk)
 
     def steps(self, state: Any, *, key: PRNGKeyArray, clock: int | None = None) -> Iterator[float | Evaluation]:
         """Yields the part done, in (0, 1), and in the end the evaluation.

@@ -2,16 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractEnv, AbstractReplay
+from ..core.programs import compiled, shared
 from ..types import Transition
 from .progress import (
     ACT,
@@ -56,9 +58,8 @@ def most_ticks(agent: AbstractAgent) -> int:
     return MAX_ONLINE_TICKS if agent.online else MAX_TICKS
 
 
-def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, seed: Array | int, num_envs: int):
+def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, key: PRNGKeyArray, num_envs: int):
     """The progress of a run before its first step."""
-    key = jr.key(seed)
     state = agent.init(key=stream(key, INIT, 0))
     episode = jnp.arange(num_envs, dtype=jnp.int32)
     env_state, obs = jax.vmap(lambda e: env.reset(key=reset_key(agent, key, e)))(episode)
@@ -192,10 +193,51 @@ def seed_axes(progress: Progress) -> Progress:
     return dataclasses.replace(axes, replay=counters, env_steps=None, updates=None)
 
 
+class _Programs(NamedTuple):
+    """What is compiled for an agent in an environment."""
+
+    start: Callable[..., Progress]  # (replay, key)
+    collect: Callable[..., Progress]  # ((ticks, random), progress)
+    update: Callable[..., Any]  # (state, replay, key, count)
+    traces: dict[str, int]  # how often each was traced
+
+
+def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: int | None) -> _Programs:
+    traces, solo = {"collect": 0, "update": 0}, num_seeds is None
+
+    def begin(replay: AbstractReplay, keys: PRNGKeyArray) -> Progress:
+        one = lambda k: start(agent, env, replay, key=k, num_envs=num_envs)
+        if solo:
+            return one(keys)
+        return eqx.filter_vmap(one, out_axes=seed_axes(eqx.filter_eval_shape(one, keys[0])))(keys)
+
+    def collecting(frozen: Any, progress: Progress) -> Progress:
+        ticks, random = frozen
+        traces["collect"] += 1
+        go = lambda p: collect(agent, env, p, ticks, random=random, halt=solo)
+        if solo:
+            return go(progress)
+        axes = seed_axes(progress)
+        out_axes = dataclasses.replace(axes, metrics=0)
+        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=out_axes, axis_name=SEEDS)(progress)
+
+    def update(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
+        traces["update"] += 1
+        go = lambda s, r, k: agent.update(s, r, key=stream(k, UPDATE, count))
+        if solo:
+            return go(state, replay, key)
+        axes = jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, replay)
+        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
+
+    # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
+    return _Programs(compiled(begin), compiled(collecting, donate=not agent.online), compiled(update), traces)
+
+
 class JitDriver:
     """The compiled functions of one (agent, environment) pair, for one seed or for `num_seeds` side by side.
 
-    Compiled once: the number of steps is an argument, and data keep their shape.
+    Compiled once: the number of steps is an argument, and data keep their shape. Drivers of equal agents and
+    environments share the compiled functions.
     """
 
     def __init__(self, agent: AbstractAgent, env: AbstractEnv, *, num_envs: int = 1, num_seeds: int | None = None):
@@ -217,10 +259,13 @@ class JitDriver:
                 f"{agent.update_every}); num_seeds runs several side by side"
             )
         self.agent, self.env, self.num_envs, self.num_seeds = agent, env, num_envs, num_seeds
-        self.traces = {"collect": 0, "update": 0}
-        # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
-        self._collect = eqx.filter_jit(self._traced_collect, donate="none" if agent.online else "all-except-first")
-        self._update = eqx.filter_jit(self._traced_update)
+        self._programs = shared(_programs, agent, env, num_envs, num_seeds)
+        self._traced_before = dict(self._programs.traces)
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """How often the compiled functions were traced since this driver was made, by whichever driver shares them."""
+        return {name: count - self._traced_before[name] for name, count in self._programs.traces.items()}
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step; seeds are `seed`, `seed + 1`, ... `replay` is for one seed."""
@@ -229,40 +274,18 @@ class JitDriver:
                 f"{type(replay).__name__} works on the host (traceable=False), which the jit driver cannot run; "
                 "use the step driver (forethought.run.steps), or a replay on the device"
             )
-        begin = lambda s: start(self.agent, self.env, replay, seed=s, num_envs=self.num_envs)
         if self.num_seeds is None:
-            return eqx.filter_jit(begin)(seed)
-        example = eqx.filter_eval_shape(begin, seed)
-        axes = seed_axes(example)
-        seeds = seed + jnp.arange(self.num_seeds)
-        return eqx.filter_jit(eqx.filter_vmap(begin, out_axes=axes))(seeds)
-
-    def _traced_collect(self, frozen: Any, progress: Progress) -> Progress:
-        ticks, random = frozen
-        self.traces["collect"] += 1
-        solo = self.num_seeds is None
-        go = lambda p: collect(self.agent, self.env, p, ticks, random=random, halt=solo)
-        if solo:
-            return go(progress)
-        axes = seed_axes(progress)
-        out_axes = dataclasses.replace(axes, metrics=0)
-        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=out_axes, axis_name=SEEDS)(progress)
-
-    def _traced_update(self, state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
-        self.traces["update"] += 1
-        go = lambda s, r, k: self.agent.update(s, r, key=stream(k, UPDATE, count))
-        if self.num_seeds is None:
-            return go(state, replay, key)
-        axes = jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, replay)
-        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
+            return self._programs.start(replay, jr.key(seed))
+        seeds = jnp.asarray(np.arange(seed, seed + self.num_seeds), jnp.uint32)  # seeds go up to 2**32 - 1
+        return self._programs.start(replay, jax.vmap(jr.key)(seeds))
 
     def collect(self, progress: Progress, ticks: int, *, random: bool) -> Progress:
         """After `ticks` steps in every environment. Donates `progress`, unless the agent learns online."""
-        return self._collect((jnp.asarray(ticks, jnp.int32), random), progress)
+        return self._programs.collect((jnp.asarray(ticks, jnp.int32), random), progress)
 
     def update(self, progress: Progress) -> Progress:
         """After one round of learning, with its metrics. Raises TrainingFault if one is not finite."""
-        state, metrics = self._update(progress.agent_state, progress.replay, progress.key, progress.updates)
+        state, metrics = self._programs.update(progress.agent_state, progress.replay, progress.key, progress.updates)
         check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
         return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
 

@@ -1,8 +1,8 @@
 """The driver for environments stepped from Python, one step at a time: Gymnasium's, vector environments, others."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractHostEnv, AbstractHostReplay, AbstractReplay, HostStep
+from ..core.programs import compiled, shared
 from ..errors import TrainingFault
 from ..types import Transition
 from .actor import Actor
@@ -46,31 +47,56 @@ class HostCarry(eqx.Module):
     tick: Array  # [] calls of the environments' step so far
 
 
+class _Programs(NamedTuple):
+    """What is compiled for an agent in so many environments."""
+
+    init: Callable[..., Any]  # (key)
+    add: Callable[..., Any]  # (replay, batch, valid)
+    update: Callable[..., Any]  # (state, replay, key, count)
+    play: Callable[..., Any]  # the same for its draws alone
+    sample: Callable[..., Any]  # (keys)
+    keys: Callable[..., Any]  # (key, tick, drawn_at)
+    fresh: Callable[..., Any]  # (state, memory, fresh)
+
+
+def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
+    def update(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
+        return agent.update(state, replay, key=stream(key, UPDATE, count))
+
+    def play(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> None:
+        # Without results nothing is left to be computed but the keys of what is drawn.
+        update(state, replay, key, count)
+
+    def keys(key: PRNGKeyArray, tick: Array, drawn_at: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+        index = jnp.arange(num_envs)
+        return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index), stream(key, STEP, tick)
+
+    def fresh(state: Any, memory: Any, fresh: Array) -> Any:
+        return where_rows(fresh, broadcast(agent.init_memory(state), len(fresh)), memory)
+
+    return _Programs(
+        init=compiled(lambda key: agent.init(key=stream(key, INIT, 0))),
+        add=compiled(lambda _, replay, batch, valid: replay.add(batch, valid), donate=True),
+        update=compiled(update) if agent.traceable else update,
+        play=compiled(play),
+        sample=compiled(jax.vmap(lambda k: agent.spec.action.sample(key=k))),
+        keys=compiled(keys),
+        fresh=compiled(fresh),
+    )
+
+
 class StepDriver:
     """Runs one agent in one host environment. Everything random is drawn as in the jit driver, from the same keys."""
 
     def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
         self.agent, self.env = agent, env
         self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
-        self._add = eqx.filter_jit(lambda replay, batch, valid: replay.add(batch, valid), donate="all")
-        update = lambda s, r, k, n: agent.update(s, r, key=stream(k, UPDATE, n))
-        self._update = eqx.filter_jit(update) if agent.traceable else update
-        # Without results nothing is left to be computed but the keys of what is drawn.
-        self._play = eqx.filter_jit(lambda s, r, k, n: (update(s, r, k, n), None)[1])
-        self._sample = jax.jit(jax.vmap(lambda k: agent.spec.action.sample(key=k)))
-        self._keys = jax.jit(self._step_keys)
-        self._fresh = eqx.filter_jit(
-            lambda state, memory, fresh: where_rows(fresh, broadcast(agent.init_memory(state), len(fresh)), memory)
-        )
-
-    def _step_keys(self, key: PRNGKeyArray, tick: Array, drawn_at: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
-        index = jnp.arange(self.env.num_envs)
-        return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index), stream(key, STEP, tick)
+        self._programs = shared(_programs, agent, env.num_envs)
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step."""
         n, key = self.env.num_envs, jr.key(seed)
-        state = eqx.filter_jit(lambda: self.agent.init(key=stream(key, INIT, 0)))()
+        state = self._programs.init(key)
         episode = jnp.arange(n, dtype=jnp.int32)
         zeros, zero = jnp.zeros(n, jnp.int32), jnp.zeros((), jnp.int32)
         obs = jnp.zeros((n, self.env.spec.obs_dim))
@@ -113,8 +139,8 @@ class StepDriver:
         old, key, count, replay = progress.agent_state, progress.key, progress.updates, progress.replay
         staged = replay
         if isinstance(replay, AbstractHostReplay) and self.agent.traceable:
-            staged = replay.stage(lambda noting, rounds: self._play(old, noting, key, count + rounds))
-        state, metrics = jax.block_until_ready(self._update(old, staged, key, count))
+            staged = replay.stage(lambda noting, rounds: self._programs.play(old, noting, key, count + rounds))
+        state, metrics = jax.block_until_ready(self._programs.update(old, staged, key, count))
         if isinstance(replay, AbstractHostReplay):
             replay = replay.learned()
         check_metrics(metrics, update=int(count) + 1, env_steps=int(progress.env_steps))
@@ -138,7 +164,7 @@ class StepDriver:
                     break
                 tick = carry.tick - played + k
                 self.env.set_clock(steps - (played - k) * self.env.spec.action_repeat)
-                _, step_key = self._keys(key, tick, tick)
+                _, step_key = self._programs.keys(key, tick, tick)
                 obs = stepped(self.env, rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
             else:
                 if np.array_equal(obs, np.asarray(carry.obs)):
@@ -158,10 +184,10 @@ class StepDriver:
         carry, key, spec = progress.env, progress.key, self.env.spec
         random = int(progress.env_steps) < self.agent.random_steps
         drawn_at = carry.tick // self.agent.random_hold if random else carry.tick
-        act_keys, step_key = self._keys(key, carry.tick, drawn_at)
+        act_keys, step_key = self._programs.keys(key, carry.tick, drawn_at)
         memory, extras = carry.memory, None
         if random:
-            action = np.asarray(self._sample(act_keys))
+            action = np.asarray(self._programs.sample(act_keys))
         else:
             if self.actor.plan_ms is not None and not self.actor.latency.taken:
                 self.actor.warm_up(progress.agent_state, memory, carry.obs, act_keys)
@@ -193,15 +219,15 @@ class StepDriver:
         batch = Transition(*map(jnp.asarray, seen), extras=extras)
         replay = progress.replay
         if valid.any():
-            add = self._add if replay.traceable else lambda replay, *rows: replay.add(*rows)
-            replay = add(replay, batch, jnp.asarray(valid))
+            rows = replay, batch, jnp.asarray(valid)
+            replay = self._programs.add(None, *rows) if replay.traceable else replay.add(*rows[1:])
         env_steps = progress.env_steps + int(steps.sum())
         lengths = np.asarray(carry.lengths) + steps
         episodes = progress.episodes
         if over.any():
             episodes = episodes.add(jnp.asarray(over), jnp.asarray(returns), jnp.asarray(lengths), env_steps)
         if step.fresh.any():
-            memory = self._fresh(progress.agent_state, memory, jnp.asarray(step.fresh))
+            memory = self._programs.fresh(progress.agent_state, memory, jnp.asarray(step.fresh))
         carry = HostCarry(
             jnp.asarray(step.obs),
             memory,

@@ -287,11 +287,19 @@ def told(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def check_outside_runs(path: Path, own: Path | None = None) -> None:
+    """Raises UserError if `path` lies in the folder of a run other than `own`."""
+    for above in path.absolute().parents:
+        if (above / "run.json").is_file() and (own is None or not own.samefile(above)):
+            raise UserError(f"{path} lies inside the run {above}; give a folder outside of it")
+
+
 def make_folder(path: Path) -> None:
     """Make an empty folder; what a process left that was killed before its first record is cleared away.
 
-    Raises UserError if the folder is in use or not permitted, and StorageFault.
+    Raises UserError if the folder is in use, inside a run or not permitted, and StorageFault.
     """
+    check_outside_runs(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         occupied = not all(_is_left_over(inside) for inside in path.iterdir())
