@@ -31,7 +31,8 @@ from .refusals import check_oracle
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
-from .storage import provenance
+from .storage import provenance, records
+from .storage.files import own
 from .storage.records import check_outside_runs
 from .storage.run_folder import RunFolder, default_run_path
 
@@ -60,7 +61,7 @@ class Run:
 
     def metrics(self, kind: str | None = None, seed: int | None = None) -> list[dict[str, Any]]:
         """Rows of `metrics.jsonl`; kinds are episode, update, eval, event and latency."""
-        return self.folder.metrics(kind, seed)
+        return self.folder.metrics(kind, seed, whole=True)
 
     @property
     def random_return(self) -> float | None:
@@ -160,7 +161,7 @@ class Run:
             record=self.folder.record,
             display=display,
         )
-        folder = self.path / "doctor" if out is None else checked_path(out, "out")
+        folder = own(self.path, "doctor") if out is None else checked_path(out, "out")
         check_outside_runs(folder / "doctor.html", self.path)
         if display is not None:
             display.doing("drawing the figures and writing the page")
@@ -313,7 +314,10 @@ def load_run(
 ) -> Run:
     """The run in a folder. Raises UserError if it is none, damaged, newer, or needs an object to be handed in."""
     folder = RunFolder.open(path)
-    record = folder.record
+    record, where = folder.record, f"{path}/run.json"
+    remedy = "mend it or start the run again"
+    records.check(record, records.RunRecord, where, required=("run", "given", "preset"), remedy=remedy)
+    records.check(record["given"], records.GivenRecord, f"{where}: given", remedy=remedy)
     handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
     handed |= {"learner": learner, "planner": planner}
     for part in record.get("own", []):
@@ -323,6 +327,10 @@ def load_run(
                 f"by name; hand it in again: forethought.load_run({str(path)!r}, {part}=...), resume likewise"
             )
     options = from_dict(RunConfig, record["run"], f"{path}/run.json: run")
+    for name, own_name in (("seed", "seed"), ("num_seeds", "num_seeds"), ("total_steps", "steps")):
+        if getattr(options, own_name) not in (None, record[name]):
+            got, wanted = record[name], getattr(options, own_name)
+            raise UserError(f"{where} is damaged: {name}={got}, wanted {wanted} as run.{own_name}; {remedy}")
     name = record["agent"]
     config = (
         from_dict(AGENTS[name].config_type, record["config"], f"{path}/run.json: config") if name in AGENTS else None
@@ -372,7 +380,7 @@ def doctor(
         training, held_out = None, load_dataset(data, finite=False)
     found = checkup.of_fitted(fitted, held_out, training, source=str(path), horizon=horizon)
     home = path if path.is_dir() else path.parent
-    folder = home / "doctor" if out is None else checked_path(out, "out")
+    folder = own(home, "doctor") if out is None else checked_path(out, "out")
     found.paths = reporting.write_checkup(found, folder, target=str(path))
     return found
 

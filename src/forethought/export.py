@@ -1,12 +1,11 @@
 """A trained policy to take away: its arrays, what they are, and a short loop that runs it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from .errors import checked_path
 from .storage.files import faults, replacing
-from .storage.records import check_outside_runs
+from .storage.records import check_outside_runs, dumps
 from .types import Box
 from .version import __version__
 
@@ -73,7 +72,7 @@ def export_policy(run: Any, out: Path | str, *, which: str = "last", seed: int |
         limit=-(-(spec.max_episode_steps or 1000) // spec.action_repeat),
     )
     written = [arrays]
-    for name, content in (("policy.json", json.dumps(described, indent=2) + "\n"), ("run_policy.py", text)):
+    for name, content in (("policy.json", dumps(described, indent=2) + "\n"), ("run_policy.py", text)):
         with replacing(out / name) as file:
             file.write(content.encode())
         written.append(out / name)

@@ -30,8 +30,8 @@ from .replay.dataset import Dataset, load_dataset
 from .replay.uniform import UniformReplay
 from .room import check_config_room
 from .run.progress import strongly_typed
-from .storage import checkpoint, provenance
-from .storage.files import replacing
+from .storage import checkpoint, provenance, records
+from .storage.files import own, replacing
 from .storage.records import make_folder, read_json, write_json
 from .text import percent
 from .types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
@@ -170,14 +170,19 @@ def load_model(path: Path | str) -> AbstractModel:
 def load_fitted(path: Path | str) -> FittedModel:
     """As `load_model`, with the spaces and the given functions of the model."""
     path = checked_path(path)
-    path = path / "model.npz" if path.is_dir() else path
+    path = own(path, "model.npz") if path.is_dir() else path
     meta = checkpoint.read_meta(path).get("fit")
     if not isinstance(meta, dict):
         raise UserError(f"{path} holds no fitted model; give a model.npz that `forethought fit` wrote")
+    where, remedy = str(path), "fit the model again"
+    records.check(meta, records.FitRecord, where, remedy=remedy)
+    records.check(meta["given"], records.GivenRecord, f"{where}: given", remedy=remedy)
+    records.check_spec(meta["spec"], f"{where}: spec", remedy)
     config = FitConfig(reward=meta["given"]["reward"], termination=meta["given"]["termination"])
     _, functions = _given(config, None, None)
     model_config = from_dict(EnsembleConfig, meta["model"], "model")
-    spec = _spec_from_dict(meta["spec"])
+    with clear_errors(where):
+        spec = _spec_from_dict(meta["spec"])
     make = lambda: make_learner(spec, model_config, given=functions, key=jr.key(0)).model
     return FittedModel(checkpoint.load(path, eqx.filter_eval_shape(make))[0], spec, functions)
 
@@ -190,7 +195,9 @@ def own_split(folder: Path | str) -> tuple[Transition, Transition]:
     folder = Path(folder)
     folder = folder if folder.is_dir() else folder.parent
     record = read_json(folder / "fit.json", 1)
+    records.check(record, records.SourceRecord, str(folder / "fit.json"), remedy="give other data with --data")
     config = from_dict(FitConfig, record["config"], f"{folder}/fit.json: config")
+    _check(config)
     try:
         data = load_dataset(record["source"]).transitions
     except UserError as error:
@@ -199,7 +206,7 @@ def own_split(folder: Path | str) -> tuple[Transition, Transition]:
             "give others with --data"
         ) from error
     train, held_out, _ = split_by_episode(data, config.holdout, seed=config.seed)
-    if len(train.reward) != record["transitions"]["train"]:
+    if len(train.reward) != record["transitions"].get("train"):
         raise UserError(f"{record['source']} is not what {folder} was fitted to any more; give other data with --data")
     return train, held_out
 

@@ -1,7 +1,8 @@
 """A trained policy on its own: predict, save, load."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from .models.simulator import Simulator
 from .presets.bounds import Seed, checked_number
 from .presets.values import from_dict
 from .run.progress import broadcast, where_rows
-from .storage import checkpoint
+from .storage import checkpoint, records
 from .types import Box, Discrete, EnvSpec, Given, never_terminates
 
 
@@ -106,19 +107,44 @@ class Policy:
         meta = checkpoint.read_meta(path)
         if "policy" not in meta:
             raise UserError(f"{path} holds no policy; give a file that `forethought export` or `save` wrote")
-        meta = meta["policy"]
+        meta = _checked(path, meta["policy"])
         chosen = agent
         if chosen is None:
             if meta["agent"] not in AGENTS:
                 raise UserError(f"{path} needs your own agent {meta['agent']}; hand it in: Policy.load(..., agent=...)")
             entry = AGENTS[meta["agent"]]
             given = _given_again(path, meta, env, {"reward": reward, "termination": termination})
-            config = from_dict(entry.config_type, meta["config"])
-            with clear_errors(f"{path}"):
+            config = from_dict(entry.config_type, meta["config"], f"{path}: config")
+            with clear_errors(f"{path}"), _described(path):
                 chosen = entry.build(_spec_from(meta["spec"]), config, given=given, rules=given.model)
-        like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
+        with clear_errors(f"{path}"), _described(path):
+            like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
         state, _ = checkpoint.load(path, like)
         return cls(chosen, state, seed=seed, meta=meta)
+
+
+def _checked(path: str | Path, meta: Any) -> dict[str, Any]:
+    """The manifest of a policy. Raises UserError naming the first field that cannot be."""
+    where, remedy = str(path), "export the policy again"
+    records.check(meta, records.PolicyRecord, where, remedy=remedy)
+    records.check(meta["given"], records.GivenRecord, f"{where}: given", remedy=remedy)
+    spec = records.check_spec(meta["spec"], f"{where}: spec", remedy)
+    unknown = sorted(set(spec) - {field.name for field in dataclasses.fields(EnvSpec)})
+    if unknown:
+        raise UserError(f"{where}: spec.{unknown[0]} is unknown to this version; upgrade it, or {remedy}")
+    return meta
+
+
+@contextlib.contextmanager
+def _described(path: str | Path) -> Iterator[None]:
+    """Turns what a description that contradicts itself runs into (sizes that no array can have) into a UserError."""
+    try:
+        yield
+    except (UserError, ValueError):
+        raise
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        raise UserError(f"{path} describes no policy that can be built ({first}); export the policy again") from error
 
 
 def _programs(agent: AbstractAgent) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -43,6 +43,7 @@ from .pace import Pace
 from .run.evaluate import Evaluation
 from .run.film import Film
 from .setup import Setup
+from .storage import records
 from .storage.files import faults, replacing
 from .storage.records import write_json
 from .storage.run_folder import RunFolder
@@ -152,7 +153,7 @@ def write(
     video: Path | None = None,
 ) -> Shown:
     """Curves and report from what the folder holds; what was made earlier is used again."""
-    rows, figures = folder.metrics(), {}
+    rows, figures = folder.metrics(whole=True), {}
     oracle, baseline = oracle_return(folder.record["env"]), Baseline.of_record(folder.record)
     random = None if baseline is None else baseline.mean
     label = {folder.record["agent"]: rows}
@@ -181,7 +182,7 @@ def write(
     summary = {k: v for k, v in (("oracle_return", oracle), ("random_return", random)) if v is not None}
     if rows:
         summary["wall_s"] = rows[-1]["wall_s"]
-    findings = [Finding(**f) for f in folder.record.get("findings", [])]
+    findings = _recorded_findings(folder)
     report = write_report(
         folder.report,
         record=folder.record,
@@ -195,6 +196,13 @@ def write(
         notes=notes or [],
     )
     return Shown(report, curve, video, folder.record.get("verdict"), findings, folder.record.get("outcome"))
+
+
+def _recorded_findings(folder: RunFolder) -> list[Finding]:
+    where = f"{folder.path / 'run.json'}: findings"
+    remedy = "remove findings and verdict there, and let `forethought doctor` look again"
+    found = [records.check(f, records.FindingRecord, where, remedy=remedy) for f in folder.record.get("findings", [])]
+    return [Finding(**{name: f[name] for name in records.FindingRecord.__annotations__}) for f in found]
 
 
 def _draw_forecasts(forecasts: Forecasts, replay: Any, folder: RunFolder) -> list[str]:

@@ -26,6 +26,7 @@ from .run.progress import Progress, updates_due
 from .run.steps import StepDriver
 from .setup import Setup
 from .stopping import StopRequest
+from .storage.records import counters_check
 from .storage.run_folder import RunFolder
 from .storage.sinks import TensorBoardSink
 
@@ -91,14 +92,16 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
             display.note("no checkpoint had been written yet; starting from the first step")
             return _run(setup, driver, folder, display, stop, fresh, counters, pace=pace)
         display.doing("loading the checkpoint")
-        loaded = folder.load_checkpoint(fresh)
+        loaded = folder.load_checkpoint(fresh, check=counters_check(Counters, setup.run.num_seeds))
         progress, notes = loaded.tree, list(loaded.notes)
         if isinstance(progress.replay, AbstractHostReplay):
             replay, note = progress.replay.resumed()
             progress = dataclasses.replace(progress, replay=replay)
             notes += [] if note is None else [note]
         counters = Counters(**loaded.meta["counters"])
-        folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
+        metrics_bytes = loaded.meta.get("metrics_bytes")
+        notes += [note for note in [folder.metrics_lost(metrics_bytes)] if note]
+        folder.truncate_metrics(loaded.meta["env_steps"], metrics_bytes)
         return _run(setup, driver, folder, display, stop, progress, counters, pace=pace, resumed=True, notes=notes)
 
 

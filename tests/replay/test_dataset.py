@@ -1,6 +1,8 @@
 """Logged data: what is read, what is derived, and what is refused."""
 
+import io
 import sys
+import tracemalloc
 import zipfile
 
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from forethought.errors import UserError
+from forethought.replay import dataset
 from forethought.replay.dataset import load_dataset, save_dataset
 from forethought.types import Box, Discrete, Transition
 
@@ -290,3 +293,42 @@ def test_a_minari_dataset_that_is_not_here_says_how_to_get_it(tmp_path, monkeypa
 def test_minari_that_is_not_installed_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     assert 'pip install "forethought[offline]"' in refused("minari:toy/log-v0")
+
+
+def inflating(path, name, shape, zeros):
+    """A compressed log of six steps whose `name` has a header of `shape` before so many zeros."""
+    np.savez_compressed(path, **arrays())
+    with zipfile.ZipFile(path) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    members[f"{name}.npy"] = stream.getvalue() + bytes(zeros)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for member, data in members.items():
+            file.writestr(member, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("obs", (2**22, 4), "lengths must agree"),  # all other arrays have six steps
+        ("reward", (6,), "wanted 24 for float32"),
+        ("obs", (6, 2**40), "bytes, wanted"),
+    ],
+)
+def test_a_small_log_that_inflates_to_a_large_one_is_refused_before_it_takes_memory(tmp_path, name, shape, message):
+    path = inflating(tmp_path / "log.npz", name, shape, 2**26)
+    assert path.stat().st_size < 2**20
+    tracemalloc.start()
+    try:
+        assert message in refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_log_of_more_than_half_the_memory_is_refused_with_its_size(store, monkeypatch):
+    path = store(arrays())
+    monkeypatch.setattr(dataset, "host_bytes", lambda: 300)
+    assert "GiB once it is inflated, more than half of this machine's memory" in refused(path)

@@ -4,6 +4,7 @@ import dataclasses
 
 from ..errors import UserError
 from ..presets.bounds import Natural, Positive, Seed
+from ..storage.files import own
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
@@ -94,7 +95,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     if options.recalibrated:
         words = ["forethought doctor", str(path), *(["--best"] if options.best else [])]
         words += ["--seed", str(seed)] if setup.run.num_seeds > 1 else []
-        file = path / "doctor" / "recalibration.npz"
+        file = own(path, "doctor", "recalibration.npz")
         setup, state = plan_recalibrated(setup, state, file, source=str(path), seed=seed, again=" ".join(words))
     evaluator = setup.evaluator(options.episodes)
     key = jr.key(seed if options.start_seed is None else options.start_seed)

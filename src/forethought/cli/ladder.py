@@ -1,7 +1,6 @@
 """`forethought ladder RUN`."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def run(argv: list[str]) -> int:
     write_json(path, record)
     print(f"ladder  {path}")
     if options.out is None:
-        figure = plot_ladder(json.loads(path.read_text()), run.folder.figures / "ladder.png")
+        figure = plot_ladder(record, run.folder.figures / "ladder.png")
         run.report()
         print(f"curve   {figure}")
     return 0

@@ -1,7 +1,7 @@
 """`forethought reproduce CARD`."""
 
+import contextlib
 import dataclasses
-import json
 import subprocess
 from pathlib import Path
 from typing import Annotated, Any
@@ -130,11 +130,14 @@ def _recorded(record: dict[str, Any]) -> Any:
 def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
     """The raw curves of one run with all that is needed to judge them, as written to `path`."""
     from ..storage.files import replacing
-    from ..storage.records import plain
+    from ..storage.records import dumps, loads
 
     record = run.folder.record
-    if path.is_file() and (written := json.loads(path.read_text()))["created"] == record["created"]:
-        return written
+    if path.is_file():
+        with contextlib.suppress(ValueError):  # damaged: written again
+            written = loads(path.read_bytes())
+            if isinstance(written, dict) and written.get("created") == record["created"]:
+                return written
     rows = run.metrics()
     kept = {
         "card": card.name,
@@ -168,13 +171,13 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
         "wall_s": rows[-1]["wall_s"],
         **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},
     }
-    lines = [f"  {json.dumps(name)}: {json.dumps(value, default=plain)}" for name, value in kept.items()]
-    listed = [json.dumps(row, default=plain) for row in thinned(rows, most)]
+    lines = [f"  {dumps(name)}: {dumps(value)}" for name, value in kept.items()]
+    listed = [dumps(row) for row in thinned(rows, most)]
     text = "{\n" + ",\n".join(lines) + ',\n  "rows": [\n    ' + ",\n    ".join(listed) + "\n  ]\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode())
-    return json.loads(text)
+    return loads(text)
 
 
 def thinned(rows: list[dict[str, Any]], most: int = MOST_ROWS) -> list[dict[str, Any]]:

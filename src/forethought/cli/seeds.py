@@ -14,6 +14,7 @@ from ..presets.run import RunConfig
 from ..presets.values import from_dict
 from ..refusals import check_run
 from ..setup import build
+from ..storage import records
 from ..storage.run_folder import RunFolder, create_group, default_run_path, group_names
 from . import tables
 
@@ -67,6 +68,8 @@ def resume_group(path: Path, *, quiet: bool) -> int:
 
 def _start_like(record: dict[str, Any], seed: int, folder: Path, *, quiet: bool) -> api.Run:
     """A new run with the settings of another of its group."""
+    where = f"{folder.parent}: the record of another seed"
+    records.check(record, records.RunRecord, where, required=("run", "preset", "command"))
     agent = record["agent"]
     known = agent in AGENTS
     options = from_dict(RunConfig, record["run"], "run")

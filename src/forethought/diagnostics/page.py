@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from ..errors import UserError
+from ..storage.files import read_own
+
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".gif": "image/gif", ".mp4": "video/mp4"}
 DOTS = 1.5  # of a figure on one of the page, so that the text of all figures has one size
 _LARGEST = 32 * 2**20  # bytes of one embedded file; browsers struggle with longer data URIs
@@ -122,10 +125,12 @@ def _data_uri(path: Path) -> str:
     if kind is None:
         return f"{path} cannot be shown here; use one of {', '.join(_TYPES)}."
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
         if size > _LARGEST:
             return f"{path} is {size / 2**20:.0f} MB, too large to embed; open the file itself."
-        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+        return f"data:{kind};base64,{base64.b64encode(read_own(path)).decode('ascii')}"
+    except UserError as error:
+        return f"{error}."
     except OSError as error:
         return f"{path} cannot be read ({error.strerror or error})."
 

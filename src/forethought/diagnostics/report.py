@@ -2,7 +2,6 @@
 
 import datetime
 import math
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import StorageFault
+from ..storage.files import replacing
 from ..text import percent
 from .baseline import Baseline
 from .curves import Row, is_number, seed_series
@@ -71,16 +71,12 @@ def write_report(
 
 
 def _write(target: Path, document: str) -> None:
-    part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(document, encoding="utf-8", errors="backslashreplace")
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageFault(f"cannot write the report {str(target)!r}: {error}") from error
+        with replacing(target) as file:
+            file.write(document.encode("utf-8", errors="backslashreplace"))
+    except (OSError, StorageFault) as error:
+        raise StorageFault(f"cannot write the report {str(target)!r}: {error.__cause__ or error}") from error
 
 
 def _header(record: Mapping[str, Any]) -> str:

@@ -42,6 +42,7 @@ def write_video(path: str | PathLike[str], frames: Iterable[np.ndarray | None], 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            part.unlink(missing_ok=True)  # a link there would be written through
             write(part, first, pictures, fps)
             os.replace(part, target)
         finally:

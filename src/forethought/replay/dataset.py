@@ -1,5 +1,6 @@
 """Logged transitions from files, .npz and Minari. Checked on the way in: bad data trains in silence."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from ..errors import UserError, checked_path
 from ..storage.archive import UNREADABLE
 from ..storage.files import replacing
 from ..types import ActionSpace, Box, Discrete, EnvSpec, Transition
+from .machine import host_bytes
 
 ALIASES = {
     "obs": ("obs", "observation", "observations"),
@@ -88,11 +90,12 @@ def save_dataset(path: Path | str, transitions: Transition) -> None:
 
 def _read_npz(path: Path) -> tuple[_Raw, list[str]]:
     try:
-        opened = np.load(path, allow_pickle=False)
+        opened = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped: a bare array is not read to be refused
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise UserError(f"{path} is one bare array; wanted a .npz that holds {', '.join(ALIASES)}")
         with opened as file:
             labels = _match(path, file.files)
+            _check_declared(path, file.zip, labels)
             arrays = {name: _member(path, file, key) for name, key in labels.items()}
             ignored = sorted(set(file.files) - set(labels.values()))
     except FileNotFoundError:
@@ -100,6 +103,32 @@ def _read_npz(path: Path) -> tuple[_Raw, list[str]]:
     except UNREADABLE as error:
         raise UserError(f"{path} cannot be read as .npz: {_first_line(error)}") from None
     return _Raw(str(path), arrays, labels), [f"ignored in {path}: {', '.join(ignored)}"] if ignored else []
+
+
+def _check_declared(path: Path, archive: Any, labels: dict[str, str]) -> None:
+    """Raises UserError for arrays whose headers alone show that they do not fit, before any of them is inflated."""
+    empty, total = {}, 0
+    for name, key in labels.items():
+        member = archive.getinfo(f"{key}.npy")
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            size, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+        if dtype.hasobject:
+            continue  # refused when it is read
+        if size != held:
+            wanted = f"{size:,} for {dtype}{list(shape)}"
+            raise UserError(f"{path}: {key} has {held:,} bytes, wanted {wanted}; save it again")
+        empty[name], total = np.broadcast_to(np.zeros((), dtype), shape), total + size
+    room = host_bytes() / 2
+    if total > room:
+        raise UserError(
+            f"{path} holds {total / 2**30:.3g} GiB once it is inflated, more than half of this machine's memory "
+            f"({room / 2**30:.3g} GiB); give fewer transitions"
+        )
+    if len(empty) == len(labels):
+        _check_shapes(_Raw(str(path), empty, labels))
 
 
 def _member(path: Path, file: Any, key: str) -> np.ndarray:
