@@ -8,6 +8,7 @@ from ..catalogue import AGENTS, Entry, find
 from ..errors import UserError, nearest
 from ..presets.run import RunConfig
 from . import machine
+from .common import EnvOptions
 from .parse import flat, option_names, parse
 
 USAGE = "forethought train AGENT ENV [options]"
@@ -32,6 +33,7 @@ def _kind(entry: Entry | None, preset: str) -> tuple[type, Any]:
 
     parts: dict[str, tuple[type, Any]] = {
         "options": (TrainOptions, TrainOptions(preset=preset)),
+        "env": (EnvOptions, EnvOptions()),
         "run": (RunConfig, RunConfig()),
     }
     if entry is not None:
@@ -67,6 +69,7 @@ def run(argv: list[str]) -> int:
         preset=preset,
         config=None if entry is None else options.config,
         run=options.run,
+        env_kwargs=options.env.arguments,
         out=options.options.out,
         start_from=options.options.from_,
         quiet=options.options.quiet,

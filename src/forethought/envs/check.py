@@ -1,6 +1,7 @@
 """Plays random steps in an environment and says what would hurt an agent."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax.random as jr
@@ -45,8 +46,9 @@ def check_env(
     seed: int = 0,
     reward: RewardFunction | None = None,
     termination: TerminationFunction | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """What `num_steps` random steps show about `env` (anything that `make` takes).
+    """What `num_steps` random steps show about `env` (anything that `make` takes, with `env_kwargs`).
 
     `reward` and `termination` are checked against the real transitions; without them, the environment's own are.
     An environment that cannot be made is a finding too. Raises UserError if `num_steps` is below 1.
@@ -54,7 +56,7 @@ def check_env(
     if num_steps < 1:
         raise UserError(f"num_steps={num_steps} must be at least 1")
     try:
-        host = make(env, host=True)
+        host = make(env, host=True, env_kwargs=env_kwargs)
     except UserError as error:
         return [Finding("error", "construction", str(error))]
     findings = [_describe(host), _action_bounds(host)]

@@ -32,6 +32,7 @@ class GymnasiumEnv(AbstractHostEnv):
         again: Callable[[], gymnasium.Env] | None = None,
         name: str | None = None,
         action_repeat: int = 1,
+        numbered: bool = True,
     ) -> None:
         if not envs:
             raise ValueError("GymnasiumEnv: envs is empty; hand in at least one environment")
@@ -41,8 +42,9 @@ class GymnasiumEnv(AbstractHostEnv):
         self.envs = list(envs)
         self.num_envs = len(self.envs)
         self.name = name or name_of(first)
-        self.spec, self._seen, self.to_env = translate(
-            self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
+        self._numbered = numbered
+        self.spec, self.seen, self.to_env = translate(
+            self.name, first.observation_space, first.action_space, limit_of(first), action_repeat, numbered
         )
         self._again = again
         self._closed = False
@@ -88,7 +90,8 @@ class GymnasiumEnv(AbstractHostEnv):
         """
         again = self._again or (lambda: duplicate(self.envs[0]))
         envs = [again() for _ in range(num_envs)]
-        return GymnasiumEnv(envs, again=again, name=self.name, action_repeat=self.spec.action_repeat)
+        more = {"action_repeat": self.spec.action_repeat, "numbered": self._numbered}
+        return GymnasiumEnv(envs, again=again, name=self.name, **more)
 
     def close(self) -> None:
         """Release what the environments hold; a second call does nothing, and failures are not reported."""
@@ -104,7 +107,7 @@ class GymnasiumEnv(AbstractHostEnv):
             obs, _ = self.envs[i].reset(seed=seed_from(key))
         except Exception as error:
             raise place.fault(f"reset raised {type(error).__name__}: {error}") from error
-        return self._seen(obs, place)
+        return self.seen(obs, place)
 
     def _step(self, i: int, action: object) -> tuple[np.ndarray, float, bool, bool]:
         place, total, obs = self._places[i], 0.0, None
@@ -121,7 +124,7 @@ class GymnasiumEnv(AbstractHostEnv):
             total += checked_reward(reward, place, action)
             if terminated or truncated:
                 break
-        return self._seen(obs, place, action), total, bool(terminated), bool(truncated)
+        return self.seen(obs, place, action), total, bool(terminated), bool(truncated)
 
 
 def duplicate(env: gymnasium.Env) -> gymnasium.Env:

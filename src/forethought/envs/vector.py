@@ -51,14 +51,15 @@ class GymnasiumVectorEnv(AbstractHostEnv):
     NEXT_STEP the call after an episode's end only resets, and its row is not valid.
     """
 
-    def __init__(self, env: VectorEnv, *, again: Callable[[], VectorEnv] | None = None) -> None:
+    def __init__(self, env: VectorEnv, *, again: Callable[[], VectorEnv] | None = None, numbered: bool = True) -> None:
         self.env = env
         self.num_envs = env.num_envs
         self.mode = _mode_of(env)
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         limit = env.spec.max_episode_steps if env.spec is not None else None
-        self.spec, self._seen, self._to_env = translate(
-            name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
+        self._numbered = numbered
+        self.spec, self.seen, self.to_env = translate(
+            name, env.single_observation_space, env.single_action_space, limit, 1, numbered
         )
         self._again = again
         self._closed = False
@@ -83,7 +84,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self, actions: np.ndarray, *, step_key: PRNGKeyArray, reset_key: Callable[[int], PRNGKeyArray]
     ) -> HostStep:
         """Act in every environment."""
-        batch = np.stack([self._to_env(action) for action in actions])
+        batch = np.stack([self.to_env(action) for action in actions])
         valid = ~self._ended if self.mode == AutoresetMode.NEXT_STEP else np.ones(self.num_envs, bool)
         self._together.step += 1
         for i in np.flatnonzero(valid):
@@ -128,13 +129,13 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         """
         if self._again is None:
             try:
-                return GymnasiumVectorEnv(copy.deepcopy(self.env))
+                return GymnasiumVectorEnv(copy.deepcopy(self.env), numbered=self._numbered)
             except Exception as error:
                 raise UserError(
                     f"{self.spec.name}: this vector environment cannot be copied ({type(error).__name__}); pass a "
                     "function that makes one instead of an instance"
                 ) from error
-        return GymnasiumVectorEnv(self._again(), again=self._again)
+        return GymnasiumVectorEnv(self._again(), again=self._again, numbered=self._numbered)
 
     def close(self) -> None:
         """Release what the environments hold; a second call does nothing, and failures are not reported."""
@@ -161,7 +162,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         out = np.zeros((self.num_envs, self.spec.obs_dim), np.float32)
         for i, row in enumerate(self._rows(obs, actions)):
             taken = None if actions is None or not rows[i] else actions[i]
-            out[i] = self._seen(row, self._places[i], taken)
+            out[i] = self.seen(row, self._places[i], taken)
         return out
 
     def _rows(self, obs: Any, actions: np.ndarray | None) -> list[Any]:
@@ -169,7 +170,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         for part in obs.values() if isinstance(obs, Mapping) else [obs]:
             if len(part) != self.num_envs:
                 raise self._together.fault(f"observations of shape {np.shape(part)}", actions)
-        return [self._seen.row(obs, i) for i in range(self.num_envs)]
+        return [self.seen.row(obs, i) for i in range(self.num_envs)]
 
     def _final(self, obs: object, ended: np.ndarray, infos: dict, actions: np.ndarray) -> np.ndarray:
         """The true successors under SAME_STEP: those of ended episodes are in `infos['final_obs']`."""
@@ -180,7 +181,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         rows = self._rows(obs, actions)
         for i in np.flatnonzero(ended):
             rows[i] = infos["final_obs"][i]
-        return np.stack([self._seen(r, p, a) for r, p, a in zip(rows, self._places, actions)])
+        return np.stack([self.seen(r, p, a) for r, p, a in zip(rows, self._places, actions)])
 
     def _reset(self, ended: np.ndarray, reset_key: Callable[[int], PRNGKeyArray]) -> np.ndarray:
         if not ended.any():
