@@ -193,7 +193,7 @@ def train(
     short |= {"reward": reward if isinstance(reward, str) else None}
     short |= {"termination": termination if isinstance(termination, str) else None}
     run = dataclasses.replace(run, **{k: v for k, v in short.items() if v is not None})
-    functions = {
+    functions: dict[str, Any] = {
         "reward": reward if callable(reward) else None,
         "termination": termination if callable(termination) else None,
     }
@@ -202,8 +202,8 @@ def train(
         config = AGENTS[agent].preset(preset) if config is None else config
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
-    more = {"learner": learner, "planner": planner, "env_kwargs": env_kwargs}
-    setup = build(agent, env, preset=preset, config=config, run=run, **more, **functions)
+    functions |= {"learner": learner, "planner": planner, "env_kwargs": env_kwargs}
+    setup = build(agent, env, preset=preset, config=config, run=run, **functions)
     path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
     initial = None if start_from is None else _state_of(start_from, setup)
     setup.prepare()

@@ -32,7 +32,11 @@ Anywhere = Annotated[Machine, tyro.conf.arg(name="")]
 class EnvOptions:
     """What an environment is constructed with."""
 
-    kwargs: Annotated[tuple[str, ...], tyro.conf.arg(name="env.kwargs", metavar="NAME=VALUE")] = ()
+    kwargs: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.arg(name="env.kwargs", metavar="NAME=VALUE"),
+        tyro.conf.UseAppendAction,  # given twice, both count
+    ] = ()
     """Arguments of the environment's constructor, such as `size=4 goal=true name=abc` (lists and dictionaries as JSON);
     they are recorded, and used again wherever the run is loaded."""
 
@@ -40,7 +44,7 @@ class EnvOptions:
     def arguments(self) -> dict[str, Any]:
         """The arguments by name. Raises UserError for a word that is none."""
         found: dict[str, Any] = {}
-        for word in self.kwargs:
+        for word in (word for words in self.kwargs for word in words):
             name, sign, text = word.partition("=")
             if not sign or not name.isidentifier():
                 raise UserError(f"--env.kwargs {word!r} must look like name=value, such as size=4")

@@ -141,7 +141,7 @@ def make(
         made = ActionRepeat(made, action_repeat) if action_repeat > 1 else made
         return HostedJaxEnv(made, num_envs) if host else made
     if isinstance(made, gymnasium.Env):
-        more = (lambda: duplicate(made)) if instance else again
+        more: Callable[[], Any] = (lambda: duplicate(made)) if instance else again
         envs = [made, *(more() for _ in range(num_envs - 1))]
         return GymnasiumEnv(envs, again=more, name=name, action_repeat=action_repeat, numbered=numbered)
     return _side_by_side(made, None if instance else again, num_envs, action_repeat, numbered)

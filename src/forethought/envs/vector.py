@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -14,6 +14,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
+from ..space_parts import value_at
 from .faults import Place, checked_reward
 from .spaces import translate
 
@@ -167,9 +168,13 @@ class GymnasiumVectorEnv(AbstractHostEnv):
 
     def _rows(self, obs: Any, actions: np.ndarray | None) -> list[Any]:
         """The observations one by one."""
-        for part in obs.values() if isinstance(obs, Mapping) else [obs]:
-            if len(part) != self.num_envs:
-                raise self._together.fault(f"observations of shape {np.shape(part)}", actions)
+        for part in self.seen.parts:
+            try:
+                rows = value_at(obs, part.path)
+            except ValueError as error:
+                raise self._together.fault(f"observations {error},", actions) from None
+            if len(rows) != self.num_envs:
+                raise self._together.fault(f"observations of shape {np.shape(rows)}", actions)
         return [self.seen.row(obs, i) for i in range(self.num_envs)]
 
     def _final(self, obs: object, ended: np.ndarray, infos: dict, actions: np.ndarray) -> np.ndarray:
