@@ -105,7 +105,7 @@ def test_numbered_states_of_a_jax_environment_are_held_to_their_range():
 
 @pytest.mark.parametrize("damaged", [{}, {"observation": {"kind": "Box"}}, 3])
 def test_damaged_spaces_of_a_saved_policy_are_one_line(damaged):
-    with pytest.raises(UserError, match="spaces are damaged.*export it again"):
+    with pytest.raises(UserError, match=r"spaces are damaged.*export it again"):
         Interface.of(GymnasiumEnv([Spaces()]).spec, damaged)
 
 

@@ -6,13 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax.random as jr
 import numpy as np
-from gymnasium import spaces
 
 from ..core import AbstractHostEnv
 from ..errors import EnvironmentFault, UserError
+from ..space_parts import value_at
 from ..types import Box, RewardFunction, TerminationFunction, Transition
 from .given import check_given
-from .host import GymnasiumEnv
+from .host import GymnasiumEnv, GymnasiumVectorEnv
 from .make import make
 from .pixels import Frame
 from .spaces import channels_first
@@ -75,7 +75,9 @@ def check_env(
 def _describe(host: AbstractHostEnv) -> Finding:
     spec = host.spec
     seen = f"{spec.obs_dim} observations" if spec.num_states is None else f"{spec.num_states} numbered states"
-    return Finding("ok", "construction", f"{spec.name}: {seen}, actions {spec.action}")
+    note = host.seen.note if isinstance(host, GymnasiumEnv | GymnasiumVectorEnv) else None
+    more = f"; {note}" if note else ""
+    return Finding("ok", "construction", f"{spec.name}: {seen}, actions {spec.action}{more}")
 
 
 def _action_bounds(host: AbstractHostEnv) -> Finding:
@@ -92,17 +94,17 @@ def _action_bounds(host: AbstractHostEnv) -> Finding:
 def _raw_observations(host: AbstractHostEnv, seed: int) -> Finding:
     """Whether observations are what the declared space says, before any adapter has touched them."""
     name = "observation space"
-    space = host.observation_space if isinstance(host, GymnasiumEnv) else None
-    if not isinstance(host, GymnasiumEnv) or not isinstance(space, spaces.Box | spaces.Dict):
+    if not isinstance(host, GymnasiumEnv):
         return Finding("ok", name, f"{host.spec.obs_dim} dimensions, float32")
     env = host.envs[0]
     host.start([jr.key(seed)])  # so that a fault here is reported as one
     obs, _ = env.reset(seed=seed_from(jr.key(seed)))
     rng = np.random.default_rng(seed)
     for step in range(50):
-        for key, part in space.spaces.items() if isinstance(space, spaces.Dict) else [("", space)]:
-            flaw = _flaw(f"observation {key!r}" if key else "observation", obs[key] if key else obs, part, step)
-            if flaw is not None:
+        for part in host.seen.parts:
+            what = f"observation {part.label!r}" if part.path else "observation"
+            flaw = _flaw(what, value_at(obs, part.path), part.space, step) if not part.counts else None
+            if flaw is not None:  # Discretes were checked above
                 return Finding(flaw[0], name, flaw[1])
         try:
             obs, _, terminated, truncated, _ = env.step(host.to_env(_random_action(host, rng)))
@@ -110,7 +112,7 @@ def _raw_observations(host: AbstractHostEnv, seed: int) -> Finding:
             break
         if terminated or truncated:
             obs, _ = env.reset()
-    kind = "the dtypes declared" if isinstance(space, spaces.Dict) else space.dtype
+    kind = "the dtypes declared" if len(host.seen.parts) > 1 else host.seen.parts[0].space.dtype
     return Finding("ok", name, f"{host.spec.obs_dim} dimensions, {kind}, inside their bounds")
 
 
