@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Int
 
+MOST_ONE_HOT = 4096  # values of a Discrete beyond which one-hot vectors are too long to learn from
 Leaf = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
 
 

@@ -127,8 +127,8 @@ def failed(label: str, error: Exception) -> UserError:
     last = frames[-1] if frames and frames[-1].filename != __file__ else None
     where = f" (raised in {Path(last.filename).name}, line {last.lineno}: {last.line})" if last else ""
     what = f"{type(error).__name__}: {said}" if said else f"{type(error).__name__} without a message"
-    if "mujoco" in said.lower() and "version" in said.lower():
-        remedy = f"mujoco {_version('mujoco')} is installed; install the version that it asks for"
+    if "mujoco" in said.lower() or any("mujoco" in frame.filename for frame in frames):
+        remedy = f"mujoco {_version('mujoco')} is installed, and it may need another: see which one its package names"
     else:
         remedy = "mend it there, or hand other arguments over (--env.kwargs name=value, env_kwargs in Python)"
     return UserError(f"{label} cannot be constructed: {what}{where}; {remedy}")

@@ -9,11 +9,9 @@ import numpy as np
 from gymnasium import spaces
 
 from ..errors import UserError
-from ..space_parts import Part, parts_of, row_of, value_at
+from ..space_parts import MOST_ONE_HOT, Part, parts_of, row_of, value_at
 from ..types import MOST_STATES, Box, Discrete, EnvSpec
 from .faults import Asked, Place, checked_obs, checked_picture
-
-MOST_ONE_HOT = 4096  # entries of a Discrete beyond which one-hot vectors are too long to learn from
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def translate_observation(name: str, space: spaces.Space, numbered: bool = True)
     if isinstance(space, spaces.Box):
         return ObservationMap(space, (Part((), space),), _image_of(name, space))
     parts, others = parts_of(space)
-    unknown = [(label, part) for label, part in others if not isinstance(part, spaces.Text)]
+    unknown = [(label, part) for label, part in others if part.dtype is None or part.dtype.kind != "U"]
     if unknown or not parts:
         label, part = (unknown or others or [("", space)])[0]
         what = f"observation {label!r} is a {type(part).__name__}" if label else f"{type(part).__name__} observations"
