@@ -127,7 +127,9 @@ def failed(label: str, error: Exception) -> UserError:
     last = frames[-1] if frames and frames[-1].filename != __file__ else None
     where = f" (raised in {Path(last.filename).name}, line {last.lineno}: {last.line})" if last else ""
     what = f"{type(error).__name__}: {said}" if said else f"{type(error).__name__} without a message"
-    if "mujoco" in said.lower() or any("mujoco" in frame.filename for frame in frames):
+    if any("gymnasium_robotics" in frame.filename for frame in frames) and not _version("mujoco").startswith("3.3."):
+        remedy = f'mujoco {_version("mujoco")} is installed; run: pip install "mujoco==3.3.7" "dm-control<1.0.35"'
+    elif "mujoco" in said.lower() or any("mujoco" in frame.filename for frame in frames):
         remedy = f"mujoco {_version('mujoco')} is installed, and it may need another: see which one its package names"
     else:
         remedy = "mend it there, or hand other arguments over (--env.kwargs name=value, env_kwargs in Python)"
