@@ -132,7 +132,10 @@ def _fitted_to(setup: Setup, replay: Any) -> tuple[Any, np.ndarray] | None:
     if setup.agent.sequence_length is not None:  # what learns from sequences is not fitted to rows
         return None
     rows, in_use = replay.rows()
-    agent, per_row = setup.agent, setup.env.spec.action_repeat
+    agent, spec = setup.agent, setup.env.spec
+    per_row = spec.action_repeat
+    if per_row > 1 and ((spec.max_episode_steps or 0) % per_row or np.any(rows.terminated & np.asarray(in_use))):
+        return None  # episodes may have ended inside a repeat, so rows do not tell the steps
     steps = int(replay.size) * per_row
     updates = updates_due(agent, steps)
     if not updates or setup.run.replay_capacity is not None:  # old rows may have given way to new ones

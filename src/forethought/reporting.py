@@ -304,7 +304,7 @@ def film(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | N
 
 def _drawn(env: AbstractEnv, evaluation: Evaluation) -> tuple[list[Any], np.ndarray]:
     """Frames of the first evaluation episode, drawn from its recorded states."""
-    length = min(int(evaluation.lengths[0]) // env.spec.action_repeat, MAX_FRAMES)
+    length = min(-(-int(evaluation.lengths[0]) // env.spec.action_repeat), MAX_FRAMES)  # the last may be cut short
     states = jax.tree.map(lambda x: x[0], evaluation.states)
     frames = [env.render(jax.tree.map(operator.itemgetter(t), states)) for t in range(length)]
     return frames, np.asarray(evaluation.trajectories.reward)[0]

@@ -21,6 +21,7 @@ from .core import (
 from .envs.construct import json_kwargs
 from .envs.host import GymnasiumEnv, GymnasiumVectorEnv
 from .envs.make import make
+from .envs.sharing import require_separate
 from .errors import UserError, clear_errors
 from .models.simulator import Simulator
 from .planners.uct import UCT
@@ -115,7 +116,12 @@ class Setup:
     @functools.cached_property
     def evaluation_env(self) -> AbstractHostEnv:
         """The environment stepped from Python, independent of the one that training holds."""
-        return make(self.env, host=True) if isinstance(self.env, AbstractEnv) else self.env.copy(1)
+        if isinstance(self.env, AbstractEnv):
+            return make(self.env, host=True)
+        copied = self.env.copy(1)
+        remedy = f"{type(self.env).__name__}.copy must return an environment with a simulator of its own"
+        require_separate(self.env.spec.name, self.env, copied, remedy=remedy)
+        return copied
 
     def prepare(self) -> None:
         """Raises UserError for a combination that cannot run, before anything is written."""

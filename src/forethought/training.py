@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import signal
 import threading
 import time
@@ -36,7 +35,7 @@ class Counters:
     wall_s: float = 0.0  # of earlier processes too
     logged: list[int] = dataclasses.field(default_factory=list)  # episodes logged, per seed
     evaluated_at: int = 0  # environment steps of the latest evaluation
-    best_return: float = -math.inf
+    best_return: float | None = None  # None before the first evaluation
     given_checked: bool = False
 
 
@@ -82,7 +81,7 @@ def train(
 
     `stop` is one that is already listening for signals; None: listen while it trains.
     """
-    with folder.locked(), contextlib.ExitStack() as stack:
+    with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         driver = setup.driver()
         progress = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
@@ -97,7 +96,7 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
 
     Raises UserError, before anything is touched, if another process trains into the run.
     """
-    with folder.locked(), contextlib.ExitStack() as stack:
+    with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
         driver = setup.driver()
         fresh = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
@@ -139,8 +138,10 @@ def _run(
             loop.event(note)
         try:
             outcome = loop.run(stop)
-        except UserError as error:
+        except Exception as error:
             outcome = loop.failed(error)
+            if not isinstance(error, UserError):
+                raise
         try:
             board.close()
         except StorageFault as error:
@@ -150,6 +151,25 @@ def _run(
     except StorageFault as error:
         outcome.error = outcome.error or error
     return outcome
+
+
+@contextlib.contextmanager
+def _closed_record(folder: RunFolder) -> Iterator[None]:
+    """Sees to it that a run that ends by an unexpected error, or a second Ctrl-C, is not recorded as running."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        ended = ("failed", _internal(error)) if isinstance(error, Exception) else ("interrupted", "interrupted")
+        if folder.record["status"] == "running":
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                folder.update_record(status=ended[0], message=ended[1])
+        raise
+
+
+def _internal(error: BaseException) -> str:
+    return f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 class _StoppedWhileEvaluating(Exception):
@@ -246,16 +266,18 @@ class _Loop:
         self.log([{"kind": "latency", **self._stamp(0), **latency}])
         self.display.line(self.driver.actor.latency.sentence())
 
-    def failed(self, error: UserError) -> Outcome:
-        """Saves what is whole after the environment or the agent broke."""
-        self.display.stop()
-        message = str(error)
-        if self.setup.run.num_seeds == 1 and not isinstance(error, StorageFault):
-            with contextlib.suppress(StorageFault):  # the first error is the one to tell
+    def failed(self, error: Exception) -> Outcome:
+        """Saves what is whole after the environment or the agent broke, or something that should not."""
+        known = isinstance(error, UserError)
+        message = str(error) if known else _internal(error)
+        # The first error is the one to tell; buffers that a driver has taken away leave the last checkpoint.
+        with contextlib.suppress(StorageFault if known else Exception):
+            self.display.stop()
+            if self.setup.run.num_seeds == 1 and not isinstance(error, StorageFault):
                 # Shown by who gets the error.
                 self.folder.log([{"kind": "event", **self._stamp(0), "message": message}])
                 self.save()
-        return Outcome("failed", message, self.progress, self.counters, [], error)
+        return Outcome("failed", message, self.progress, self.counters, [], error if known else None)
 
     # ---- what is logged
 
@@ -343,17 +365,16 @@ class _Loop:
                 if self.stop.by is not None:
                     raise _StoppedWhileEvaluating
         self.counters.evaluated_at = int(self.progress.env_steps)
-        self.latest = float(np.mean([np.mean(e.returns) for e in found]))
+        means = [float(np.mean(e.returns, dtype=np.float64)) for e in found]
+        self.latest = float(np.mean(means))
         rows = []
         for i, e in enumerate(found):
             values = {"returns": e.returns.tolist(), "lengths": e.lengths.tolist()}
-            rows.append(
-                {"kind": "eval", **self._stamp(i), **values, "mean_return": float(np.mean(e.returns)), "final": final}
-            )
+            rows.append({"kind": "eval", **self._stamp(i), **values, "mean_return": means[i], "final": final})
         self.log(rows)
         self._keep_stage()
         self.display.evaluated(self.latest)
-        if self.latest > self.counters.best_return:
+        if self.counters.best_return is None or self.latest > self.counters.best_return:
             self.counters.best_return = self.latest
             self.save(best=True)
         return found

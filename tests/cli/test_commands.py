@@ -10,7 +10,7 @@ from toy_world import TINY
 
 from forethought.cards import CARDS, ORACLES, Arm, Card
 from forethought.cards.marks import median_return
-from forethought.cli import completion
+from forethought.cli import check_env, completion
 from forethought.cli.main import COMMANDS, main
 from forethought.cli.names import OWN_ENVS
 from forethought.cli.plot import pool
@@ -150,6 +150,12 @@ def test_seeds_in_a_jax_environment_are_one_run(cli, tmp_path):
     assert said.code == 0, said.err
     assert RunFolder.open(tmp_path / "run").record["num_seeds"] == 2
     assert "(seed 0)" in said.out and "(seed 1)" in said.out
+
+
+def test_check_env_says_how_far_it_is_where_it_takes_long(cli, monkeypatch):
+    monkeypatch.setattr(check_env, "QUIET", 0.0)
+    said = cli("check-env", "toy_world:Toy", "--steps", 20, "--max-seconds", 50)
+    assert "making the environment, at most 50 s left" in said.err and "making" not in said.out
 
 
 def test_check_env_exits_1_on_an_error_and_0_without(cli):

@@ -115,3 +115,9 @@ def test_arguments_are_kept_as_json_gives_them_back():
 def test_arguments_that_no_record_can_hold_are_refused(wrong):
     with pytest.raises(UserError, match="env_kwargs"):
         json_kwargs(wrong)
+
+
+def test_what_no_deep_copy_is_made_of_is_made_again_without_a_render_mode():
+    env = gymnasium.make("Fixed-v0")
+    env.unwrapped.rows = (i for i in range(3))  # a generator cannot be copied
+    assert make(env).copy().envs[0].unwrapped.ends == 7

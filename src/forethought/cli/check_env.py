@@ -1,6 +1,9 @@
 """`forethought check-env ENV`."""
 
 import dataclasses
+import math
+import sys
+import time
 from typing import Annotated
 
 import tyro
@@ -15,6 +18,8 @@ HELP = """Play random steps in an environment and say what would hurt an agent. 
 Example:
   forethought check-env Pendulum-v1 --steps 2000 --reward my_package.rewards:pendulum"""
 
+QUIET = 2.0  # seconds without a word, where lines cannot be written over
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckEnv:
@@ -24,6 +29,8 @@ class CheckEnv:
     """One of our tasks, a Gymnasium id, dm_control/..., gymnax/..., or pkg.mod:EnvClass."""
     steps: int = 1000
     """Random steps."""
+    max_seconds: float = 60.0
+    """Look at a slow environment for about so long, with fewer steps."""
     seed: int = 0
     """Seed of starts and actions."""
     reward: str | None = None
@@ -45,6 +52,8 @@ def run(argv: list[str]) -> int:
     for name, least in (("steps", 1), ("seed", 0)):
         if getattr(options, name) < least:
             raise UserError(f"{name}={getattr(options, name)} must be at least {least}")
+    if not (math.isfinite(options.max_seconds) and options.max_seconds > 0):
+        raise UserError(f"max_seconds={options.max_seconds:g} must be finite and above 0")
     machine.prepare(options.machine.threads, options.machine.device)
     from ..envs.check import check_env
     from ..references import load_object
@@ -56,7 +65,10 @@ def run(argv: list[str]) -> int:
         seed=options.seed,
         reward=None if options.reward is None else load_object(options.reward),
         termination=None if options.termination is None else load_object(options.termination),
+        max_seconds=options.max_seconds,
+        progress=(shown := _Shown()),
     )
+    shown.clear()
     marks = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
     tables.show(["", "looked at", "found"], [[marks[f.level], f.name, f.message] for f in found])
     errors = sum(f.level == "error" for f in found)
@@ -64,3 +76,22 @@ def run(argv: list[str]) -> int:
     count = lambda n, what: f"{n} {what}{'' if n == 1 else 's'}"
     print(f"{options.env}: {count(errors, 'error')}, {count(warnings, 'warning')}")
     return 1 if errors else 0
+
+
+class _Shown:
+    """One line of the terminal that is written over; elsewhere a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._terminal, self._told = sys.stderr.isatty(), time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[K{text}")
+        elif time.monotonic() - self._told > QUIET:
+            self._told = time.monotonic()
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self._terminal:
+            self("")

@@ -99,6 +99,6 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     found = evaluator(state, key=jr.key(seed if options.start_seed is None else options.start_seed))
     if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
         tables.note(evaluator.actor.latency.sentence())
-    returns = np.asarray(found.returns)
+    returns = np.asarray(found.returns, np.float64)
     values = (returns.mean(), returns.std(), returns.min(), returns.max(), np.mean(found.lengths))
     return [str(seed), str(len(returns)), *(tables.number(float(v)) for v in values)], float(returns.mean())

@@ -2,9 +2,10 @@
 
 import abc
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -32,6 +33,12 @@ class AbstractEnv(eqx.Module, Generic[EnvState]):
         self, state: EnvState, action: Array, *, key: PRNGKeyArray
     ) -> tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
         """`(state, next_obs, reward, terminated, truncated)` after one step."""
+
+    def counted_step(
+        self, state: EnvState, action: Array, *, key: PRNGKeyArray
+    ) -> tuple[tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]], Array]:
+        """What `step` returns, and how many simulator steps it took: fewer where an episode ends inside a repeat."""
+        return self.step(state, action, key=key), jnp.int32(self.spec.action_repeat)
 
     @property
     def reward_function(self) -> RewardFunction | None:
@@ -98,6 +105,7 @@ class HostStep(NamedTuple):
     obs: np.ndarray  # what the policy sees next: the reset observation where an episode has ended
     fresh: np.ndarray  # bool: `obs` is the first of an episode, so per-episode memory must be reset
     valid: np.ndarray  # bool: False where this call only reset (vector environments that reset on the next step)
+    steps: Any = None  # int `[num_envs]`: simulator steps that the action took; None: `spec.action_repeat`
 
 
 class AbstractHostEnv(abc.ABC):

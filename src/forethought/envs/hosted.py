@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractEnv, AbstractHostEnv, HostStep
 from ..types import Box
-from .faults import Place, checked_obs, checked_reward
+from .faults import Place, checked_flags, checked_obs, checked_reward
 
 
 class _Compiled(NamedTuple):
@@ -29,7 +29,7 @@ def _compile(env: AbstractEnv) -> _Compiled:
 
     def step(states, actions, step_key):
         keys = jax.vmap(lambda i: jr.fold_in(step_key, i))(jnp.arange(actions.shape[0]))
-        return jax.vmap(lambda state, action, key: env.step(state, action, key=key))(states, actions, keys)
+        return jax.vmap(lambda state, action, key: env.counted_step(state, action, key=key))(states, actions, keys)
 
     return _Compiled(jax.jit(reset), jax.jit(step))
 
@@ -86,13 +86,16 @@ class HostedJaxEnv(AbstractHostEnv):
         for place in self._places:
             place.step += self.spec.action_repeat
         try:
-            self._states, *rest = self._compiled.step(self._states, taken, step_key)
+            (self._states, *rest), steps = self._compiled.step(self._states, taken, step_key)
             next_obs, reward, terminated, truncated = (np.array(x) for x in rest)
         except Exception as error:
             what = f"step raised {type(error).__name__}: {error}"
             raise self._places[0].fault(what, actions) from error
         if next_obs.shape != (wanted := (self.num_envs, self.spec.obs_dim)):
             raise self._places[0].fault(f"observations of shape {next_obs.shape}, expected {wanted},", actions)
+        terminated = checked_flags("terminated", terminated, self._places, actions)
+        truncated = checked_flags("truncated", truncated, self._places, actions)
+        steps = np.array(steps, np.int32)
         obs, fresh = next_obs.copy(), terminated | truncated
         sound = np.isfinite(next_obs).all(axis=1) & np.isfinite(reward)
         for i, place in enumerate(self._places):
@@ -100,12 +103,12 @@ class HostedJaxEnv(AbstractHostEnv):
                 checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
                 checked_reward(reward[i], place, actions[i])
             if fresh[i]:
-                now = self._clock + self.num_envs * self.spec.action_repeat
+                now = self._clock + int(steps.sum())
                 state, first = self._compiled.reset(jnp.stack([reset_key(i)]), jnp.int32(now))
                 self._states = _put(self._states, i, state)
                 place.begin()
                 obs[i] = checked_obs(first[0], self.spec.obs_dim, place)
-        return HostStep(next_obs, reward, terminated, truncated, obs, fresh, np.ones(self.num_envs, bool))
+        return HostStep(next_obs, reward, terminated, truncated, obs, fresh, np.ones(self.num_envs, bool), steps)
 
     def render(self) -> np.ndarray | None:
         """An RGB frame `[height, width, 3]` uint8 of environment 0; None where there is no picture."""

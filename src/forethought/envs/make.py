@@ -38,6 +38,7 @@ from .point_mass_obstacle import PointMassObstacle
 from .quadrotor import PlanarQuadrotor
 from .reacher import Reacher
 from .repeat import ActionRepeat
+from .sharing import refuse_running_statistics
 from .tabular import TABULAR
 from .task import AbstractTask
 from .third_party import PIP, route
@@ -176,7 +177,10 @@ def _side_by_side(env, again, num_envs: int, action_repeat: int, numbered: bool)
         )
     if num_envs not in (1, env.num_envs):
         raise UserError(f"num_envs={num_envs}, but {type(env).__name__} has {env.num_envs}; leave the option out")
-    return GymnasiumVectorEnv(env, again=again, numbered=numbered) if isinstance(env, VectorEnv) else env
+    if isinstance(env, VectorEnv):
+        return GymnasiumVectorEnv(env, again=again, numbered=numbered)
+    refuse_running_statistics(env.spec.name, env)
+    return env
 
 
 def _bound(env: Any, kwargs: Mapping[str, Any] | None, name: str | None = None) -> Any:

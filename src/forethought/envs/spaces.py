@@ -10,8 +10,10 @@ from gymnasium import spaces
 
 from ..errors import UserError
 from ..space_parts import MOST_ONE_HOT, Part, parts_of, row_of, value_at
-from ..types import MOST_STATES, Box, Discrete, EnvSpec
+from ..types import MOST_STATES, Box, Discrete, EnvSpec, bounded
 from .faults import Asked, Place, checked_obs, checked_picture
+
+SMALLEST = 5  # pixels a side of what may be a picture, though it is not declared as one
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,7 @@ def translate_action(name: str, space: spaces.Space) -> Box | Discrete:
     if isinstance(space, spaces.Discrete):
         return Discrete(int(space.n))
     if isinstance(space, spaces.Box):
-        low, high = space.low.reshape(-1), space.high.reshape(-1)
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            raise UserError(
-                f"{name}: the action space {space} is unbounded; planners search within bounds, so give the Box "
-                "finite low and high"
-            )
-        try:
-            return Box(tuple(map(float, low)), tuple(map(float, high)))
-        except ValueError as error:
-            raise UserError(f"{name}: {error}") from error
+        return _translate_box(name, space)
     if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
         raise UserError(
             f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; number the "
@@ -56,6 +49,34 @@ def translate_action(name: str, space: spaces.Space) -> Box | Discrete:
         f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; wrap the environment "
         "with gymnasium.wrappers.TransformAction to offer one of these"
     )
+
+
+def _translate_box(name: str, space: spaces.Box) -> Box:
+    if not bounded(space.low, space.high):
+        raise UserError(
+            f"{name}: the action space {space} is unbounded; planners search within bounds, so give the Box "
+            "finite low and high, below 1e18"
+        )
+    low, high = (bound.reshape(-1).astype(np.float32) for bound in (space.low, space.high))
+    fixed = np.flatnonzero(low >= high)
+    if fixed.size == low.size:
+        raise UserError(f"{name}: the action space {space} has a single action, so there is nothing to choose")
+    if fixed.size:
+        raise UserError(f"{name}: low == high in dimensions {fixed.tolist()} of the action space; {_leave_out(space)}")
+    return Box(tuple(map(float, space.low.reshape(-1))), tuple(map(float, space.high.reshape(-1))))
+
+
+def _leave_out(space: spaces.Box) -> str:
+    """How to wrap an environment so that agents do not choose what has only one value."""
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    single = low.astype(np.float32) >= high.astype(np.float32)
+    free, fixed = np.flatnonzero(~single), np.flatnonzero(single)
+    bounds = ", ".join(f"np.array({bound[free].tolist()})" for bound in (low, high))
+    box = f"gymnasium.spaces.Box({bounds}, dtype=np.{space.dtype})"
+    at, values = (fixed - np.arange(fixed.size)).tolist(), low[fixed].tolist()
+    reshape = "" if len(space.shape) == 1 else f".reshape({space.shape})"
+    func = f"lambda a: np.insert(a, {at}, {values}){reshape}"
+    return f"leave them out: gymnasium.wrappers.TransformAction(env, {func}, {box})"
 
 
 @dataclass(frozen=True)
@@ -111,20 +132,25 @@ class ObservationMap:
             except ValueError as error:
                 raise place.fault(f"observation {error},", action) from None
             picture = self.image is not None and not flat
-            checked = (checked_picture if picture else checked_obs)(value, part.shape, place, action)
             if part.counts:
-                checked = self._counted(part, value, place, action)
-            flat.append(checked)
+                flat.append(self._counted(part, value, place, action))
+            else:
+                flat.append((checked_picture if picture else checked_obs)(value, part.shape, place, action))
         if self.numbered:
             number = np.ravel_multi_index(np.concatenate(flat).astype(np.int64).tolist(), self.counts)
             return np.array([number], np.float32)
         return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
     def _counted(self, part: Part, value: Any, place: Place | Asked, action: object) -> np.ndarray:
+        name = f" {part.label!r}" if part.path else ""
         try:
-            return part.numbers([value])[0] if self.numbered else part.encode([value])[0]
+            array = np.asarray(value)
+            if array.dtype.kind not in "biuf":
+                raise place.fault(f"the observation{name} is no array of numbers: {value!r}", action)
+            if array.shape != part.shape:
+                raise place.fault(f"observation{name} shape {array.shape}, expected {part.shape},", action)
+            return part.numbers(array[None])[0] if self.numbered else part.encode(array[None])[0]
         except ValueError as error:
-            name = f" {part.label!r}" if part.path else ""
             raise place.fault(f"observation{name} {error},", action) from None
 
     def row(self, batch: Any, i: int) -> Any:
@@ -214,9 +240,9 @@ def _numbered(name: str, parts: list[Part], wanted: bool) -> bool:
 def _image_of(name: str, space: spaces.Box) -> tuple[int, int, int] | None:
     """Height, width and channels if it is a picture, None if it is a vector. Raises UserError for other Boxes."""
     shape = space.shape
-    if math.prod(shape) < 1 or not shape:
+    if math.prod(shape) < 1:
         raise UserError(f"{name}: observations are empty; wanted a Box with at least one dimension")
-    if len(shape) == 1:
+    if len(shape) <= 1:
         return None
     remedy = _remedy(shape, space)
     if remedy is not None:
@@ -230,24 +256,29 @@ def _image_of(name: str, space: spaces.Box) -> tuple[int, int, int] | None:
 
 def _remedy(shape: tuple[int, ...], space: spaces.Box) -> str | None:
     """What to wrap an environment with whose Box of two or more axes is no picture; None if it is one."""
-
-    def transform(func: str, *image: int) -> str:
-        box = f"gymnasium.spaces.Box(0, 255, {image}, np.uint8)"
-        return f"wrap the environment with gymnasium.wrappers.TransformObservation(env, lambda x: {func}, {box})"
-
     axes, low, high = len(shape), space.low.min(), space.high.max()
-    if low < 0 or high > 255 or axes > 4:
-        return "wrap the environment with gymnasium.wrappers.FlattenObservation"
+    flatten = "wrap the environment with gymnasium.wrappers.FlattenObservation"
+    if axes == 3 and space.dtype == np.uint8 and not channels_first(shape):
+        more = shape[2] > max(shape[:2])
+        return f"more channels than pixels a side: {flatten}" if more else None
+    if axes == 2 and space.dtype == np.uint8:
+        return None
+    image, func, what = shape, "x", f"its bounds are {low:g}..{high:g}"
     if axes == 4:
-        return "join the frames: " + transform("np.concatenate(list(x), -1)", *shape[1:3], shape[0] * shape[3])
-    if channels_first(shape):
-        return "turn channels first to last: " + transform("np.moveaxis(x, 0, -1)", *shape[1:], shape[0])
+        image, func = (*shape[1:3], shape[0] * shape[3]), "np.concatenate(list(x), -1)"
+        what = "join the frames"
+    elif channels_first(shape):
+        image, func = (*shape[1:], shape[0]), "np.moveaxis(x, 0, -1)"
+        what = "turn channels first to last"
+    scale = {1: "255 * ", 255: ""}.get(high)  # other bounds are not those of a picture
+    if low != 0 or scale is None or axes > 4 or min(image[:2]) < SMALLEST or (*image, 1)[2] > max(image[:2]):
+        return flatten
     if space.dtype != np.uint8:
-        scaled = "255 * x" if high <= 1 else "x"
-        return f"its bounds are {low:g}..{high:g}: " + transform(f"np.rint({scaled}).astype(np.uint8)", *shape)
-    if axes == 3 and shape[2] > max(shape[:2]):
-        return "more channels than pixels a side: wrap the environment with gymnasium.wrappers.FlattenObservation"
-    return None
+        func = f"np.rint({scale}{func}).astype(np.uint8)"
+    box = f"gymnasium.spaces.Box(0, 255, {image}, np.uint8)"
+    other = "" if space.dtype == np.uint8 else "if it is no picture, FlattenObservation; if it is one, "
+    transform = f"gymnasium.wrappers.TransformObservation(env, lambda x: {func}, {box})"
+    return f"{other}{what}: wrap the environment with {transform}"
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:

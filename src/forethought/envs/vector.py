@@ -1,7 +1,6 @@
 """Gymnasium vector environments under all three of their ways to reset."""
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,8 @@ from jaxtyping import PRNGKeyArray
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
 from ..space_parts import value_at
-from .faults import Place, checked_reward
+from .faults import Place, checked_flags, checked_rewards
+from .sharing import copied, refuse_running_statistics, require_separate, shared, side_by_side
 from .spaces import translate
 
 
@@ -62,11 +62,18 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self.spec, self.seen, self.to_env = translate(
             name, env.single_observation_space, env.single_action_space, limit, 1, numbered
         )
+        require_separate(name, *side_by_side(env))
+        refuse_running_statistics(name, env)
         self._again = again
         self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
         self._together = Place(name, f"one of {self.num_envs}")  # for what cannot be told of a single one
         self._ended = np.zeros(self.num_envs, bool)
+        self._warn_once_with(self._places[0])
+
+    def _warn_once_with(self, place: Place) -> None:
+        for own in self._places:
+            own.precision.told = place.precision.told
 
     @property
     def observation_space(self):
@@ -90,9 +97,13 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self._together.step += 1
         for i in np.flatnonzero(valid):
             self._places[i].step += 1
-        answer = self._call(lambda: self.env.step(batch), batch)
+        answer = self._call(lambda: self.env.step(batch.copy()), batch)
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            raise self._together.fault("step must return (obs, reward, terminated, truncated, infos)", batch)
         out, reward, terminated, truncated, infos = answer
-        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
+        terminated = checked_flags("terminated", terminated, self._places, batch)
+        truncated = checked_flags("truncated", truncated, self._places, batch)
+        reward = np.where(valid, checked_rewards(reward, self._places, batch), 0).astype(np.float32)
         ended = (terminated | truncated) & valid
         if self.mode == AutoresetMode.SAME_STEP:
             next_obs, obs = self._final(out, ended, infos, batch), self._checked(out, ended, None)
@@ -108,8 +119,6 @@ class GymnasiumVectorEnv(AbstractHostEnv):
             self._ended = ended
         for i in np.flatnonzero(fresh):
             self._places[i].begin()
-        rewards = [checked_reward(r, p, a) for r, p, a in zip(np.asarray(reward), self._places, batch)]
-        reward = np.where(valid, np.array(rewards, np.float32), 0).astype(np.float32)
         return HostStep(next_obs, reward, terminated & valid, truncated & valid, obs, fresh, valid)
 
     def render(self) -> np.ndarray | None:
@@ -128,15 +137,11 @@ class GymnasiumVectorEnv(AbstractHostEnv):
 
         Raises UserError if this one was handed in as an instance that cannot be copied, or has another number.
         """
-        if self._again is None:
-            try:
-                return GymnasiumVectorEnv(copy.deepcopy(self.env), numbered=self._numbered)
-            except Exception as error:
-                raise UserError(
-                    f"{self.spec.name}: this vector environment cannot be copied ({type(error).__name__}); pass a "
-                    "function that makes one instead of an instance"
-                ) from error
-        return GymnasiumVectorEnv(self._again(), again=self._again, numbered=self._numbered)
+        env = self.env if self._again is None else self._again()
+        env = env if shared(self.env, env) is None else copied(env, [self.env])
+        made = GymnasiumVectorEnv(env, again=self._again, numbered=self._numbered)
+        made._warn_once_with(self._places[0])
+        return made
 
     def close(self) -> None:
         """Release what the environments hold; a second call does nothing, and failures are not reported."""

@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from ..core import AbstractAgent, AbstractEnv
 from ..errors import EnvironmentFault, TrainingFault
 from ..types import Transition
-from .progress import EVALUATE, broadcast, stream
+from .progress import EVALUATE, OVERFLOW, broadcast, sound_step, stream
 
 
 class Evaluation(eqx.Module):
@@ -73,8 +73,8 @@ class JitEvaluator:
             keys = jr.split(stream(key, EVALUATE, -1 - tick), 2 * self.num_episodes).reshape(2, self.num_episodes)
             act = lambda m, o, k: self.agent.act(state, m, o, key=k, explore=False)[:2]
             action, memory = jax.vmap(act)(carry.memory, carry.obs, keys[0])
-            step = jax.vmap(lambda s, a, k: self.env.step(s, a, key=k))
-            env_state, next_obs, reward, terminated, truncated = step(carry.state, action, keys[1])
+            step = jax.vmap(lambda s, a, k: sound_step(self.env, *self.env.counted_step(s, a, key=k)))
+            env_state, next_obs, reward, terminated, truncated, steps = step(carry.state, action, keys[1])
             row = Transition(carry.obs, action, reward, next_obs, terminated, truncated)
             counts = carry.alive & (tick < self.ticks)  # the last chunk may reach past the limit
             new = _Carry(
@@ -83,7 +83,7 @@ class JitEvaluator:
                 memory,
                 carry.alive & ~(counts & (terminated | truncated)),
                 carry.returns + jnp.where(counts, reward, 0.0),  # after its end an environment may say NaN
-                carry.lengths + counts * self.env.spec.action_repeat,
+                carry.lengths + jnp.where(counts, steps, 0),
             )
             return eqx.filter(new, eqx.is_array), (row, carry.state)
 
@@ -103,6 +103,7 @@ class JitEvaluator:
             carry, rows = self._go(state, carry, key, jnp.asarray(tick))
             kept.append(jax.tree.map(np.asarray, rows))
             self._check(kept[-1][0], alive, tick)
+            checked_returns(self.env.spec.name, np.asarray(carry.returns))
             if not np.any(np.asarray(carry.alive)):
                 break
             yield (tick + self.chunk) / self.ticks
@@ -143,6 +144,13 @@ class JitEvaluator:
 def _finite(x: Array) -> np.ndarray:
     """Which rows of `[time, episodes, ...]` are finite throughout, `[time, episodes]`."""
     return np.all(np.isfinite(np.asarray(x)).reshape(*x.shape[:2], -1), axis=-1)
+
+
+def checked_returns(env: str, returns: np.ndarray) -> None:
+    """Raises EnvironmentFault if the rewards of an evaluation episode sum up to more than float32 holds."""
+    if not np.isfinite(returns).all():
+        episode = int(np.argmax(~np.isfinite(returns)))
+        raise EnvironmentFault(f"environment {env}, evaluation episode {episode}: {OVERFLOW}")
 
 
 def unsound_action(env: str, episode: int, step: int, action: np.ndarray) -> TrainingFault:

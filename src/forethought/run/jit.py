@@ -26,6 +26,7 @@ from .progress import (
     kept_extras,
     over_rows,
     reset_key,
+    sound_step,
     steps_to_next_update,
     stream,
     strongly_typed,
@@ -33,6 +34,7 @@ from .progress import (
     where_rows,
 )
 
+SEEDS = "seeds"  # name of the axis of seeds side by side
 MAX_TICKS = 128  # loop rounds in one call; bounds how many episodes can end between two yields
 MAX_ONLINE_TICKS = 2048  # the same of an agent that learns inside the loop
 
@@ -46,6 +48,7 @@ class EnvCarry(eqx.Module):
     returns: Float[Array, " num_envs"]
     lengths: Int[Array, " num_envs"]
     episode: Int[Array, " num_envs"]  # episode i + num_envs * k is the k-th of environment i
+    tick: Int[Array, ""] | None = None  # calls of the step so far; None: as many as there are steps (no action repeat)
 
 
 def most_ticks(agent: AbstractAgent) -> int:
@@ -67,6 +70,7 @@ def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, see
         jnp.zeros(num_envs),
         jnp.zeros(num_envs, jnp.int32),
         episode,
+        zeros if env.spec.action_repeat > 1 else None,
     )
     ring = Episodes.empty(2 * most_ticks(agent) * num_envs)
     return strongly_typed(
@@ -98,19 +102,20 @@ def collect(
     With `halt`, a step with a non-finite number ends the loop and is taken back, so that the progress can be saved.
     An agent that learns online is updated after every step; the metrics are then those of the last update.
     """
-    key, spec = progress.key, env.spec
+    key = progress.key
     num_envs = progress.env.obs.shape[0]
-    per_tick = num_envs * spec.action_repeat
 
     def one(carry: tuple) -> tuple:
         i, replay, env_carry, env_steps, episodes, fault, learned = carry
         state = learned[0] if agent.online else progress.agent_state
-        tick = env_steps // per_tick
-        transition, memory, env_state = _step(agent, env, state, env_carry, key, tick, random=random)
-        returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + spec.action_repeat
+        tick = env_steps // num_envs if env_carry.tick is None else env_carry.tick
+        transition, memory, env_state, steps = _step(agent, env, state, env_carry, key, tick, random=random)
+        returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + steps
         over = transition.terminated | transition.truncated
         episode = env_carry.episode + num_envs * over
-        new_steps = env_steps + per_tick
+        taken = jnp.sum(steps)
+        # Seeds side by side share one count, on which their schedule hangs: that of the seed that took most.
+        new_steps = env_steps + (taken if halt else jax.lax.pmax(taken, SEEDS))
         reset = lambda e: env.reset(key=reset_key(agent, key, e), clock=new_steps)
         fresh_state, fresh_obs = jax.vmap(reset)(episode)
         new_carry = EnvCarry(
@@ -120,9 +125,10 @@ def collect(
             jnp.where(over, 0.0, returns),
             jnp.where(over, 0, lengths),
             episode,
+            None if env_carry.tick is None else tick + 1,
         )
         new_episodes = episodes.add(over, returns, lengths, new_steps)
-        fault = fault.note(transition, new_steps)
+        fault = fault.note(transition, new_steps, returns)
         new_replay = replay.add(transition, jnp.full(num_envs, fault.code == 0) if halt else None)
         if halt:
             keep = lambda new, old: jax.tree.map(lambda n, o: _unless(fault.code > 0, n, o), new, old)
@@ -148,8 +154,8 @@ def collect(
     return Progress(state, replay, env_carry, key, env_steps, updates, episodes, fault, metrics)
 
 
-def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any]:
-    """One step in every environment: what happened, the memories and the environments' next states."""
+def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any, Array]:
+    """One step in every environment: what happened, the memories, the next states and the simulator steps taken."""
     index = jnp.arange(env_carry.obs.shape[0])
     drawn_at = tick // agent.random_hold if random else tick
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index)
@@ -161,9 +167,10 @@ def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) ->
         action, memory, extras = over_rows(act, memory, env_carry.obs, keys)
     extras = kept_extras(agent, extras, len(index))
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, STEP, tick), i))(index)
-    step = jax.vmap(lambda s, a, k: env.step(s, a, key=k))
-    env_state, next_obs, reward, terminated, truncated = step(env_carry.state, action, keys)
-    return Transition(env_carry.obs, action, reward, next_obs, terminated, truncated, extras), memory, env_state
+    step = jax.vmap(lambda s, a, k: sound_step(env, *env.counted_step(s, a, key=k)))
+    env_state, next_obs, reward, terminated, truncated, steps = step(env_carry.state, action, keys)
+    seen = Transition(env_carry.obs, action, reward, next_obs, terminated, truncated, extras)
+    return seen, memory, env_state, steps
 
 
 def _learn(agent: AbstractAgent, learned: tuple, replay: AbstractReplay, key: PRNGKeyArray) -> tuple:
@@ -238,7 +245,8 @@ class JitDriver:
         if solo:
             return go(progress)
         axes = seed_axes(progress)
-        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=dataclasses.replace(axes, metrics=0))(progress)
+        out_axes = dataclasses.replace(axes, metrics=0)
+        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=out_axes, axis_name=SEEDS)(progress)
 
     def _traced_update(self, state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
         self.traces["update"] += 1

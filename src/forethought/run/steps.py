@@ -15,6 +15,7 @@ from ..core import AbstractAgent, AbstractHostEnv, AbstractHostReplay, AbstractR
 from ..errors import TrainingFault
 from ..types import Transition
 from .actor import Actor
+from .host_step import checked_return, started, stepped
 from .progress import (
     ACT,
     INIT,
@@ -93,7 +94,7 @@ class StepDriver:
         progress = self._begin(progress, [] if notes is None else notes)
         yield progress
         while True:
-            while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
+            while int(progress.updates) < self._updates_due(progress):
                 progress = self._updated(progress)
                 yield progress
                 progress = dataclasses.replace(progress, metrics={})
@@ -101,6 +102,12 @@ class StepDriver:
                 return
             progress = self._stepped(progress)
             yield progress
+
+    def _updates_due(self, progress: Progress) -> int:
+        """As the schedule says; an agent that learns online learns from every action, however short its repeat was."""
+        if self.agent.online and self.env.spec.action_repeat > 1:
+            return int(progress.env.tick)
+        return updates_due(self.agent, int(progress.env_steps))
 
     def _updated(self, progress: Progress) -> Progress:
         old, key, count, replay = progress.agent_state, progress.key, progress.updates, progress.replay
@@ -118,7 +125,7 @@ class StepDriver:
         carry, key = progress.env, progress.key
         steps = int(progress.env_steps)
         self.env.set_clock(steps - int(np.sum(carry.lengths)))  # as it was when the episodes began
-        obs = self.env.start([reset_key(self.agent, key, int(e)) for e in carry.episode])
+        obs = started(self.env, [reset_key(self.agent, key, int(e)) for e in carry.episode])
         played = int(carry.lengths[0]) // self.env.spec.action_repeat
         if not np.any(np.asarray(carry.lengths)):
             # Where a vector environment resets itself a call late, the saved memory is of the episode that has ended.
@@ -132,12 +139,12 @@ class StepDriver:
                 tick = carry.tick - played + k
                 self.env.set_clock(steps - (played - k) * self.env.spec.action_repeat)
                 _, step_key = self._keys(key, tick, tick)
-                obs = self.env.step(rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
+                obs = stepped(self.env, rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
             else:
                 if np.array_equal(obs, np.asarray(carry.obs)):
                     return progress
             self.env.set_clock(steps)
-            obs = self.env.start([reset_key(self.agent, key, int(e)) for e in carry.episode])
+            obs = started(self.env, [reset_key(self.agent, key, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
         n = self.env.num_envs
         memory = self._new_memory(progress.agent_state)
@@ -171,22 +178,25 @@ class StepDriver:
             return reset_key(self.agent, key, int(episode[i]) + self.env.num_envs)
 
         self.env.set_clock(int(progress.env_steps))
-        step = self.env.step(action, step_key=step_key, reset_key=next_reset)
+        step = stepped(self.env, action, step_key=step_key, reset_key=next_reset)
         return self._recorded(progress, action, memory, kept_extras(self.agent, extras, len(action)), step)
 
     def _recorded(self, progress: Progress, action: np.ndarray, memory: Any, extras: Any, step: HostStep) -> Progress:
         """`progress` with what happened in one step added."""
-        carry, spec = progress.env, self.env.spec
+        carry = progress.env
         valid, over = step.valid, step.valid & (step.terminated | step.truncated)
+        steps = np.where(valid, step.steps, 0).astype(np.int32)
+        with np.errstate(over="ignore"):
+            returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
+        checked_return(self.env.spec.name, int(progress.env_steps + steps.sum()), returns, action)
         seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
         batch = Transition(*map(jnp.asarray, seen), extras=extras)
         replay = progress.replay
         if valid.any():
             add = self._add if replay.traceable else lambda replay, *rows: replay.add(*rows)
             replay = add(replay, batch, jnp.asarray(valid))
-        env_steps = progress.env_steps + int(valid.sum()) * spec.action_repeat
-        returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
-        lengths = np.asarray(carry.lengths) + valid * spec.action_repeat
+        env_steps = progress.env_steps + int(steps.sum())
+        lengths = np.asarray(carry.lengths) + steps
         episodes = progress.episodes
         if over.any():
             episodes = episodes.add(jnp.asarray(over), jnp.asarray(returns), jnp.asarray(lengths), env_steps)
