@@ -165,7 +165,8 @@ def _raw_observations(host: AbstractHostEnv, seed: int, clock: _Clock) -> Findin
             break
         if np.any(terminated) or np.any(truncated):
             obs, _ = env.reset()
-    kind = "the dtypes declared" if len(host.seen.parts) > 1 else host.seen.parts[0].space.dtype
+    dtypes = [str(part.space.dtype) for part in host.seen.parts]
+    kind = dtypes[0] if len(dtypes) == 1 else "the dtypes declared"
     return Finding("ok", name, f"{host.spec.obs_dim} dimensions, {kind}, inside their bounds")
 
 
