@@ -10,7 +10,7 @@ import pytest
 from tiny import MODEL, Walk, empty_replay, random_rows, same_bits
 
 from forethought.build import make_learner
-from forethought.fit import AbstractFittable, GradientLearner, adam, split_rows
+from forethought.fit import AbstractFittable, GradientLearner, _with_noise, adam, split_rows
 from forethought.run.progress import strongly_typed
 from forethought.types import Given, Transition, never_terminates
 
@@ -132,9 +132,30 @@ def test_early_stopping_ends_after_patience_passes_without_improvement():
 def test_new_data_get_their_share(num_new):
     learner = GradientLearner(tally(1), epochs=1, batch_size=8, new_fraction=0.9, old_rows=20)
     replay = replay_with(20 + num_new)
-    pick = lambda key: learner._resample(split_rows(replay.rows()[1], 0.0, 0, key=key), key=key)
+    pick = lambda key: learner._resample(split_rows(replay.rows()[1], 0.0, 0, key=key), replay.numbers(), key=key)
     rows = np.asarray(jax.vmap(pick)(jr.split(jr.key(0), 200)))[..., : 20 + num_new]
     assert 0.87 < (rows >= 20).mean() < 0.93 and rows.max() == 19 + num_new
+
+
+def test_data_are_new_by_when_they_came_even_after_the_ring_has_wrapped():
+    learner = GradientLearner(tally(1), epochs=1, batch_size=8, new_fraction=0.9, old_rows=20)
+    # The oldest 14 of the old rows have given way to the newest: rows 14 to 19 are what is left of them.
+    replay = replay_with(ROWS).add(numbered(14))
+    pick = lambda key: learner._resample(split_rows(replay.rows()[1], 0.0, 0, key=key), replay.numbers(), key=key)
+    rows = np.asarray(jax.vmap(pick)(jr.split(jr.key(0), 200)))
+    assert 0.08 < ((rows >= 14) & (rows < 20)).mean() < 0.12
+    gone = replay_with(ROWS).add(numbered(20))
+    pick = lambda key: learner._resample(split_rows(gone.rows()[1], 0.0, 0, key=key), gone.numbers(), key=key)
+    assert (np.asarray(jax.vmap(pick)(jr.split(jr.key(0), 50))) < 20).mean() > 0.2  # all are new, and drawn alike
+
+
+def test_noise_on_the_data_reaches_inputs_and_targets_in_its_own_scale():
+    data, mask = random_rows(4000), jnp.ones(4000, bool)
+    noisy = _with_noise(data, mask, 0.1, key=jr.key(0))
+    change = lambda rows: rows.next_obs - rows.obs
+    for part in (lambda rows: rows.obs, lambda rows: rows.action, change):
+        share = jnp.std(part(noisy) - part(data), 0) / jnp.std(part(data), 0)
+        np.testing.assert_allclose(share, 0.1, rtol=0.1)
 
 
 def test_only_old_data_are_taken_as_they_are():

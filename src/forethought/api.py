@@ -5,7 +5,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -18,14 +18,19 @@ from .catalogue import AGENTS
 from .core import AbstractAgent
 from .display import Display
 from .envs.interface import describe_interface
-from .errors import UserError
+from .errors import UserError, checked_path
+from .export import export_policy
+from .fine_tuning import state_of
 from .policy import Policy, describe_spec
+from .presets.bounds import Natural, Seed, checked_number
 from .presets.run import RunConfig
-from .presets.values import from_dict, to_dict
+from .presets.values import from_dict, merged, to_dict
+from .refusals import check_oracle
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
 from .storage import provenance
+from .storage.records import check_outside_runs
 from .storage.run_folder import RunFolder, default_run_path
 
 
@@ -36,6 +41,10 @@ class Run:
         self.folder, self.setup, self.outcome = folder, setup, outcome
         self.shown: reporting.Shown | None = None
         self.notes: list[str] = []  # what loading a checkpoint said: a damaged one that was passed over
+
+    def __repr__(self) -> str:
+        score = "" if self.final_return is None else f", final return {self.final_return:.4g}"
+        return f"Run({str(self.path)!r}: {self.setup.agent_name} on {self.setup.env_name}, {self.status}{score})"
 
     @property
     def path(self) -> Path:
@@ -75,6 +84,7 @@ class Run:
 
         Raises UserError if there is none.
         """
+        env_steps = checked_number(Natural, env_steps, "env_steps")
         driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
         like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
         return _of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
@@ -82,6 +92,7 @@ class Run:
     def _index(self, seed: int | None) -> int:
         """Which of the seeds side by side `seed` is. Raises UserError if it is none of them."""
         first, seeds = self.setup.run.seed, self.setup.run.num_seeds
+        seed = checked_number(Seed | None, seed, "seed")
         index = 0 if seed is None else seed - first
         if not 0 <= index < seeds:
             raise UserError(f"seed={seed} is not in this run; it has {first} to {first + seeds - 1}")
@@ -104,12 +115,12 @@ class Run:
     def evaluate(
         self, *, episodes: int = 10, which: str = "last", seed: int | None = None, start_seed: int | None = None
     ) -> Evaluation:
-        """Fresh episodes of the policy, without exploration.
+        """Episodes of the policy, without exploration.
 
         Starts are those of the run's own evaluations unless `start_seed` chooses others.
         """
-        if episodes < 1:
-            raise UserError(f"episodes={episodes} must be at least 1")
+        episodes = checked_number(int, episodes, "episodes")
+        start_seed = checked_number(Seed | None, start_seed, "start_seed")
         state = self.agent_state(which=which, seed=seed)
         first = self.setup.run.seed if seed is None else seed
         key = jr.key(first if start_seed is None else start_seed)
@@ -129,7 +140,7 @@ class Run:
         Everything is written to `out` (default: the folder `doctor` of the run); its paths are in `paths` of what is
         returned. Raises UserError if the agent has no model.
         """
-        checkup.check_sizes(episodes, horizon)
+        episodes, horizon = checkup.checked_sizes(episodes, horizon)
         state, replay = self.trained(which=which, seed=seed)
         found = checkup.of_run(
             self.setup,
@@ -141,7 +152,8 @@ class Run:
             seed=seed,
             record=self.folder.record,
         )
-        folder = self.path / "doctor" if out is None else Path(out)
+        folder = self.path / "doctor" if out is None else checked_path(out, "out")
+        check_outside_runs(folder / "doctor.html", self.path)
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
         return found
 
@@ -149,6 +161,14 @@ class Run:
         """Writes the report again from what the folder holds; returns its path."""
         self.shown = reporting.write(self.folder)
         return self.shown.report
+
+    def plot(self, out: str | Path | None = None, *, metric: Literal["eval", "episode"] = "eval") -> Path:
+        """Draws the learning curve to `out`, a .png or .svg (default: in the run folder); returns its path."""
+        return reporting.curve(self.folder, None if out is None else checked_path(out, "out"), metric=metric)
+
+    def export(self, out: str | Path | None = None, *, which: str = "last", seed: int | None = None) -> list[Path]:
+        """Writes the policy alone to the folder `out` (default: RUN/policy), as `export.export_policy`."""
+        return export_policy(self, self.path / "policy" if out is None else out, which=which, seed=seed)
 
     def video(self, *, which: str = "last", seed: int | None = None) -> Path:
         """Films one episode; returns the video's path. Raises UserError if the environment draws no picture."""
@@ -162,7 +182,7 @@ def train(
     *,
     preset: str = "default",
     config: Any = None,
-    run: RunConfig | None = None,
+    run: RunConfig | dict[str, Any] | None = None,
     steps: int | None = None,
     seed: int | None = None,
     reward: str | Callable[..., Any] | None = None,
@@ -180,7 +200,8 @@ def train(
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
     id, a Gymnasium environment, a class or a function that makes one, to which `env_kwargs` are handed (numbers, text,
     lists and dictionaries; tuples become lists, so that the run's record gives back the same). `config` is the agent's
-    config (default: its `preset`), `run` everything else; `steps`, `seed`, `reward` and `termination` are short for
+    config (default: its `preset`), or a dictionary of changes to the preset, such as `{"model.hidden": [32, 32]}`;
+    `run` is everything else, as a config or a dictionary; `steps`, `seed`, `reward` and `termination` are short for
     fields of `run`.
     `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
@@ -188,7 +209,11 @@ def train(
 
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
-    run = RunConfig() if run is None else run
+    if not isinstance(run, RunConfig):
+        run = RunConfig() if run is None else merged(RunConfig(), run, "run")
+    for kind, function in (("reward", reward), ("termination", termination)):
+        if function is not None and not isinstance(function, str) and not callable(function):
+            raise UserError(f"{kind}={function!r} must be a function, or the name of one")
     short = {"steps": steps, "seed": seed}
     short |= {"reward": reward if isinstance(reward, str) else None}
     short |= {"termination": termination if isinstance(termination, str) else None}
@@ -197,21 +222,27 @@ def train(
         "reward": reward if callable(reward) else None,
         "termination": termination if callable(termination) else None,
     }
+    check_oracle(run, **functions)
     if start_from is not None and isinstance(agent, str) and agent in AGENTS:
         # The policy that is trained on acts from the first step, in place of uniform actions.
-        config = AGENTS[agent].preset(preset) if config is None else config
+        config = AGENTS[agent].settings(preset, config)
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
     functions |= {"learner": learner, "planner": planner, "env_kwargs": env_kwargs}
     setup = build(agent, env, preset=preset, config=config, run=run, **functions)
-    path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
-    initial = None if start_from is None else _state_of(start_from, setup)
+    path = (
+        checked_path(out, "out")
+        if out is not None
+        else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
+    )
+    initial = None if start_from is None else state_of(load_run(start_from), setup)
     setup.prepare()
     display = Display(quiet=quiet)
-    with training.StopRequest() as stop, contextlib.closing(setup):
-        folder = RunFolder.create(path, _record(setup, argv, start_from))
-        outcome = training.train(setup, folder, display, stop, initial_state=initial)
-        return _ended(Run(folder, setup, outcome), display)
+    with contextlib.closing(setup):
+        with training.StopRequest() as stop:
+            folder = RunFolder.create(path, _record(setup, argv, start_from))
+            outcome = training.train(setup, folder, display, stop, initial_state=initial)
+        return _ended(Run(folder, setup, outcome), display, stop)
 
 
 def resume(
@@ -236,9 +267,10 @@ def resume(
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
         return run
-    with training.StopRequest() as stop, contextlib.closing(run.setup):
-        run.outcome = training.resume(run.setup, run.folder, display, stop)
-        return _ended(run, display)
+    with contextlib.closing(run.setup):
+        with training.StopRequest() as stop:
+            run.outcome = training.resume(run.setup, run.folder, display, stop)
+        return _ended(run, display, stop)
 
 
 def load_run(
@@ -303,7 +335,8 @@ def doctor(
     A saved model is judged on the logged episodes in `data`, which it must not have been fitted to; by default on
     those that its fit held out. Raises UserError if `target` is neither, or for data that cannot be read.
     """
-    if isinstance(target, Run) or (Path(target) / "run.json").is_file():
+    episodes, horizon = checkup.checked_sizes(episodes, horizon)
+    if isinstance(target, Run) or (checked_path(target, "target") / "run.json").is_file():
         if data is not None:
             raise UserError(f"data={data}: a run is judged on fresh episodes; leave out data, or give a fitted model")
         run = target if isinstance(target, Run) else load_run(target)
@@ -318,7 +351,7 @@ def doctor(
         training, held_out = None, load_dataset(data, finite=False)
     found = checkup.of_fitted(fitted, held_out, training, source=str(path), horizon=horizon)
     home = path if path.is_dir() else path.parent
-    folder = home / "doctor" if out is None else Path(out)
+    folder = home / "doctor" if out is None else checked_path(out, "out")
     found.paths = reporting.write_checkup(found, folder, target=str(path))
     return found
 
@@ -354,40 +387,18 @@ def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None)
     }
 
 
-def _state_of(path: str | Path, setup: Setup) -> Any:
-    """The agent state of another run, to train on from."""
-    other = load_run(path)
-    if other.setup.run.num_seeds > 1 or setup.run.num_seeds > 1:
-        raise UserError("fine-tuning takes one seed from a run of one seed; leave out num_seeds")
-    ours, theirs = setup.env.spec, other.setup.env.spec
-    if (ours.obs_dim, ours.action) != (theirs.obs_dim, theirs.action):
-        raise UserError(
-            f"{path} was trained on {other.setup.env_name} with other spaces ({theirs.obs_dim} observations, "
-            f"{theirs.action}); {setup.env_name} has {ours.obs_dim} and {ours.action}"
-        )
-    state = other.agent_state()
-    wanted = eqx.filter_eval_shape(lambda: setup.agent.init(key=jr.key(0)))
-    shape = lambda tree: [
-        (x.shape, x.dtype)
-        for x in jax.tree.leaves(eqx.filter(tree, lambda x: isinstance(x, jax.ShapeDtypeStruct | jax.Array)))
-    ]
-    if shape(wanted) != shape(state):
-        raise UserError(
-            f"{path} has networks of other sizes; start with the same model settings as it was trained with"
-        )
-    # The new agent's own settings (learning rate, given functions) around the old one's arrays.
-    fresh = setup.agent.init(key=jr.key(0))
-    arrays = iter(jax.tree.leaves(eqx.filter(state, eqx.is_array)))
-    return jax.tree.map(lambda x: next(arrays) if eqx.is_array(x) else x, fresh)
+def _ended(run: Run, display: Display, stop: training.StopRequest) -> Run:
+    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not.
 
-
-def _ended(run: Run, display: Display) -> Run:
-    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not."""
+    Raises KeyboardInterrupt if someone asked to stop when it had already finished: nothing more is drawn.
+    """
     display.stop()
     outcome = run.outcome
     if outcome is None:
         return run
     if outcome.status == "finished":
+        if stop.by is not None:
+            raise KeyboardInterrupt
         if outcome.message:
             display.line(outcome.message)
         trained = (outcome.progress.agent_state, outcome.progress.replay)

@@ -51,6 +51,8 @@ def make_learner(
         normalise_targets=config.normalise_targets,
         common_noise=config.common_noise,
         weight_decay=config.weight_decay,
+        activation=config.activation,
+        initialisation=config.initialisation,
         key=key,
     )
     return GradientLearner(

@@ -22,6 +22,7 @@ from .errors import UserError
 from .fit import AbstractFittable
 from .fitting import FittedModel, same_spaces
 from .models.recalibrated import Recalibrated
+from .presets.bounds import Ahead, checked_number
 from .replay.dataset import Dataset
 from .run.evaluate import Evaluation, finished
 from .run.progress import updates_due
@@ -49,7 +50,7 @@ def of_run(
     `state` and `replay` are those of one seed, `seed`. Raises UserError if the agent has no model, or for sizes that
     cannot be.
     """
-    check_sizes(episodes, horizon)
+    episodes, horizon = checked_sizes(episodes, horizon)
     if setup.agent.model(state) is None:
         raise UserError(f"{source}: agent {setup.agent_name} has no model to look at")
     if setup.env.spec.num_states is not None:
@@ -157,7 +158,7 @@ def of_fitted(
 
     `training` has leaves `[n, ...]`; None where it is not at hand. Raises UserError for sizes that cannot be.
     """
-    check_sizes(1, horizon)
+    _, horizon = checked_sizes(1, horizon)
     spec, model, found, notes, other = fitted.spec, fitted.model, [], [], ""
     if isinstance(held_out, Dataset):
         fresh, notes = Logged.of_rows(held_out.transitions), list(held_out.notes)
@@ -229,11 +230,9 @@ def plan_recalibrated(
     return dataclasses.replace(setup, agent=agent), agent.init(key=jr.key(0))
 
 
-def check_sizes(episodes: int, horizon: int) -> None:
-    """Raises UserError naming the first that cannot be."""
-    for name, value in (("episodes", episodes), ("horizon", horizon)):
-        if value < 1:
-            raise UserError(f"{name}={value} must be at least 1")
+def checked_sizes(episodes: int, horizon: int) -> tuple[int, int]:
+    """Both as whole numbers. Raises UserError naming the first that cannot be."""
+    return checked_number(int, episodes, "episodes"), checked_number(Ahead, horizon, "horizon")
 
 
 def _versions_changed(record: dict[str, Any]) -> list[Finding]:

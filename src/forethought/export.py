@@ -3,16 +3,18 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 
-from . import __version__
-from .api import Run
 from .envs.host import GymnasiumEnv, GymnasiumVectorEnv
+from .errors import checked_path
 from .references import findable, name_of
 from .space_parts import describe_space
 from .storage.files import faults, replacing
+from .storage.records import check_outside_runs
 from .types import Box
+from .version import __version__
 
 LOOP = '''"""Runs the policy beside this file: python run_policy.py [SEED] (needs forethought=={version})."""
 
@@ -41,12 +43,13 @@ if made is None:
 env = forethought.make_gym(made{repeat})  # a gymnasium.Env"""
 
 
-def export_policy(run: Run, out: Path | str, *, which: str = "last", seed: int | None = None) -> list[Path]:
-    """Writes policy.npz, policy.json and run_policy.py to the folder `out`; returns their paths in that order.
+def export_policy(run: Any, out: Path | str, *, which: str = "last", seed: int | None = None) -> list[Path]:
+    """Writes policy.npz, policy.json and run_policy.py of `run` (an `api.Run`) to the folder `out`; returns the paths.
 
     Raises UserError if the run has no whole checkpoint, StorageFault if the folder cannot be written.
     """
-    out = Path(out)
+    out = checked_path(out, "out")
+    check_outside_runs(out / "policy.npz", run.path)
     with faults(out):
         out.mkdir(parents=True, exist_ok=True)
     policy = run.policy(which=which, seed=seed)
@@ -78,7 +81,7 @@ def export_policy(run: Run, out: Path | str, *, which: str = "last", seed: int |
     return written
 
 
-def _loop(run: Run) -> str:
+def _loop(run: Any) -> str:
     """The text of run_policy.py."""
     setup, spec = run.setup, run.setup.env.spec
     repeat = f", action_repeat={spec.action_repeat}" * (spec.action_repeat > 1)
@@ -143,7 +146,7 @@ def _folders(names: list[str]) -> dict[str, str]:
     return found
 
 
-def _handed_in(run: Run, made: str, more: str) -> tuple[str, str, str]:
+def _handed_in(run: Any, made: str, more: str) -> tuple[str, str, str]:
     """Imports and arguments for what the policy's file only names, and the line that makes an agent of the user's."""
     imports, handed, agent = [], "", ""
     names = {"reward": run.setup.given["reward"], "termination": run.setup.given["termination"]}

@@ -94,20 +94,21 @@ class GradientLearner(AbstractLearner):
     ):
         """`min_steps` raises the number of passes while data are few.
 
-        `data_noise` is the standard deviation of the noise put on observations and on their changes at each fit, in
-        standard deviations of the data. `new_fraction` is the share of rows past the first `old_rows` among those
-        trained on, once there are any; None takes rows as they are. Raises ValueError on sizes that cannot be.
+        `data_noise` is the standard deviation of the noise put on observations, continuous actions and changes of the
+        observation at each fit, in standard deviations of the data. `new_fraction` is the share, among the rows trained
+        on, of those added after the first `old_rows` ever, once there are any; None takes rows as they are.
+        Raises ValueError for invalid sizes.
         """
         for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
-        if learning_rate <= 0:
+        if not 0 < learning_rate < float("inf"):
             raise ValueError(f"learning_rate={learning_rate} must be above 0")
         if min_steps < 0:
             raise ValueError(f"min_steps={min_steps} must be at least 0")
         if not 0 <= holdout_ratio < 1:
             raise ValueError(f"holdout_ratio={holdout_ratio} must be at least 0 and below 1; 0.1 is usual")
-        if data_noise < 0:
+        if not 0 <= data_noise < float("inf"):
             raise ValueError(f"data_noise={data_noise} must be at least 0")
         if new_fraction is not None and not 0 < new_fraction < 1:
             raise ValueError(f"new_fraction={new_fraction} must be above 0 and below 1; 0.9 is usual")
@@ -131,7 +132,7 @@ class GradientLearner(AbstractLearner):
         if self.data_noise:
             data = _with_noise(data, mask, self.data_noise, key=jr.fold_in(key, 3))
         examples = model.examples(data)
-        rows = self._resample(split, key=boot_key)
+        rows = self._resample(split, replay.numbers(), key=boot_key)
         none, zero = jnp.full(model.num_members, jnp.inf), jnp.zeros((), jnp.int32)
         start = _Pass(model, self.opt_state, model, none, zero, zero, zero, jnp.zeros(()))
         passes = jnp.ceil(self.min_steps / self._steps_per_pass(split)).astype(jnp.int32)
@@ -160,11 +161,13 @@ class GradientLearner(AbstractLearner):
     def _steps_per_pass(self, split: Split) -> Int[Array, ""]:
         return jnp.maximum((split.num_train + self.batch_size - 1) // self.batch_size, 1)
 
-    def _resample(self, split: Split, *, key: PRNGKeyArray) -> Int[Array, "members capacity"]:
+    def _resample(
+        self, split: Split, numbers: Int[Array, " capacity"], *, key: PRNGKeyArray
+    ) -> Int[Array, "members capacity"]:
         """Rows to train on per member: positions below `num_train` hold a bootstrap resample."""
         shape = (self.model.num_members, split.rows.shape[0])
         if self.new_fraction is not None:
-            pick = self._mixed(split, self.new_fraction, jr.uniform(key, shape))
+            pick = self._mixed(split, self.new_fraction, numbers >= self.old_rows, jr.uniform(key, shape))
         elif self.bootstrap and self.model.num_members > 1:
             pick = jr.randint(key, shape, 0, jnp.maximum(split.num_train, 1))
         else:
@@ -172,13 +175,13 @@ class GradientLearner(AbstractLearner):
         return split.rows[jnp.minimum(split.num_holdout + pick, shape[1] - 1)]
 
     def _mixed(
-        self, split: Split, fraction: float, draw: Float[Array, "members capacity"]
+        self, split: Split, fraction: float, is_new: Bool[Array, " capacity"], draw: Float[Array, "members capacity"]
     ) -> Int[Array, "members capacity"]:
-        """Positions among the training rows such that a share of `fraction` is past the first `old_rows`."""
+        """Positions among the training rows such that a share of `fraction` is new."""
         place = jnp.arange(split.rows.shape[0])
         rows = jnp.roll(split.rows, -split.num_holdout)
         train = place < split.num_train
-        new, old = train & (rows >= self.old_rows), train & (rows < self.old_rows)
+        new, old = train & is_new[rows], train & ~is_new[rows]
         share = jnp.where(jnp.any(new) & jnp.any(old), fraction, jnp.mean(new) / jnp.maximum(jnp.mean(train), 1e-9))
         weight = new * share / jnp.maximum(jnp.sum(new), 1) + old * (1 - share) / jnp.maximum(jnp.sum(old), 1)
         total = jnp.cumsum(weight)
@@ -283,7 +286,7 @@ class _Pass(eqx.Module):
 
 
 def _with_noise(data: Transition, mask: Bool[Array, " n"], scale: float, *, key: PRNGKeyArray) -> Transition:
-    """`data` with Gaussian noise on observations and, independently, on their changes."""
+    """`data` with Gaussian noise on observations, continuous actions and, independently, changes of the observation."""
     obs_key, change_key = jr.split(key)
 
     def std(x: Array) -> Array:
@@ -291,8 +294,11 @@ def _with_noise(data: Transition, mask: Bool[Array, " n"], scale: float, *, key:
 
     obs_noise = scale * std(data.obs) * jr.normal(obs_key, data.obs.shape)
     change_noise = scale * std(data.next_obs - data.obs) * jr.normal(change_key, data.obs.shape)
-    noisy = (data.obs + obs_noise, data.next_obs + obs_noise + change_noise)
-    return eqx.tree_at(lambda d: (d.obs, d.next_obs), data, noisy)
+    action = data.action
+    if jnp.issubdtype(action.dtype, jnp.inexact):
+        action = action + scale * std(action) * jr.normal(jr.fold_in(obs_key, 1), action.shape)
+    noisy = (data.obs + obs_noise, action, data.next_obs + obs_noise + change_noise)
+    return eqx.tree_at(lambda d: (d.obs, d.action, d.next_obs), data, noisy)
 
 
 def split_rows(in_use: Bool[Array, " capacity"], ratio: float, most: int, *, key: PRNGKeyArray) -> Split:

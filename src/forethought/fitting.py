@@ -21,13 +21,14 @@ from .diagnostics.examination import Examination, examine
 from .diagnostics.examination_figures import plot_examination
 from .diagnostics.verdict import plain_verdict
 from .envs.given import check_given
-from .errors import TrainingFault, UserError, clear_errors
+from .errors import TrainingFault, UserError, checked_path, clear_errors
 from .presets.fit import FitConfig
 from .presets.parts import EnsembleConfig
-from .presets.values import from_dict, to_dict
+from .presets.values import checked, from_dict, to_dict
 from .references import load_object
 from .replay.dataset import Dataset, load_dataset
 from .replay.uniform import UniformReplay
+from .room import check_config_room
 from .run.progress import strongly_typed
 from .storage import checkpoint, provenance
 from .storage.files import replacing
@@ -114,12 +115,12 @@ def fit(
     members' resamples anew; otherwise early stopping makes it one. Raises UserError for data or settings that do
     not work, TrainingFault if the loss is not finite.
     """
-    config = FitConfig() if config is None else config
-    _check(config)
+    config = checked(FitConfig() if config is None else config)
     source = data if isinstance(data, Dataset) else load_dataset(data)
     name = source.spec.name if isinstance(data, Dataset) else str(data)
     with clear_errors("angles"):
         spec = dataclasses.replace(source.spec, angle_dims=tuple(config.angles))
+    check_config_room(spec, config)
     given, functions = _given(config, reward, termination)
     notes = list(source.notes)
     mismatch = check_given(
@@ -167,7 +168,7 @@ def load_model(path: Path | str) -> AbstractModel:
 
 def load_fitted(path: Path | str) -> FittedModel:
     """As `load_model`, with the spaces and the given functions of the model."""
-    path = Path(path)
+    path = checked_path(path)
     path = path / "model.npz" if path.is_dir() else path
     meta = checkpoint.read_meta(path).get("fit")
     if not isinstance(meta, dict):
@@ -285,13 +286,6 @@ def _train(
     if progress is not None:
         progress(1.0, loss)
     return learner.model, loss
-
-
-def _check(config: FitConfig) -> None:
-    if not 0 < config.holdout < 1:
-        raise UserError(f"holdout={config.holdout} must be above 0 and below 1; 0.1 is usual")
-    if config.horizon < 1 or config.seed < 0:
-        raise UserError(f"horizon={config.horizon} must be at least 1 and seed={config.seed} at least 0")
 
 
 def _given(config: FitConfig, reward: Any, termination: Any) -> tuple[dict[str, str], Given]:

@@ -15,8 +15,9 @@ from .catalogue import AGENTS
 from .core import AbstractAgent, AbstractEnv
 from .envs.interface import Interface
 from .envs.make import OWN, make
-from .errors import UserError, clear_errors
+from .errors import UserError, checked_path, clear_errors
 from .models.simulator import Simulator
+from .presets.bounds import Seed, checked_number
 from .presets.values import from_dict
 from .run.progress import broadcast, where_rows
 from .storage import checkpoint
@@ -32,7 +33,7 @@ class Policy:
     def __init__(self, agent: AbstractAgent, state: Any, *, seed: int = 0, meta: dict[str, Any] | None = None):
         self.agent, self.state, self.meta = agent, state, meta or {}
         self._interface = Interface.of(agent.spec, self.meta.get("spaces"))
-        self._key, self._count = jr.key(seed), 0
+        self._key, self._count = jr.key(checked_number(Seed, seed, "seed")), 0
         self._memory: Any = None
         self._rows = 0
 
@@ -73,7 +74,7 @@ class Policy:
 
     def save(self, path: str | Path) -> Path:
         """Writes arrays and their description to one `.npz` file; returns its path."""
-        path = Path(path)
+        path = checked_path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         if "agent" not in self.meta:
             raise UserError("this policy does not know what it was made of; save the run's policy instead")
@@ -98,6 +99,7 @@ class Policy:
         yours, `agent` where it was. Raises UserError if something is missing, or the file is none, damaged, or does
         not fit.
         """
+        path = checked_path(path)
         meta = checkpoint.read_meta(path)
         if "policy" not in meta:
             raise UserError(f"{path} holds no policy; give a file that `forethought export` or `save` wrote")

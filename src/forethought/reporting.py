@@ -91,6 +91,17 @@ def show(
     return write(folder, notes=notes, video=film_path)
 
 
+def curve(folder: RunFolder, out: Path | None, *, metric: Literal["eval", "episode"]) -> Path:
+    """Draws the learning curve of a run. Raises UserError for another kind of file, and if there is nothing to draw."""
+    out = folder.figures / "learning_curve.png" if out is None else out
+    if out.suffix not in (".png", ".svg"):
+        raise UserError(f"out={out} must end in .png or .svg")
+    record = folder.record
+    return plot_learning_curves(
+        {record["agent"]: folder.metrics()}, out, metric=metric, oracle=oracle_return(record["env"])
+    )
+
+
 LADDER = "ladder.png"  # drawn by `forethought ladder`
 
 

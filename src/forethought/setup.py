@@ -22,10 +22,12 @@ from .envs.construct import json_kwargs
 from .envs.host import GymnasiumEnv, GymnasiumVectorEnv
 from .envs.make import make
 from .envs.sharing import require_separate
-from .errors import UserError, clear_errors
+from .errors import UserError, calling, clear_errors
 from .models.simulator import Simulator
 from .planners.uct import UCT
+from .presets.bounds import Natural, checked_number
 from .presets.run import RunConfig
+from .presets.values import checked
 from .references import findable, load_object, name_of
 from .refusals import (
     NOWHERE,
@@ -33,6 +35,7 @@ from .refusals import (
     check_alone,
     check_game,
     check_numbered,
+    check_opponent,
     check_run,
     check_sequences,
     check_taken,
@@ -43,6 +46,13 @@ from .replay.games import GameReplay, Searched
 from .replay.sequence import SequenceReplay
 from .replay.sizes import agreed_capacity, run_steps
 from .replay.uniform import UniformReplay
+from .room import (
+    check_config_room,
+    check_episode_room,
+    check_progress_room,
+    check_run_room,
+    check_search_room,
+)
 from .run.evaluate import JitEvaluator
 from .run.host_evaluate import HostEvaluator
 from .run.jit import JitDriver
@@ -105,7 +115,11 @@ class Setup:
         return StepDriver(self.agent, env, plan_ms=self.run.plan_ms)
 
     def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator | MatchEvaluator:
-        """An evaluator of so many episodes; in a game of two, of so many games (an even number) against `opponent`."""
+        """An evaluator of so many episodes; in a game of two, of so many games (an even number) against `opponent`.
+
+        Raises UserError for more episodes than there is memory for.
+        """
+        check_episode_room(self.env.spec, episodes)
         if isinstance(self.env, AbstractGame) and self.env.num_players == 2:
             return MatchEvaluator(self.agent, self.env, opponent(self.env, self.run.opponent), num_games=episodes)
         if self.compiled and isinstance(self.env, AbstractEnv):
@@ -128,7 +142,7 @@ class Setup:
         with clear_errors(self.agent_name):
             driver = self.driver()
             self.evaluator(self.run.final_episodes)
-            eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0))
+            check_progress_room(eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0)))
 
     def close(self) -> None:
         """Closes the copy that evaluations run in, and the training environment where it was made here."""
@@ -157,7 +171,9 @@ def build(
     `(spec, given) -> agent`; `learner` is one, or a function `(spec, given) -> learner`; `planner` is one, or a
     function `(action space) -> planner`. Raises UserError for what does not exist or does not fit together.
     """
+    run = checked(run)
     check_run(run)
+    check_run_room(run)
     entry = find(agent) if isinstance(agent, str) and ":" not in agent else None
     kwargs, numbered = json_kwargs(env_kwargs), entry is None or entry.tabular
     more = {"env_kwargs": kwargs, "numbered": numbered}
@@ -168,13 +184,17 @@ def build(
     own += [kind for kind, part in {"learner": learner, "planner": planner}.items() if part is not None]
     if entry is not None:
         check_taken(agent, entry, run, reward=reward, termination=termination, learner=learner, planner=planner)
+    check_opponent(world, run.opponent)
     check_game(str(agent), entry, world, run)
     check_numbered(str(agent), entry, world)
     given, functions = _what_is_given(str(agent), entry, world, run, reward, termination)
     if entry is not None:
-        name, config = str(agent), entry.preset(preset) if config is None else config
+        name, config = str(agent), entry.settings(preset, config)
+        check_config_room(world.spec, config, copies=run.num_seeds)
         built = _by_entry(name, entry, world.spec, config, functions, learner, planner)
     else:
+        if config is not None:
+            raise UserError(f"config: {agent} is an agent of your own, which has its settings itself; leave config out")
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""
     run, notes = _fitted_run(name, built, entry, world, run)
@@ -221,10 +241,21 @@ def _by_entry(
     """An agent of ours. Raises UserError for parts and numbers that it cannot take."""
     with clear_errors(name):
         if learner is not None and not isinstance(learner, AbstractLearner):
-            learner = learner(spec, given)
+            learner = _made(learner, "learner", AbstractLearner, "(spec, given) -> learner", spec, given)
         if planner is not None and not isinstance(planner, AbstractPlanner):
-            planner = planner(spec.action)
+            planner = _made(planner, "planner", AbstractPlanner, "(action space) -> planner", spec.action)
         return entry.build(spec, config, given=given, learner=learner, planner=planner, rules=given.model)
+
+
+def _made(maker: Any, part: str, kind: type, wanted: str, *args: Any) -> Any:
+    """A part from the function that makes it. Raises UserError for another object and for what makes no such part."""
+    if not callable(maker):
+        raise UserError(f"{part}={maker!r} must be one, or a function {wanted}")
+    with calling(part, f"a function {wanted}"):
+        made = maker(*args)
+    if not isinstance(made, kind):
+        raise UserError(f"{part} made {type(made).__name__}, wanted an {kind.__name__} from a function {wanted}")
+    return made
 
 
 def _fitted_run(
@@ -283,7 +314,7 @@ def _own_agent(agent: Any, spec: EnvSpec, given: Given) -> tuple[str, AbstractAg
                 f"{agent!r} is no agent: give a name, an AbstractAgent, or a function (spec, given) -> agent"
             )
         name = name or name_of(agent) or type(agent).__qualname__
-        with clear_errors(name):
+        with calling(name, "a function (spec, given) -> agent"), clear_errors(name):
             agent = agent(spec, given)
     if not isinstance(agent, AbstractAgent):
         raise UserError(f"{name} made {type(agent).__name__}, which is no forethought.AbstractAgent")
@@ -295,8 +326,8 @@ def searching(setup: Setup, simulations: int) -> Setup:
 
     Raises UserError for a number below 0, and for an agent that searches no trees.
     """
-    if simulations < 0:
-        raise UserError(f"simulations={simulations} must be at least 0 (0: the network alone)")
+    simulations = checked_number(Natural, simulations, "simulations")
+    check_search_room(setup.env.spec.action, simulations)
     entry = AGENTS.get(setup.agent_name)
     if entry is None or "rules" not in entry.takes:
         raise UserError(f"simulations: {setup.agent_name} searches no trees on the true rules; leave it out")
@@ -314,4 +345,5 @@ def opponent(game: AbstractGame, name: str) -> AbstractPlayer:
     kind, _, rollouts = name.partition("-")
     if kind != "uct" or not rollouts.isdecimal() or int(rollouts) < 1:
         raise UserError(f"opponent={name!r} must be random, or uct-N for UCT with N rollouts per move, such as uct-200")
+    check_search_room(game.spec.action, int(rollouts), name=f"opponent={kind}, rollouts")
     return PlannerPlayer(UCT(game.spec.action, int(rollouts)), Simulator(game))

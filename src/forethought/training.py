@@ -56,6 +56,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.by: str | None = None
+        self.begun = False  # whether there are steps that are worth saving
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -70,6 +71,8 @@ class StopRequest:
 
     def _stop(self, number: int, frame: Any) -> None:
         if self.by is not None:
+            if callable(before := self._old.get(number)):  # the command line's ends the process
+                before(number, frame)
             raise KeyboardInterrupt
         self.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
 
@@ -188,8 +191,8 @@ class _Loop:
         self.progress: Progress = progress
         self.counters: Counters = counters
         self.begun = time.monotonic() - counters.wall_s
-        self.started = time.monotonic()
-        self.saved_at = time.monotonic()
+        self.started = self.saved_at = time.monotonic()
+        self.first_step = int(progress.env_steps)
         total = setup.run.steps
         every = setup.run.eval_every
         self.eval_every = max(total // 4, 1) if every is None else every
@@ -214,6 +217,7 @@ class _Loop:
         for progress in self._driven(total):
             self.progress = progress
             steps = int(self.progress.env_steps)
+            stop.begun |= steps > self.first_step
             for note in self.notes:
                 self.event(note)
             self.notes.clear()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from tiny import random_rows
 
+from forethought.core import replaced
 from forethought.fit import GradientLearner
-from forethought.models.ensemble import Ensemble, Network, swish
+from forethought.models.ensemble import Ensemble, EnsembleBelief
 from forethought.models.normaliser import Normaliser
+from forethought.models.perceptron import Network, make_networks, swish
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
 
@@ -91,6 +93,16 @@ def test_ts1_deals_every_member_the_same_number_of_particles_at_every_step():
     changes = np.diff(obs, axis=0, prepend=0.0)
     np.testing.assert_allclose(np.sort(changes, 1), np.tile([-1.0, -1.0, 0.0, 0.0, 2.0, 2.0], (8, 1)), atol=1e-5)
     assert len({tuple(np.round(row)) for row in changes}) > 1
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_ts1_deals_every_candidate_in_an_order_of_its_own_unless_noise_is_common(common):
+    model = linear([1.0] * 3, [-1.0, 0.0, 2.0], 1e-9, propagation="TS1", particles=6)
+    model = replaced(model, common_noise=common)
+    belief = EnsembleBelief(*[jnp.zeros((6, 40, 1))] * 3)
+    moved = np.round(np.asarray(model.step(belief, jnp.zeros((6, 40, 1)), key=jr.key(2))[0].obs[..., 0]))
+    np.testing.assert_array_equal(np.sort(moved, 0), np.tile([[-1.0], [-1], [0], [0], [2], [2]], 40))
+    assert (np.ptp(moved, 1).max() == 0) == common
 
 
 def test_ts1_keeps_each_particles_own_action():
@@ -194,7 +206,7 @@ def test_soft_bounds_hold_whatever_the_network_says():
     for scale in (-1e3, 1e3):
         last = lambda m: [network.biases[-1] for network in m.networks]
         wild = eqx.tree_at(last, model, [jnp.full_like(b, scale) for b in last(model)])
-        _, raw, _ = wild.network(jr.normal(jr.key(1), (2, 2, 5)))
+        _, raw, *_ = wild.network(jr.normal(jr.key(1), (2, 2, 5)))
         logvar = wild.bounded(raw)
         assert np.all(logvar >= -10.001) and np.all(logvar <= 0.501)
         np.testing.assert_allclose(wild.variance(raw), jnp.exp(logvar), rtol=1e-4)
@@ -232,6 +244,50 @@ def test_discrete_actions_enter_one_hot_and_each_is_learned_apart():
     belief, said = model.step(model.init(jnp.zeros(1), key=jr.key(0)), jnp.array([1]), key=jr.key(0))
     np.testing.assert_allclose(belief.obs, [[-0.2]], atol=1e-6)
     np.testing.assert_allclose(said.reward, [1.0])
+
+
+def spoken(reward: float, final: float, logit: float, **options):
+    """A network that says the same of every step, in normalised units."""
+    model = Ensemble(SPEC, given=Given(), num_members=1, hidden=(), particles=1, key=jr.key(0), **options)
+    bias = jnp.array([0.0, reward] + [-20.0] * 2 * model.probabilistic + [final, logit])[:, None]
+    return eqx.tree_at(lambda m: m.networks, model, [Network([jnp.zeros((2, len(bias)))], [bias])])
+
+
+@pytest.mark.parametrize("probabilistic", [False, True])
+def test_a_learned_reward_is_the_expectation_over_whether_the_step_ends_the_episode(probabilistic):
+    model = spoken(1.0, -100.0, jnp.log(0.25 / 0.75), probabilistic=probabilistic)
+    _, said = model.step(model.init(jnp.zeros(1), key=jr.key(0)), jnp.zeros((1, 1)), key=jr.key(0))
+    np.testing.assert_allclose(said.reward, [0.75 * 1 - 0.25 * 100], rtol=1e-5)
+    np.testing.assert_allclose(said.continuation, [0.75], rtol=1e-5)
+
+
+def test_a_given_end_takes_the_reward_of_ends_where_it_happens():
+    model = spoken(1.0, -100.0, 0.0)
+    ends = lambda obs, action, next_obs: obs[0] > 0.5
+    model = eqx.tree_at(lambda m: m.given, model, Given(None, ends))
+    _, said = model.step(
+        EnsembleBelief(*[jnp.array([[0.0, 1.0]]).reshape(1, 2, 1)] * 3), jnp.zeros((1, 2, 1)), key=jr.key(0)
+    )
+    np.testing.assert_allclose(said.reward, [[1.0, -100.0]])
+
+
+def test_rewards_of_ends_have_a_scale_of_their_own_even_where_there_are_few():
+    reward, ended = jnp.array([1.0, 3.0, 1.0, 3.0, -100.0, 100.0]), jnp.array([0, 0, 0, 0, 1, 1], bool)
+    zero = jnp.zeros((6, 1))
+    model = Ensemble(SPEC, given=Given(), num_members=1, hidden=(), particles=1, key=jr.key(0))
+    scales = lambda mask: model.normalised(Transition(zero, zero, reward, zero, ended, ~ended), mask)
+    whole, one, none = (scales(jnp.arange(6) < n) for n in (6, 5, 4))
+    for fitted in (whole, one, none):
+        np.testing.assert_allclose((fitted.targets.loc[1], fitted.targets.scale[1]), (2.0, 1.0))
+    finals = [(m.final_reward.loc[0], m.final_reward.scale[0]) for m in (whole, one, none)]
+    np.testing.assert_allclose(finals, [(0.0, 100.0), (-100.0, 1.0), (2.0, 1.0)], atol=1e-4)
+
+
+def test_a_learned_reward_is_normalised_where_changes_are_not():
+    zero, no = jnp.zeros((2, 1)), jnp.zeros(2, bool)
+    model = Ensemble(SPEC, given=Given(), num_members=1, particles=1, normalise_targets=False, key=jr.key(0))
+    fitted = model.normalised(Transition(zero, zero, jnp.array([0.0, 200.0]), zero + 7.0, no, no), ~no)
+    np.testing.assert_allclose((fitted.targets.loc, fitted.targets.scale), ([0.0, 100.0], [1.0, 100.0]))
 
 
 def test_constant_columns_map_to_zero_and_back():
@@ -325,6 +381,20 @@ def test_learned_reward_and_termination_are_learned():
     assert right.mean() > 0.97 and 0.1 < ended.mean() < 0.5
 
 
+def test_large_rewards_of_rare_ends_do_not_drown_the_others():
+    x = jr.uniform(jr.key(0), (1000, 1), minval=-1.0)
+    ends = x[:, 0] > 0.95  # one step in forty
+    reward = jnp.where(ends, -100.0, jnp.sin(3 * x[:, 0]))
+    batch = Transition(x, 0 * x, reward, 0.9 * x, ends, ~ends)
+    model = Ensemble(SPEC, given=Given(), num_members=1, hidden=(32,), particles=1, key=jr.key(1))
+    model = fitted(model, batch, learning_rate=3e-3, epochs=60)
+    _, said = jax.vmap(lambda o, a: model.step(model.init(o, key=jr.key(0)), a[None], key=jr.key(0)))(x, 0 * x)
+    error, far = np.asarray(said.reward[:, 0] - reward), np.asarray(jnp.abs(x[:, 0] - 0.95) > 0.05)
+    assert 1 - np.mean(error**2) / np.var(reward) > 0.9
+    going = far & ~np.asarray(ends)
+    assert np.sqrt(np.mean(error[going] ** 2)) < 0.3 * np.std(reward[going])
+
+
 def test_rare_reward_is_learned_beside_dynamics_that_are_precise():
     x = jr.uniform(jr.key(0), (1000, 1), minval=-1.0)
     batch = Transition(x, 0 * x, jnp.exp(-((x[:, 0] - 0.9) ** 2) / 0.05), 0.9 * x, *2 * [jnp.zeros(1000, bool)])
@@ -332,7 +402,7 @@ def test_rare_reward_is_learned_beside_dynamics_that_are_precise():
         SPEC, given=Given(None, never_terminates), num_members=1, hidden=(32, 32), particles=1, key=jr.key(1)
     )
     model = fitted(model, batch, epochs=60)
-    mean, raw, _ = model.network(model.encode(batch.obs, batch.action).T[None])
+    mean, raw, *_ = model.network(model.encode(batch.obs, batch.action).T[None])
     said = mean[0, 1] * model.targets.scale[1] + model.targets.loc[1]
     error = jnp.sqrt(jnp.mean((said - batch.reward) ** 2)) / batch.reward.std()
     assert float(error) < 0.3  # without the weight of the reward it is 1: nothing is learned
@@ -368,3 +438,17 @@ def test_swish_and_its_gradient_are_those_of_silu():
     x = jnp.linspace(-20.0, 20.0, 2001)
     np.testing.assert_allclose(swish(x), jax.nn.silu(x), atol=4e-6)
     np.testing.assert_allclose(jax.vmap(jax.grad(swish))(x), jax.vmap(jax.grad(jax.nn.silu))(x), atol=4e-6)
+
+
+def test_relu_and_xavier_are_as_nagabandi_et_al_have_them():
+    (network,) = make_networks(1, [3, 200, 2], "relu", "xavier", key=jr.key(0))
+    limit = (6 / 203) ** 0.5
+    assert 0.97 * limit < jnp.abs(network.weights[0]).max() <= limit
+    x = jnp.array([[1.0, -1.0], [0.5, 2.0], [0.0, 0.3]])
+    np.testing.assert_allclose(network(x), network.weights[1].T @ jnp.maximum(network.weights[0].T @ x, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"activation": "tanh"}, {"initialisation": "zeros"}])
+def test_networks_of_unknown_kinds_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        Ensemble(SPEC, given=GIVEN, num_members=1, particles=1, key=jr.key(0), **wrong)

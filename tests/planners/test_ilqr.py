@@ -196,8 +196,69 @@ def test_giving_up_is_said_with_its_cause():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"factor": 1.0}, "factor=1.0"), ({"regularise": "both"}, "state or control"), ({"step_sizes": 0}, "step_sizes")],
+    [
+        ({"factor": 1.0}, "factor=1.0"),
+        ({"first": 1e12}, "first=.* at most most"),
+        ({"regularise": "both"}, "state or control"),
+        ({"step_sizes": 0}, "step_sizes"),
+    ],
 )
 def test_options_that_cannot_be_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         Options(**options)
+
+
+def pushed(low=None, high=None):
+    """A point that is drawn to -5, or to 5 where `high` is given alone."""
+    aim = 5.0 if low is None else -5.0
+    away = lambda x: (x - aim) @ (x - aim)
+    return Problem.of(lambda x, u: x + u, lambda x, u: away(x) + u @ u, away, low=low, high=high)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_limit_on_one_side_holds_as_both_would(sign):
+    limit, none = jnp.array([0.5]) * sign, jnp.array([jnp.inf]) * -sign
+    one = pushed(low=limit) if sign < 0 else pushed(high=limit)
+    both = pushed(*sorted((limit, none), key=float))
+    solve = lambda problem: ilqr.solve(problem, jnp.zeros(1), jnp.zeros((4, 1)))
+    alone, limited = jax.jit(lambda: (solve(one), solve(both)))()
+    assert np.abs(alone.u).max() <= 0.5 and int(alone.status) == ilqr.CONVERGED
+    np.testing.assert_allclose(alone.u, limited.u, atol=1e-9)
+    np.testing.assert_allclose(alone.u[:2], sign * 0.5 * np.ones((2, 1)), atol=1e-9)
+
+
+@pytest.mark.parametrize(("low", "high"), [([1.0], [-1.0]), ([jnp.nan], [1.0]), ([jnp.inf], [jnp.inf])])
+def test_limits_that_leave_no_control_are_refused(low, high):
+    with pytest.raises(ValueError, match="must be at most high"):
+        pushed(jnp.array(low), jnp.array(high))
+    with pytest.raises(ValueError, match="must be at most high"):
+        solve_box(jnp.eye(1), jnp.ones(1), jnp.array(low), jnp.array(high))
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"low has shape \(2,\), wanted \(1,\)"):
+        ilqr.start(pushed(low=-jnp.ones(2)), jnp.zeros(1), jnp.zeros((3, 1)))
+    with pytest.raises(ValueError, match=r"u has shape \(0, 1\)"):
+        ilqr.start(pushed(), jnp.zeros(1), jnp.zeros((0, 1)))
+
+
+def test_redundant_controls_without_a_price_are_solved_by_either_regularisation():
+    dynamics = lambda x, u: 0.9 * x + 0.1 * jnp.sin(x) + jnp.array([[1.0, 1.0]]) @ u
+    problem = Problem.of(dynamics, lambda x, u: x @ x, lambda x: x @ x)
+    solve = lambda kind: ilqr.solve(problem, jnp.array([2.0]), jnp.zeros((5, 2)), Options(regularise=kind))
+    for found in jax.jit(lambda: (solve("state"), solve("control")))():
+        assert int(found.status) == ilqr.CONVERGED
+        np.testing.assert_allclose(found.cost, 4.0, rtol=1e-6)  # only the first state costs anything
+
+
+def test_steps_made_small_by_regularisation_alone_are_no_convergence():
+    @jax.custom_jvp
+    def bowl(u):
+        return (u - 1) @ (u - 1)
+
+    bowl.defjvp(lambda at, along: (bowl(at[0]), -2 * (at[0] - 1) @ along[0]))  # the wrong way
+    misled = Problem.of(lambda x, u: x + u, lambda x, u: bowl(u) + 1e-3 * u @ u, lambda x: 0 * x @ x)
+    lost = jax.jit(lambda: ilqr.solve(misled, jnp.ones(1), jnp.zeros((3, 1))))()
+    assert int(lost.status) == ilqr.GAVE_UP and not np.any(lost.u)
+    with pytest.raises(ValueError, match="check the derivatives"):
+        ilqr.check_solved(lost)

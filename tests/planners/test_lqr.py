@@ -136,3 +136,20 @@ def test_a_cost_that_is_not_convex_in_the_control_is_named_with_its_step(solved)
         solution = jax.jit(lqr.backward)(dynamics, hollow, terminal)
         with pytest.raises(ValueError, match="not convex in the control at step 2: least eigenvalue of Quu -"):
             lqr.check_convex(solution)
+
+
+@pytest.mark.parametrize("discount", [-0.5, 1.5, np.nan])
+def test_discounts_outside_zero_to_one_are_refused(solved, discount):
+    dynamics, cost, terminal, _ = solved
+    with pytest.raises(ValueError, match="discount="):
+        lqr.backward(dynamics, cost, terminal, discount=discount)
+    with pytest.raises(ValueError, match="discount="):
+        lqr.stationary(frozen(dynamics), frozen(cost), discount=discount)
+    with pytest.raises(ValueError, match="discount="):
+        lqr.backward_step(frozen(dynamics), frozen(cost), terminal, discount=discount)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
+def test_temperatures_that_are_not_positive_are_refused(solved, temperature):
+    with pytest.raises(ValueError, match="temperature="):
+        lqr.maximum_entropy(solved[-1], temperature)

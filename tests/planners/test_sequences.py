@@ -116,3 +116,9 @@ def test_the_noise_spectrum_falls_with_frequency_to_the_beta(beta, horizon):
 
 def test_noise_of_horizon_one_has_unit_variance():
     np.testing.assert_allclose(coloured_noise((20000, 1, 1), 2.0, key=KEY).var(), 1.0, atol=0.05)
+
+
+def test_equally_likely_actions_are_told_apart_by_the_best_sequence():
+    probs = jnp.array([[0.5, 0.0, 0.5], [0.4, 0.4, 0.2], [0.2, 0.3, 0.5]])
+    mode = CategoricalSequences(probs).mode(jnp.array([2, 1, 0]))
+    np.testing.assert_array_equal(mode, [2, 1, 2])

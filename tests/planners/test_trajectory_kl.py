@@ -151,3 +151,14 @@ def test_a_controller_is_executed_in_three_ways():
     np.testing.assert_allclose(drawn.mean(0), mean, atol=0.06)
     np.testing.assert_allclose(drawn.var(0), policy.covariance[1, 0], rtol=0.1)
     np.testing.assert_array_equal(do("feedback", jr.key(0), 99), do("feedback", jr.key(0), T - 1))
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, np.nan])
+def test_bounds_that_are_not_positive_are_refused(bound):
+    with pytest.raises(ValueError, match="bound="):
+        improve(None, None, None, None, None, bound=bound)
+
+
+def test_crossed_limits_of_the_multiplier_are_refused():
+    with pytest.raises(ValueError, match="least=2 and most=1"):
+        adapted_step(1.0, 3.0, 2.0, 2.0, least=2, most=1)

@@ -1,5 +1,6 @@
 """Claims about tree search: on true rules, on learned models, for one player and for two."""
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -21,6 +22,7 @@ from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.errors import UserError
 from forethought.models.simulator import Simulator
 from forethought.planners import PUCT, UCB, Gumbel, TreeSearch, rollout, tree_rules
+from forethought.planners.random_play import favourites
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.pets import PETSConfig
 from forethought.replay.uniform import UniformReplay
@@ -402,3 +404,60 @@ def test_rules_refuse_constants_out_of_range():
 
 if __name__ == "__main__":  # regenerate on purpose, in a commit of its own
     FILE.write_text(json.dumps(visit_counts()) + "\n")
+
+
+# ---- ties
+
+
+class Levers(AbstractModel):
+    """One step, and then it is over; action i pays `pays[i]`."""
+
+    pays: jax.Array
+
+    def init(self, obs, *, key):
+        return jnp.zeros((1,))
+
+    def step(self, belief, action, *, key):
+        reward = self.pays[action] + 0 * belief
+        return belief + 1, Prediction(reward, jnp.zeros_like(reward))
+
+    def observation(self, belief):
+        return None
+
+
+@pytest.mark.parametrize("explore", [False, True])
+def test_of_equally_visited_actions_the_best_is_played_and_of_equal_ones_any(explore):
+    planner = tree(UCB(), 5, Discrete(5))
+    options = {"temperature": 0.0} if explore else {}
+    call = planner.explore if explore else planner
+    one = lambda pays, key: call(Levers(pays), jnp.zeros((1,)), planner.init(), key=key, **options)
+    pays = jnp.array([[0.0, 0.0, 0.0, 1.0, 0.0], [0.5, -1.0, 0.5, 0.0, 0.5]])
+    action, plan = jax.jit(jax.vmap(one))(pays[jnp.arange(200) % 2], jr.split(KEY, 200))
+    assert np.all(plan.visits == 1)
+    assert set(action[::2].tolist()) == {3}
+    assert set(action[1::2].tolist()) == {0, 2, 4}
+
+
+def test_searches_added_up_break_their_ties_by_the_mean_of_all_visits():
+    planner, nothing = tree(UCB(), 3, Discrete(3)), jnp.zeros(3)
+    search = planner.begin(planner.init())
+    done = {"choice": jnp.array([1.0, 2.0, 2.0]), "visits": jnp.array([5.0, 10.0, 10.0]), "count": jnp.ones(())}
+    search = dataclasses.replace(search, **done, returns=jnp.array([5.0, 3.0, 4.0]))
+    assert int(planner.best(search)[0]) == 2
+    tied = dataclasses.replace(search, returns=nothing)
+    lucky = [dataclasses.replace(tied, luck=jnp.array(luck)) for luck in ([0.9, 0.2, 0.1], [0.9, 0.1, 0.2])]
+    assert [int(planner.best(each)[0]) for each in lucky] == [1, 2]
+
+
+def test_a_value_that_is_no_number_never_wins_a_tie():
+    assert favourites(jnp.array([2, 2, 2, 1]), jnp.array([jnp.nan, -1.0, -2.0, 5.0])).tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_gumbels_search_plays_any_of_several_equal_actions():
+    one = lambda key: tree(Gumbel(), 4, Discrete(4))(Levers(jnp.zeros(4)), jnp.zeros((1,)), None, key=key)[0]
+    assert set(jax.jit(jax.vmap(one))(jr.split(KEY, 100)).tolist()) == {0, 1, 2, 3}

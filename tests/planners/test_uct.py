@@ -156,3 +156,12 @@ def test_bad_input_is_refused():
     belief, planner = model.init(jnp.zeros(18), key=jr.key(0)), UCT(Discrete(9), 2)
     with pytest.raises(ValueError, match="3 particles, wanted 1"):
         planner(model, belief, planner.init(), key=jr.key(0))
+
+
+def test_of_equally_visited_actions_the_best_is_played_and_of_equal_ones_any():
+    planner = UCT(Discrete(4), 4)
+    one = lambda key, pays: planner(Arms(pays), jnp.zeros((1,)), planner.init(), key=key)
+    best, plan = jax.jit(jax.vmap(lambda key: one(key, (0.0, 0.0, 1.0, 0.0))))(keys(50))
+    assert np.all(plan.visits == 1) and set(best.tolist()) == {2}
+    tied, _ = jax.jit(jax.vmap(lambda key: one(key, (0.5, 0.0, 0.5, -1.0))))(keys(50))
+    assert set(tied.tolist()) == {0, 2}

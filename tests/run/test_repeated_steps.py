@@ -55,6 +55,22 @@ def test_both_drivers_agree_under_action_repeat():
     assert same_bits(history(ran("jit")), history(ran("steps")))
 
 
+class Online(Averaging):
+    """Learns from each action as it comes."""
+
+    @property
+    def online(self):
+        return True
+
+
+def test_an_agent_that_learns_online_learns_from_every_action_in_both_drivers():
+    agent = Online(spec=WALK.spec, random_steps=0, update_every=3)
+    drivers = JitDriver(agent, WALK), StepDriver(agent, HostedJaxEnv(WALK))
+    ends = [run_to(driver, driver.start(empty_replay(spec=WALK.spec), seed=0), 16) for driver in drivers]
+    assert [(int(e.env_steps), int(e.updates), int(e.replay.size)) for e in ends] == [(17, 7, 7)] * 2
+    assert same_bits(*map(history, ends))
+
+
 @pytest.mark.parametrize("kind", ["jit", "steps"])
 def test_evaluations_count_simulator_steps(kind):
     state = AGENT.init(key=jr.key(0))

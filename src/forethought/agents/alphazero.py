@@ -35,6 +35,7 @@ from ..learners.schedule import Schedule
 from ..learners.search_imitation import Imitator, imitate
 from ..models.simulator import Simulator
 from ..planners import checks
+from ..planners.random_play import uniform
 from ..planners.tree_rules import PUCT, Gumbel
 from ..planners.tree_search import TreeSearch
 from ..presets.alphazero import AlphaZeroConfig
@@ -110,7 +111,7 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
         at = self_play.position(rules, obs, key=init_key)
         if self.planner is None or self.player is None:
             weights = self_play.network_policy(state.network, rules, at)
-            return jnp.argmax(weights), memory + 1, Searched(weights, at.player)
+            return uniform(weights == weights.max(), search_key), memory + 1, Searched(weights, at.player)
         guide = lambda belief, key: self_play.guided(state.network, rules, belief)
         if explore:
             temperature = jnp.where(memory < c.temperature_moves, 1.0, 0.0)

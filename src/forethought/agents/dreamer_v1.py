@@ -52,7 +52,7 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
         self.spec = spec
         self.config = c = DreamerV1Config() if config is None else config
         self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
-        if c.action_noise < 0:
+        if not 0 <= c.action_noise < float("inf"):
             raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
     @property

@@ -39,7 +39,7 @@ from ..learners.schedule import Schedule
 from ..learners.search_imitation import Imitator, ValueLoss, imitate
 from ..models.simulator import Simulator
 from ..planners import checks
-from ..planners.random_play import random_play, turn
+from ..planners.random_play import random_play, turn, uniform
 from ..planners.tree_rules import UCB
 from ..planners.tree_search import TreeSearch
 from ..presets.expert_iteration import ExpertIterationConfig
@@ -115,7 +115,7 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
         at = self_play.position(rules, obs, key=init_key)
         apprentice = self_play.network_policy(state.network, rules, at)
         if self.planner is None:
-            return jnp.argmax(apprentice), memory + 1, Searched(apprentice, at.player)
+            return uniform(apprentice == apprentice.max(), search_key), memory + 1, Searched(apprentice, at.player)
         guide = lambda belief, key: self._guided(state, belief, key=key)
         fresh = self.planner.init()
         if not explore:

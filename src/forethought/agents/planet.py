@@ -59,7 +59,7 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
         self.config = c = PlaNetConfig() if config is None else config
         self.planner = make_planner(spec.action, c.planner) if planner is None else planner
         self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
-        if c.action_noise < 0:
+        if not 0 <= c.action_noise < float("inf"):
             raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
     @property

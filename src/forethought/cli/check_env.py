@@ -1,14 +1,13 @@
 """`forethought check-env ENV`."""
 
 import dataclasses
-import math
 import sys
 import time
 from typing import Annotated
 
 import tyro
 
-from ..errors import UserError
+from ..presets.bounds import Positive, Seed
 from . import machine, tables
 from .common import Anywhere, EnvOptions, Machine
 from .parse import option_names, parse
@@ -29,9 +28,9 @@ class CheckEnv:
     """One of our tasks, a Gymnasium id, dm_control/..., gymnax/..., or pkg.mod:EnvClass."""
     steps: int = 1000
     """Random steps."""
-    max_seconds: float = 60.0
+    max_seconds: Positive = 60.0
     """Look at a slow environment for about so long, with fewer steps."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of starts and actions."""
     reward: str | None = None
     """Your reward function, pkg.mod:fn, held against the real transitions."""
@@ -49,11 +48,6 @@ def option_list() -> list[str]:
 def run(argv: list[str]) -> int:
     """Prints what was found; 1 if there is an error among it."""
     options = parse(CheckEnv, argv, command="check-env", help=HELP)
-    for name, least in (("steps", 1), ("seed", 0)):
-        if getattr(options, name) < least:
-            raise UserError(f"{name}={getattr(options, name)} must be at least {least}")
-    if not (math.isfinite(options.max_seconds) and options.max_seconds > 0):
-        raise UserError(f"max_seconds={options.max_seconds:g} must be finite and above 0")
     machine.prepare(options.machine.threads, options.machine.device)
     from ..envs.check import check_env
     from ..references import load_object

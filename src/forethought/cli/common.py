@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from ..errors import UserError
+from ..presets.bounds import Threads
 
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -17,7 +18,7 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 class Machine:
     """Where a command computes."""
 
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; default: all cores that this process may use."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where JAX computes; `auto` takes a GPU if JAX finds one."""

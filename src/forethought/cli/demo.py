@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from ..cards import ORACLES, find
+from ..presets.bounds import Seed
 from ..presets.run import RunConfig
 from . import machine
 from .common import Anywhere, Machine, Switch
@@ -25,7 +26,7 @@ class Demo:
 
     steps: int = SETTINGS.steps
     """Environment steps to train for."""
-    seed: int = SETTINGS.seed
+    seed: Seed = SETTINGS.seed
     """Seed of everything random."""
     out: Path | None = None
     """Folder of the run; default: runs/pets-pets-cartpole-DATE-TIME."""
@@ -44,6 +45,7 @@ def run(argv: list[str]) -> int:
     options = parse(Demo, argv, command="demo", help=HELP)
     machine.prepare(options.machine.threads, options.machine.device)
     from .. import api
+    from .seeds import stopped_code
 
     card = find(CARD)
     settings = dataclasses.replace(
@@ -65,7 +67,7 @@ def run(argv: list[str]) -> int:
     )
     if trained.status == "finished":
         _show(trained)
-    return 0
+    return stopped_code(trained)
 
 
 def _show(run) -> None:

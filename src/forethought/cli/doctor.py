@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import UserError
+from ..presets.bounds import Ahead, Seed
 from . import machine, tables
 from .common import Anywhere, Machine, Switch
 from .parse import option_names, parse
@@ -36,11 +37,11 @@ class Doctor:
     episodes: int | None = None
     """[RUN] Fresh episodes; default: 20. All of them make the recalibration; how good it is is found by making one
     from half of them and judging it on the others."""
-    horizon: int = 25
+    horizon: Ahead = 25
     """Steps ahead up to which the model is examined."""
     best: Switch = False
     """[RUN] The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """[RUN] Which seed of a run that has several; default: the first."""
     out: Path | None = None
     """Folder to write to; default: `doctor` in the folder of the run or model."""
@@ -58,10 +59,6 @@ def run(argv: list[str]) -> int:
     A run of a group that cannot be looked at costs no other: it is named, and a UserError is raised at the end.
     """
     options = parse(Doctor, argv, command="doctor", help=HELP)
-    for name in ("episodes", "horizon"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"{name}={value} must be at least 1")
     machine.prepare(options.machine.threads, options.machine.device)
     from .. import api
 

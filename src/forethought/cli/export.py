@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from ..presets.bounds import Seed
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
@@ -24,7 +25,7 @@ class Export:
     """Folder to write to; default: RUN/policy."""
     best: Switch = False
     """The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Which seed of a run that has several; default: the first."""
     machine: Anywhere = Machine()
 

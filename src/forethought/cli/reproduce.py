@@ -11,6 +11,7 @@ import tyro
 from ..cards import Arm, Card, find
 from ..catalogue import AGENTS
 from ..errors import UserError
+from ..presets.bounds import Seed, check_seeds
 from ..presets.values import to_dict
 from . import machine, tables
 from .common import Anywhere, Machine, Switch
@@ -31,7 +32,7 @@ class Reproduce:
 
     card: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CARD")]
     """Name of a card (`forethought list cards`)."""
-    seed: int = 0
+    seed: Seed = 0
     """The first seed."""
     num_seeds: int | None = None
     """How many seeds; default: as many as the card has, or one if --seed is given."""
@@ -54,8 +55,7 @@ def run(argv: list[str]) -> int:
     count = options.num_seeds
     if count is None:
         count = 1 if any(word.partition("=")[0] == "--seed" for word in argv) else card.seeds
-    if count < 1 or options.seed < 0:
-        raise UserError(f"seed={options.seed} must be at least 0 and num-seeds={count} at least 1")
+    check_seeds(options.seed, count)
     machine.prepare(options.machine.threads, options.machine.device)
     out = options.out or Path("reproduced") / card.name.replace("/", "-")
     seeds = range(options.seed, options.seed + count)
@@ -63,16 +63,17 @@ def run(argv: list[str]) -> int:
     for seed in seeds:  # seed by seed, so that a run that is stopped early has all arms of what it has
         for arm in card.arms:
             raw = _one(card, arm, seed, out, options, argv)
-            if raw is None:
+            if isinstance(raw, int):
                 tables.note(f"stopped; the same command goes on: forethought reproduce {' '.join(argv)}")
-                return 0
+                return raw
             results[arm.name][seed] = raw
     return _verdict(card, results, out)
 
 
-def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: list[str]) -> dict[str, Any] | None:
-    """The raw file of one run, which is run, resumed or found finished; None if it was stopped."""
+def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: list[str]) -> dict[str, Any] | int:
+    """The raw file of one run, which is run, resumed or found finished; the exit code if it was stopped."""
     from .. import api
+    from .seeds import stopped_code
 
     path = out / "runs" / arm.name / f"seed-{seed}"
     wanted = dataclasses.replace(arm.run, seed=seed, threads=options.machine.threads, device=options.machine.device)
@@ -90,7 +91,7 @@ def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: l
             card.agent, card.env, preset=arm.preset, run=wanted, out=path, quiet=options.quiet, argv=command
         )
     if run.status != "finished":
-        return None
+        return stopped_code(run)
     run.folder.update_record(commit=commit)
     return _raw(card, arm, run, out / arm.name / f"seed-{seed}.json")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,8 @@ def train_seeds(
     for seed in seeds:
         alone = dataclasses.replace(run, seed=seed, num_seeds=1)
         trained = api.train(agent, env, run=alone, out=path / f"seed-{seed}", **common)
-        finish(trained, quiet=quiet, group=path)
-        if trained.status != "finished":
-            return 0
+        if code := finish(trained, quiet=quiet, group=path):
+            return code
     return 0
 
 
@@ -62,9 +62,8 @@ def resume_group(path: Path, *, quiet: bool) -> int:
             trained = api.resume(folder, quiet=quiet)
         else:
             trained = _start_like(pattern, _seed_of(name, path), folder, quiet=quiet)
-        finish(trained, quiet=quiet, group=path)
-        if trained.status != "finished":
-            return 0
+        if code := finish(trained, quiet=quiet, group=path):
+            return code
     return 0
 
 
@@ -100,6 +99,13 @@ def _side_by_side(agent: str, env: str, preset: str, config: Any, run: RunConfig
     return build(agent, env, preset=preset, config=config, run=alone, env_kwargs=kwargs).compiled
 
 
+def stopped_code(run: api.Run) -> int:
+    """The exit code of a command whose run was stopped by a signal, as shells have it; 0 if it was not stopped."""
+    if run.outcome is None or run.status == "finished":
+        return 0
+    return 128 + (signal.SIGINT if "Ctrl-C" in run.outcome.message else signal.SIGTERM)
+
+
 def finish(run: api.Run, *, quiet: bool, group: Path | None = None) -> int:
     """Prints how a run ended and where its results are."""
     if run.status != "finished":
@@ -107,7 +113,7 @@ def finish(run: api.Run, *, quiet: bool, group: Path | None = None) -> int:
             print(
                 f"{run.status}; resume with: forethought resume {os.path.relpath(group or run.path)}", file=sys.stderr
             )
-        return 0
+        return stopped_code(run)
     rows = run.metrics("eval")
     last = [row for row in rows if row["final"]][-run.setup.run.num_seeds :]
     for row in last:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ..presets.bounds import Seed
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
@@ -20,7 +21,7 @@ class Video:
     """Folder of a run, or of a group of them."""
     best: Switch = False
     """The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Which seed of a run that has several; default: the first."""
     machine: Anywhere = Machine()
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import equinox as eqx
-from jaxtyping import Array, Bool, PRNGKeyArray
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from ..types import Sequence, Transition
 
@@ -45,6 +46,13 @@ class AbstractReplay(eqx.Module):
     @abc.abstractmethod
     def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
         """All rows, `[capacity, ...]`, and which of them are in use."""
+
+    def numbers(self) -> Int[Array, " capacity"]:
+        """How many rows were added before each of those in use.
+
+        A replay whose rows change their places, or give way to newer ones, says so itself.
+        """
+        return jnp.arange(self.capacity)
 
 
 class AbstractSequenceReplay(AbstractReplay):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import AbstractHostEnv
 from ..errors import EnvironmentFault, UserError
+from ..presets.bounds import Positive, Seed, checked_number
 from ..space_parts import value_at
 from ..types import Box, RewardFunction, TerminationFunction, Transition
 from .given import check_given
@@ -77,12 +78,10 @@ def check_env(
     A slow environment is looked at for about `max_seconds`, with fewer steps; `progress` is told how far it is.
 
     `reward` and `termination` are checked against the real transitions; without them, the environment's own are.
-    An environment that cannot be made is a finding too. Raises UserError if `num_steps` is below 1.
+    An environment that cannot be made is a finding too. Raises UserError for numbers that cannot be.
     """
-    if num_steps < 1:
-        raise UserError(f"num_steps={num_steps} must be at least 1")
-    if not max_seconds > 0:
-        raise UserError(f"max_seconds={max_seconds} must be above 0")
+    num_steps, seed = checked_number(int, num_steps, "num_steps"), checked_number(Seed, seed, "seed")
+    max_seconds = checked_number(Positive, max_seconds, "max_seconds")
     clock = _Clock(max_seconds, progress)
     clock.tell("making the environment")
     try:

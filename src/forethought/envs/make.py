@@ -6,13 +6,14 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 import gymnasium
 from gymnasium.vector import VectorEnv
 
 from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
+from ..presets.bounds import Within, checked_number
 from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .acrobot_swingup import AcrobotSwingUp
@@ -43,6 +44,8 @@ from .tabular import TABULAR
 from .task import AbstractTask
 from .third_party import PIP, route
 from .vehicle import DynamicBicycle, KinematicBicycle, Vehicle
+
+MOST_ENVS = 100_000  # of Python objects side by side, of about 10 kB each
 
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
@@ -125,10 +128,8 @@ def make(
     one-hot.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
-    if num_envs < 1:
-        raise UserError(f"num_envs={num_envs} must be at least 1")
-    if action_repeat < 1:
-        raise UserError(f"action_repeat={action_repeat} must be at least 1")
+    num_envs = checked_number(int, num_envs, "num_envs")
+    action_repeat = checked_number(int, action_repeat, "action_repeat")
     choose_renderers()
     name, again = (env, _maker(env, env_kwargs)) if isinstance(env, str) else (None, _bound(env, env_kwargs))
     made = again if _is_env(again) or not callable(again) else again()
@@ -137,15 +138,32 @@ def make(
             f"{env!r} gives {type(made).__name__}, wanted a gymnasium.Env, a gymnasium.vector.VectorEnv, an "
             "AbstractEnv or an AbstractHostEnv, or a class or function that makes one"
         )
+    _check_spaces(made, name or type(made).__name__)
     instance = again is made
     if isinstance(made, AbstractEnv):
         made = ActionRepeat(made, action_repeat) if action_repeat > 1 else made
         return HostedJaxEnv(made, num_envs) if host else made
     if isinstance(made, gymnasium.Env):
         more: Callable[[], Any] = (lambda: duplicate(made)) if instance else again
+        checked_number(Annotated[int, Within(1, MOST_ENVS)], num_envs, "num_envs")
         envs = [made, *(more() for _ in range(num_envs - 1))]
         return GymnasiumEnv(envs, again=more, name=name, action_repeat=action_repeat, numbered=numbered)
     return _side_by_side(made, None if instance else again, num_envs, action_repeat, numbered)
+
+
+def _check_spaces(env: Any, name: str) -> None:
+    """Raises UserError for a Gymnasium environment that does not say what it observes and takes."""
+    if not isinstance(env, gymnasium.Env | VectorEnv):
+        return
+    kinds = ("single_" if isinstance(env, VectorEnv) else "") + "observation_space", "action_space"
+    for kind in kinds:
+        try:
+            getattr(env, kind)
+        except AttributeError:
+            raise UserError(
+                f"{name} has no {kind}, which every Gymnasium environment must have; set self.{kind} to a "
+                "gymnasium.spaces.Box or Discrete in its __init__"
+            ) from None
 
 
 def list_envs() -> dict[str, list[str]]:
@@ -265,7 +283,7 @@ def _import(path: str) -> Any:
                 f"{path!r}: no module {module_name!r} in {here} or among the installed packages{remedy}"
             ) from error
         raise UserError(f"{path!r}: importing {module_name} needs {error.name}, not installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
     if name in vars(module):
         return vars(module)[name]

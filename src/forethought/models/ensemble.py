@@ -1,7 +1,9 @@
 """Probabilistic ensemble of neural networks (Chua et al. 2018, Sec. 4 and 5) and its single-network cases.
 
 Networks predict the change of the observation, and where they are not given also the reward and the probability
-of termination. Arrays are kept feature-major, `[members, features, batch]`, and every member has weights of its own
+of termination. A learned reward has two parts: the reward of steps that go on and the reward of steps that end the
+episode. Each has a normaliser and an output of its own, so the rare large rewards of ends (a crash, a goal) do not
+drown the others. Arrays are kept feature-major, `[members, features, batch]`, and every member has weights of its own
 rather than a slice of common ones: its products then run beside those of the others, which a CPU does much faster
 than one batched product per layer.
 """
@@ -19,27 +21,9 @@ from ..fit import AbstractFittable
 from ..types import EnvSpec, Given, Prediction, Transition, pointwise
 from .distributions import DiagonalNormal
 from .normaliser import Normaliser
+from .perceptron import Activation, Initialisation, Network, make_networks
 
 Propagation = Literal["E", "DS", "MM", "TS1", "TSinf"]
-
-
-def swish(x: Array) -> Array:
-    """`x sigmoid(x)` by way of tanh: equal to `jax.nn.silu` within 4e-6, and cheaper on a CPU."""
-    return 0.5 * x * (1.0 + jnp.tanh(0.5 * x))
-
-
-class Network(eqx.Module):
-    """A multi-layer perceptron on feature-major data."""
-
-    weights: list[Float[Array, "fan_in fan_out"]]
-    biases: list[Float[Array, "fan_out 1"]]
-
-    def __call__(self, x: Float[Array, "inputs batch"]) -> Float[Array, "outputs batch"]:
-        for i, (w, b) in enumerate(zip(self.weights, self.biases)):
-            x = w.T @ x + b
-            if i < len(self.weights) - 1:
-                x = swish(x)
-        return x
 
 
 class Examples(NamedTuple):
@@ -47,7 +31,17 @@ class Examples(NamedTuple):
 
     inputs: Float[Array, "*batch inputs"]
     targets: Float[Array, "*batch targets"]
+    final_reward: Float[Array, "*batch"]  # what the output of steps that end is to say; matters only there
     terminated: Bool[Array, "*batch"]
+
+
+class Outputs(NamedTuple):
+    """What networks say, in normalised units. None: a part that they do not have."""
+
+    mean: Float[Array, "group targets batch"]
+    logvar: Float[Array, "group targets batch"] | None  # not yet bounded
+    final_reward: Float[Array, "group batch"] | None
+    logit: Float[Array, "group batch"] | None  # of termination
 
 
 class EnsembleBelief(eqx.Module):
@@ -70,7 +64,8 @@ class Ensemble(AbstractFittable):
     min_logvar: Float[Array, " outputs"]  # learned soft bounds of the log-variance, in normalised units
     max_logvar: Float[Array, " outputs"]
     inputs: Normaliser
-    targets: Normaliser
+    targets: Normaliser  # the reward's part is of steps that go on
+    final_reward: Normaliser  # of the reward of steps that end the episode
     elites: Int[Array, " elites"]  # members that predict, best on the holdout first
     spec: EnvSpec
     given: Given
@@ -97,9 +92,11 @@ class Ensemble(AbstractFittable):
         normalise_targets: bool = True,
         common_noise: bool = False,
         weight_decay: tuple[float, ...] | float = 0.0,
+        activation: Activation = "swish",
+        initialisation: Initialisation = "truncated-normal",
         key: PRNGKeyArray,
     ):
-        """Truncated-normal weights of scale 1 / (2 sqrt(fan_in)), zero biases, as the paper's code.
+        """With fresh networks, by default as those of the paper's code.
 
         With `common_noise` each particle draws one noise for the whole batch: candidates of a planner are then
         compared under the same luck (common random numbers), and drawing costs next to nothing. Leave it off where
@@ -114,26 +111,22 @@ class Ensemble(AbstractFittable):
                 f"an ensemble predicts differences of vectors, and an observation of {spec.name} is the number of a "
                 "state; take a table (models/tabular.py), or gymnasium.wrappers.FlattenObservation"
             )
-        targets = spec.obs_dim + (given.reward is None)
-        outputs = targets * (2 if probabilistic else 1) + (given.termination is None)
+        learned = given.reward is None
+        targets = spec.obs_dim + learned
+        outputs = targets * (2 if probabilistic else 1) + learned + (given.termination is None)
         sizes = [spec.feature_dim + spec.action.feature_dim, *hidden, outputs]
-        keys = jr.split(key, len(sizes) - 1)
-        decay = weight_decay if isinstance(weight_decay, tuple) else (weight_decay,) * len(keys)
-        if len(decay) != len(keys):
+        layers = len(sizes) - 1
+        decay = weight_decay if isinstance(weight_decay, tuple) else (weight_decay,) * layers
+        if len(decay) != layers:
             raise ValueError(
-                f"weight_decay={decay} must have one value per layer ({len(keys)}: {len(hidden)} hidden and the "
+                f"weight_decay={decay} must have one value per layer ({layers}: {len(hidden)} hidden and the "
                 "output), or be a single number"
             )
-        weights = [
-            jr.truncated_normal(k, -2, 2, (num_members, i, o)) / (2 * i**0.5)
-            for k, i, o in zip(keys, sizes[:-1], sizes[1:])
-        ]
-        zeros = lambda: [jnp.zeros((o, 1)) for o in sizes[1:]]
-        self.networks = [Network([w[member] for w in weights], zeros()) for member in range(num_members)]
+        self.networks = make_networks(num_members, sizes, activation, initialisation, key=key)
         self.min_logvar = jnp.full(targets, -10.0)
         self.max_logvar = jnp.full(targets, 0.5)
         self.inputs = Normaliser.identity(sizes[0])
-        self.targets = Normaliser.identity(targets)
+        self.targets, self.final_reward = Normaliser.identity(targets), Normaliser.identity(1)
         self.elites = jnp.arange(elites)
         self.spec, self.given = spec, Given(given.reward, given.termination)
         self.num_members, self.num_elites, self.particles = num_members, elites, particles
@@ -142,13 +135,10 @@ class Ensemble(AbstractFittable):
 
     # ---- prediction
 
-    def network(
-        self, x: Float[Array, "group inputs batch"], members: Int[Array, " group"] | None = None
-    ) -> tuple[Array, Array | None, Array | None]:
-        """Normalised inputs to mean `[group, targets, batch]`, unbounded log-variance and termination logit.
+    def network(self, x: Float[Array, "group inputs batch"], members: Int[Array, " group"] | None = None) -> Outputs:
+        """What the networks say of normalised inputs.
 
-        `members` says which network sees which group; None means all, in order. None stands for a log-variance that
-        a deterministic network lacks, and for a logit where termination is given.
+        `members` says which network sees which group; None means all, in order.
         """
         if members is None:
             chosen = self.networks
@@ -157,7 +147,8 @@ class Ensemble(AbstractFittable):
         x = jnp.stack([network(inputs) for network, inputs in zip(chosen, x)])
         targets = self.min_logvar.shape[0]
         logit = x[:, -1] if self.given.termination is None else None
-        return x[:, :targets], x[:, targets : 2 * targets] if self.probabilistic else None, logit
+        final = x[:, targets * (2 if self.probabilistic else 1)] if self.given.reward is None else None
+        return Outputs(x[:, :targets], x[:, targets : 2 * targets] if self.probabilistic else None, final, logit)
 
     def bounded(self, raw: Float[Array, "group targets batch"]) -> Float[Array, "group targets batch"]:
         """The log-variance within its learned soft bounds (Chua et al. 2018, appendix A.1)."""
@@ -185,23 +176,21 @@ class Ensemble(AbstractFittable):
 
     def step(self, belief: EnsembleBelief, action: Array, *, key: PRNGKeyArray) -> tuple[EnsembleBelief, Prediction]:
         obs, size = belief.obs, self.spec.obs_dim
-        if self.propagation == "TS1":  # equal counts per member, one order shared by the whole batch
+        if self.propagation == "TS1":
             key, order_key = jr.split(key)
-            order = jr.permutation(order_key, self.particles)
-            back = jnp.argsort(order)
-            mean, var, stop = (x[back] for x in self._predict(obs[order], action[order]))
+            said = self._dealt(obs, action, key=order_key)
         else:
-            mean, var, stop = self._predict(obs, action)
+            said = self._predict(obs, action)
+        mean, var, final, stop = said
         if self.propagation == "MM":
             mean, var = _matched(mean, var, obs)
-        drawn = self._draw(mean, var, key=key)
-        next_obs = obs + drawn[..., :size]
-        if self.given.reward is None:
-            reward = drawn[..., size]
-        else:
-            reward = pointwise(self.given.reward, self.spec.action)(obs, action, next_obs)
+        next_obs = obs + self._draw(mean, var, key=key)[..., :size]
         if self.given.termination is not None:
             stop = pointwise(self.given.termination, self.spec.action)(obs, action, next_obs).astype(jnp.float32)
+        if self.given.reward is None:  # expected, not drawn: noise would only blur the comparison of candidates
+            reward = (1.0 - stop) * mean[..., size] + stop * final
+        else:
+            reward = pointwise(self.given.reward, self.spec.action)(obs, action, next_obs)
         new = EnsembleBelief(next_obs, obs + mean[..., :size], var[..., :size])
         return new, Prediction(reward, 1.0 - stop)
 
@@ -210,26 +199,38 @@ class Ensemble(AbstractFittable):
         """Whether every particle sees the mixture of all members rather than a member of its own."""
         return self.propagation in ("E", "DS", "MM")
 
-    def _predict(self, obs: Float[Array, "particles *batch obs"], action: Array) -> tuple[Array, Array, Array]:
-        """Mean and variance `[particles, *batch, targets]` in their own units, and probability of termination.
+    def _dealt(self, obs: Float[Array, "particles *batch obs"], action: Array, *, key: PRNGKeyArray) -> "_Said":
+        """As `_predict`, with the particles dealt to the members in random order, to each member as many.
 
-        The probability is zero where termination is given.
+        The order is each candidate's own, as in the authors' code, unless candidates share their noise.
         """
+        shape = obs.shape[:1] + (1,) * (obs.ndim - 2) if self.common_noise else obs.shape[:-1]
+        order = jnp.argsort(jr.uniform(key, shape), 0)
+        back = jnp.argsort(order, 0)
+
+        def along(x: Array, order: Array) -> Array:
+            return jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - order.ndim)), 0)
+
+        return _Said(*(along(x, back) for x in self._predict(along(obs, order), along(action, order))))
+
+    def _predict(self, obs: Float[Array, "particles *batch obs"], action: Array) -> "_Said":
+        """What the members say of the particles, in the units of the task."""
         lead = obs.shape[:-1]
         x = self.encode(obs, action)
         groups = 1 if self._mixes else self.num_elites
         x = jnp.swapaxes(x.reshape(groups, -1, x.shape[-1]), 1, 2)
         if self._mixes:
             x = jnp.broadcast_to(x, (self.num_elites, *x.shape[1:]))
-        mean, raw, logit = self.network(x, None if self.num_elites == self.num_members else self.elites)
+        mean, raw, last, logit = self.network(x, None if self.num_elites == self.num_members else self.elites)
         mean = mean * self.targets.scale[:, None] + self.targets.loc[:, None]
+        final = jnp.zeros(mean[:, 0].shape) if last is None else self.final_reward.inverse(last[..., None])[..., 0]
         var = jnp.zeros_like(mean) if raw is None else self.variance(raw) * self.targets.scale[:, None] ** 2
         stop = jnp.zeros(mean[:, 0].shape) if logit is None else jax.nn.sigmoid(logit)
         if self._mixes:  # one Gaussian with the mixture's mean and variance
             var = jnp.mean(var, 0) + jnp.var(mean, 0)
-            mean, stop = jnp.mean(mean, 0), jnp.mean(stop, 0)
+            mean, final, stop = jnp.mean(mean, 0), jnp.mean(final, 0), jnp.mean(stop, 0)
         back = lambda y: jnp.swapaxes(y.reshape(groups, y.shape[-2], -1), 1, 2).reshape(*lead, -1)
-        return back(mean), back(var), stop.reshape(lead)
+        return _Said(back(mean), back(var), final.reshape(lead), stop.reshape(lead))
 
     def _draw(self, mean: Array, var: Array, *, key: PRNGKeyArray) -> Float[Array, "particles *batch targets"]:
         """A target for each particle, drawn as the propagation method says."""
@@ -255,46 +256,61 @@ class Ensemble(AbstractFittable):
         """With input and target statistics of the rows of `data` where `mask`."""
         x = jnp.concatenate([self.spec.features(data.obs), self.spec.action.features(data.action)], -1)
         targets = Normaliser.of(self.target(data), mask) if self.normalise_targets else self.targets
-        return eqx.tree_at(lambda m: (m.inputs, m.targets), self, (Normaliser.of(x, mask), targets))
+        final = self.final_reward
+        if self.given.reward is None:
+            reward = data.reward[:, None]
+            going = Normaliser.of(reward, mask & ~data.terminated)
+            # In units of the other rewards, so that a single end, or none, has a scale too.
+            ends = Normaliser.of(going(reward), mask & data.terminated)
+            final = Normaliser(going.inverse(ends.loc), going.scale * ends.scale)
+            targets = jax.tree.map(lambda all, own: all.at[-1].set(own[0]), targets, going)
+        return eqx.tree_at(
+            lambda m: (m.inputs, m.targets, m.final_reward), self, (Normaliser.of(x, mask), targets, final)
+        )
 
     def examples(self, data: Transition) -> Examples:
         """Normalised inputs and targets of transitions."""
-        return Examples(self.encode(data.obs, data.action), self.targets(self.target(data)), data.terminated)
+        inputs, final = self.encode(data.obs, data.action), self.final_reward(data.reward[..., None])[..., 0]
+        return Examples(inputs, self.targets(self.target(data)), final, data.terminated)
 
     def losses(self, batch: Examples) -> tuple[Float[Array, " members"], Float[Array, " members"]]:
         """Training loss and squared error per member; batch leaves are `[members, n, ...]`.
 
         Gaussian loss: mean over batch and outputs of `(mean - y)^2 exp(-logvar) + logvar`, in normalised units
-        (Chua et al. 2018, Sec. 4, without the constant). A learned reward, which the paper has not, is weighted as
-        `_weight` says. Termination adds its cross-entropy.
+        (Chua et al. 2018, Sec. 4, without the constant). A learned reward, which the paper does not have, is weighted
+        as `_pull` says; steps that end an episode teach only the final reward, the others only the other one.
+        Termination adds its cross-entropy.
         """
         x, y = (jnp.swapaxes(rows, 1, 2) for rows in (batch.inputs, batch.targets))
-        mean, raw, logit = self.network(x)
+        mean, raw, last, logit = self.network(x)
+        ended = batch.terminated.astype(jnp.float32)
         square = (mean - y) ** 2
-        error = jnp.mean(square, (1, 2))
+        weight, final = jnp.ones_like(square), jnp.zeros_like(ended)
+        if last is not None:
+            weight = weight.at[:, -1].set(1.0 - ended)
+            final = ended * (last - batch.final_reward) ** 2 / square.shape[1]
+        error = jnp.mean(weight * square, (1, 2)) + jnp.mean(final, 1)
         loss = error
         if raw is not None:
             logvar = self.bounded(raw)
-            loss = jnp.mean(self._weight(logvar) * (square * jnp.exp(-logvar) + logvar), (1, 2))
+            if last is not None:
+                pull = self._pull(logvar)
+                weight = weight.at[:, -1].multiply(pull * jax.lax.stop_gradient(jnp.exp(logvar[:, -1])))
+                final = pull * final
+            loss = jnp.mean(weight * (square * jnp.exp(-logvar) + logvar), (1, 2)) + jnp.mean(final, 1)
         if logit is not None:
-            ended = batch.terminated.astype(jnp.float32)
             loss = loss + jnp.mean(jax.nn.softplus(logit) - ended * logit, 1)
         return loss, error
 
-    def _weight(self, logvar: Float[Array, "group targets batch"]) -> Float[Array, "#group targets #batch"]:
-        """Weights of the outputs in the Gaussian loss: all 1 where the reward is given.
+    def _pull(self, logvar: Float[Array, "group targets batch"]) -> Float[Array, "group 1"]:
+        """How hard an error of a learned reward pulls at the networks.
 
         Where dynamics are precise their gradients are 1 / sigma as large as those of a reward that is still unknown,
         and its likelihood then lets it explain every error as noise: it is never learned. So its own variance is
         taken out of its gradient (Seitzer et al. 2022, "On the pitfalls of heteroscedastic uncertainty estimation",
         with beta = 1), and it pulls as hard as the observation's outputs do: by their mean 1 / sigma.
         """
-        ones = jnp.ones_like(logvar)
-        if self.given.reward is not None:
-            return ones
-        size = self.spec.obs_dim
-        pull = jnp.mean(jnp.exp(-0.5 * logvar[:, :size]), (1, 2))[:, None]
-        return jax.lax.stop_gradient(ones.at[:, size].set(pull * jnp.exp(logvar[:, size])))
+        return jax.lax.stop_gradient(jnp.mean(jnp.exp(-0.5 * logvar[:, :-1]), (1, 2)))[:, None]
 
     def regulariser(self) -> Float[Array, ""]:
         """0.01 (sum max_logvar - sum min_logvar) and the weight decay, as in the paper's code."""
@@ -312,6 +328,15 @@ class Ensemble(AbstractFittable):
     def with_elites(self, error: Float[Array, " members"]) -> Self:
         """With the members of the smallest holdout `error` as elites."""
         return eqx.tree_at(lambda m: m.elites, self, jnp.argsort(error)[: self.num_elites])
+
+
+class _Said(NamedTuple):
+    """What the members say of particles, `[particles, *batch, ...]`."""
+
+    mean: Array  # of the targets
+    var: Array
+    final_reward: Array  # of a step that ends the episode; zero where the reward is given
+    stop: Array  # probability of termination; zero where termination is given
 
 
 def _matched(mean: Array, var: Array, obs: Float[Array, "particles *batch obs"]) -> tuple[Array, Array]:

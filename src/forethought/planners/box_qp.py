@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from . import checks
 from .lqr import inverse_of_positive
 
 STEPS, HALVINGS = 20, 8  # at most
@@ -18,8 +19,9 @@ def solve_box(
     """`(x, inverse, positive)`: the minimiser of `1/2 x' H x + g' x` with `low <= x <= high`.
 
     `inverse` is that of H's block of the entries that no bound holds, and zero elsewhere. Where `positive` is False, H
-    is not positive definite and the rest means nothing.
+    is not positive definite and the rest means nothing. Bounds may be infinite. Raises ValueError for crossed bounds.
     """
+    checks.limits(low, high)
     if H.shape == (1, 1):  # in closed form
         inverse = 1 / H
         newton = -inverse[0] * g

@@ -85,6 +85,6 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
         )
 
     def best(self, search: CEMSearch) -> tuple[Array, SequencePlan[Sequences]]:
-        actions = search.sequences.mode() if self.return_mean else search.actions
+        actions = search.sequences.mode(search.actions) if self.return_mean else search.actions
         value = search.elite_value if self.return_mean else search.value
         return actions[0], SequencePlan(actions, value, search.sequences.shift())

@@ -1,6 +1,10 @@
 """Checks of what a planner is constructed with. Each raises ValueError with what, got, wanted and remedy."""
 
 import math
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
 
 
 def whole_number(name: str, value: int, minimum: int = 1) -> None:
@@ -15,15 +19,19 @@ def at_most(name: str, value: int, limit_name: str, limit: int) -> None:
         raise ValueError(f"{name}={value} must be at most {limit_name}={limit}; use {limit} or fewer")
 
 
-def fraction(name: str, value: float, *, one: bool = True) -> None:
-    """Raises ValueError unless `value` lies in [0, 1], or in [0, 1) where `one` is False."""
+def fraction(name: str, value: Any, *, one: bool = True) -> None:
+    """Raises ValueError unless `value` lies in [0, 1], or in [0, 1) where `one` is False. Traced values pass."""
+    if isinstance(value, Tracer):
+        return
     if not (0 <= value <= 1) or (value == 1 and not one):
         bracket = "]" if one else ")"
         raise ValueError(f"{name}={value!r} must lie in [0, 1{bracket}; use such a fraction")
 
 
-def positive(name: str, value: float) -> None:
-    """Raises ValueError unless `value` is finite and above zero."""
+def positive(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is finite and above zero. Traced values pass."""
+    if isinstance(value, Tracer):
+        return
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name}={value!r} must be finite and above 0; use a positive number")
 
@@ -32,3 +40,19 @@ def not_negative(name: str, value: float) -> None:
     """Raises ValueError unless `value` is finite and at least zero."""
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name}={value!r} must be finite and at least 0; use 0 or more")
+
+
+def limits(low: Any, high: Any) -> None:
+    """Raises ValueError unless `low <= high` everywhere and some finite number lies between them.
+
+    Limits that are traced cannot be looked at and pass.
+    """
+    if isinstance(low, Tracer) or isinstance(high, Tracer):
+        return
+    low, high = np.asarray(low), np.asarray(high)
+    try:
+        wrong = ~(low <= high) | (low == np.inf) | (high == -np.inf)
+    except ValueError:
+        raise ValueError(f"limits: low has shape {low.shape}, high {high.shape}; give both one shape") from None
+    if wrong.any():
+        raise ValueError(f"limits: low={low.tolist()} must be at most high={high.tolist()}, entry by entry")

@@ -27,6 +27,7 @@ from .lqr import QuadraticValue, inverse_of_positive, symmetric
 
 RUNNING, CONVERGED, GAVE_UP = 0, 1, 2
 SHORT = 12  # entries of state and control
+SLIGHT = 1e-6  # regularisation of the control, as a part of that of the state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +35,24 @@ class Problem:
     """What is to be solved: functions of one step of time, written in jax.numpy.
 
     A state is any tree of arrays; `pack` makes a vector `[n]` of what is continuous in it, `unpack(x, state)` puts
-    such a vector back. What `pack` leaves out is carried along, and taken as it is in all derivatives.
+    such a vector back. What `pack` leaves out is carried along, and taken as it is in all derivatives. A control may be
+    limited on one side only. Raises ValueError for limits that cross.
     """
 
     step: Callable[[Any, Array, Array], tuple[Any, Array]]  # (state, u, t) -> (next state, cost)
     terminal: Callable[[Any], Array]
-    low: Array | None = None  # [m]: of the controls; None: no limits
-    high: Array | None = None
+    low: Array | None = None  # [m]: of the controls; None, or entries of -inf: no limits
+    high: Array | None = None  # [m]; None, or entries of inf: no limits
     pack: Callable[[Any], Array] = lambda state: state
     unpack: Callable[[Array, Any], Any] = lambda x, state: x
     difference: Callable[[Array, Array], Array] = jnp.subtract  # of two packed states: angles the short way round
+
+    def __post_init__(self) -> None:
+        for name, side, other in (("low", -jnp.inf, self.high), ("high", jnp.inf, self.low)):
+            if getattr(self, name) is None and other is not None:
+                object.__setattr__(self, name, jnp.full(jnp.shape(other), side, jnp.result_type(float, other)))
+        if self.low is not None:
+            checks.limits(self.low, self.high)
 
     @classmethod
     def of(
@@ -68,7 +77,9 @@ class Options:
     max_iterations: int = 200
     tolerance: float = 1e-7  # converged once an iteration gains less than this part of 1 + |cost|
     convex: bool = False  # cut off negative eigenvalues of the costs' Hessians
-    regularise: Literal["state", "control"] = "state"  # deviations of the next state, or of the control
+    regularise: Literal["state", "control"] = (
+        "state"  # deviations of the next state (slightly: of the control), or of it
+    )
     first: float = 0.0  # regularisation
     least: float = 1e-6  # below it, none
     most: float = 1e10  # above it, it gives up
@@ -83,6 +94,8 @@ class Options:
         for name in ("least", "most", "tolerance"):
             checks.positive(name, getattr(self, name))
         checks.not_negative("first", self.first)
+        if max(self.first, self.least) > self.most:
+            raise ValueError(f"first={self.first} and least={self.least} must be at most most={self.most}")
         checks.fraction("decrease", self.decrease, one=False)
         if not 1 < self.factor < float("inf"):
             raise ValueError(f"factor={self.factor} must be above 1; 2 is usual")
@@ -121,12 +134,20 @@ class Step(eqx.Module):
     K: Float[Array, "time m n"]
     linear: Float[Array, ""]  # expected change of the cost with step size a: a linear + a^2 quadratic
     quadratic: Float[Array, ""]
+    slope: Float[Array, ""]  # at least what gradient steps could gain, whatever the regularisation
     positive: Bool[Array, ""]  # whether all of it was convex in the control
 
 
 def start(problem: Problem, state: PyTree, u: Float[Array, "time m"], options: Options | None = None) -> Solution:
-    """The trajectory of the controls `u` (cut to their limits) from `state`, before any iteration."""
+    """The trajectory of `u`, cut to its limits, before any iteration. Raises ValueError if shapes do not fit."""
     options = Options() if options is None else options
+    if u.ndim != 2 or not u.shape[0]:
+        raise ValueError(f"iLQR: u has shape {u.shape}, wanted [T, m] with T >= 1: one control for every step")
+    for name, limit in (("low", problem.low), ("high", problem.high)):
+        if limit is not None and jnp.shape(limit) not in ((), (u.shape[1],)):
+            raise ValueError(
+                f"iLQR: {name} has shape {jnp.shape(limit)}, wanted {(u.shape[1],)}: one limit per control"
+            )
     n = problem.pack(state).shape[0]
     u = _limited(problem, u)
     states, cost = _rolled_out(problem, state, u)
@@ -170,7 +191,8 @@ def check_solved(solution: Solution) -> None:
         return
     which = f"{int(gave_up.sum())} of {gave_up.size} problems: " if gave_up.ndim else ""
     if np.isfinite(np.asarray(solution.cost)[gave_up]).all():
-        cause = "no regularisation made the cost to go convex in the control and lower; scale the costs, or set convex"
+        cause = "no regularisation made the cost to go convex in the control and lower; add a cost of the control, "
+        cause += "set convex, or check the derivatives"
     else:
         cause = "the cost of the first controls is not finite; start from others, or a shorter horizon"
     raise ValueError(f"iLQR gave up, {which}{cause}")
@@ -187,16 +209,18 @@ def iterate(problem: Problem, solution: Solution, options: Options) -> Solution:
 
     hollow = lambda carry: ~carry[2].positive & (carry[0] <= options.most)
     zero = jnp.zeros_like(solution.cost)
-    none = Step(jnp.zeros_like(solution.u), jnp.zeros_like(solution.K), zero, zero, jnp.array(False))
+    none = Step(jnp.zeros_like(solution.u), jnp.zeros_like(solution.K), zero, zero, zero, jnp.array(False))
     begun = (solution.regularisation, solution.change, none, jnp.array(True))
     mu, change, step, _ = jax.lax.while_loop(hollow, raised, begun)
     small = options.tolerance * (1 + jnp.abs(solution.cost))
-    still = step.positive & (-step.linear <= small)
+    # A strong regularisation makes every step small: then only a small gradient says that nothing is left to gain.
+    flat = (mu == 0) | (step.slope <= small)
+    still = step.positive & (-step.linear <= small) & flat
     states, u, cost, found = _searched(problem, solution, step, options)
     accepted = found & step.positive & ~still
     lower, higher = _lower(mu, change, options), _raise(mu, change, options)
     mu, change = (jnp.where(accepted, a, jnp.where(still, b, c)) for a, b, c in zip(lower, (mu, change), higher))
-    done = still | (accepted & (solution.cost - cost <= small))
+    done = still | (accepted & (solution.cost - cost <= small) & flat)
     status = jnp.where(done, CONVERGED, jnp.where(mu > options.most, GAVE_UP, RUNNING)).astype(jnp.int32)
     status = jnp.where(solution.status == RUNNING, status, solution.status)
     choose = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
@@ -252,7 +276,7 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
     eye = jnp.eye(n, dtype=expansion.F.dtype)
 
     def step(carry: tuple, now: tuple):
-        V, v, linear, quadratic, positive = carry
+        V, v, linear, quadratic, slope, positive = carry
         F, C, c, H, u, state, t = now
         Q, q = C + product(F.T, product(V, F)), c + product(F.T, v[:, None])[:, 0]
         if H is not None:
@@ -262,7 +286,8 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
         uu, ux = Q[n:, n:], Q[n:, :n]
         if options.regularise == "state":
             B = F[:, n:]
-            uu_more, ux_more = uu + mu * (B.T @ B), ux + mu * (B.T @ F[:, :n])
+            # Controls whose effects cancel leave the next state as it is; a trace of the other kind prices them.
+            uu_more, ux_more = uu + mu * (B.T @ B + SLIGHT * jnp.eye(m, dtype=uu.dtype)), ux + mu * (B.T @ F[:, :n])
         else:
             uu_more, ux_more = uu + mu * jnp.eye(m, dtype=uu.dtype), ux
         if problem.low is None or problem.high is None:
@@ -274,17 +299,19 @@ def backward(problem: Problem, solution: Solution, expansion: Expansion, options
         # What failed once cannot be saved by what came after; zeros keep it finite.
         ok = ok & positive
         k, K = jnp.where(ok, k, 0.0), jnp.where(ok, K, 0.0)
+        free = jnp.where(jnp.diagonal(inverse) != 0, q[n:], 0.0)
+        slope = slope + free @ free / jnp.maximum(jnp.abs(uu).sum(0).max(), jnp.finfo(uu.dtype).eps)
         G = jnp.concatenate([eye, K])
         uu_k = Q[:, n:] @ k
         V, v = symmetric(product(G.T, product(Q, G))), product(G.T, (q + uu_k)[:, None])[:, 0]
-        return (V, v, linear + k @ q[n:], quadratic + 0.5 * k @ uu_k[n:], ok), (k, K)
+        return (V, v, linear + k @ q[n:], quadratic + 0.5 * k @ uu_k[n:], slope, ok), (k, K)
 
     end, zero = expansion.terminal, jnp.zeros_like(solution.cost)
-    first = (symmetric(end.V), end.v, zero, zero, jnp.array(True))
+    first = (symmetric(end.V), end.v, zero, zero, zero, jnp.array(True))
     before = jax.tree.map(lambda x: x[:-1], solution.states)
     inputs = (expansion.F, expansion.C, expansion.c, expansion.H, solution.u, before, jnp.arange(len(solution.u)))
-    (_, v, linear, quadratic, positive), (k, K) = jax.lax.scan(step, first, inputs, reverse=True)
-    return Step(k, K, linear, quadratic, positive & jnp.isfinite(v).all())
+    (_, v, linear, quadratic, slope, positive), (k, K) = jax.lax.scan(step, first, inputs, reverse=True)
+    return Step(k, K, linear, quadratic, slope, positive & jnp.isfinite(v).all())
 
 
 def _bent(problem: Problem, state: PyTree, u: Array, t: Array, v: Array) -> Float[Array, "n+m n+m"]:

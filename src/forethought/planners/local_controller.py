@@ -1,6 +1,6 @@
 """Controllers along one trajectory, and three ways to execute them."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -31,7 +31,12 @@ class LocalController(eqx.Module):
     def __call__(
         self, x: Float[Array, " x"], time: Int[Array, ""], *, execution: Execution, key: PRNGKeyArray
     ) -> Float[Array, " u"]:
-        """The control at `time` in the state `x`; past the last step the last goes on."""
+        """The control at `time` in the state `x`; past the last step the last goes on.
+
+        Raises ValueError for an unknown `execution`.
+        """
+        if execution not in get_args(Execution):
+            raise ValueError(f"execution={execution!r} must be one of {', '.join(get_args(Execution))}")
         at = jnp.minimum(time, self.planned.shape[-2] - 1)
         if execution == "open-loop":
             return self.planned[at]

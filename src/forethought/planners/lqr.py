@@ -16,6 +16,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from . import checks
+
 
 class LinearDynamics(eqx.Module):
     """`x' = F [x;u] + f + noise`; for one step, or with a leading time axis for each of T."""
@@ -78,8 +80,9 @@ def backward(
     """The policy of least expected cost over T steps and the terminal cost (none if None), by Riccati's recursion.
 
     Where the cost to go is not convex in the control there is no such policy: `convex` says where, and `check_convex`
-    turns that into an error. Raises ValueError if shapes do not fit.
+    turns that into an error. Raises ValueError if shapes do not fit, or for a discount outside [0, 1].
     """
+    checks.fraction("discount", discount)
     steps = _check_shapes(dynamics, cost, time=True)
     n = dynamics.F.shape[-2]
     terminal = no_terminal_cost(n, dynamics.F.dtype) if terminal is None else terminal
@@ -100,7 +103,8 @@ def backward(
 def backward_step(
     dynamics: LinearDynamics, cost: QuadraticCost, value: QuadraticValue, *, discount: float = 1.0
 ) -> LQRSolution:
-    """One step of the recursion: `value` is that of the step after."""
+    """One step of the recursion: `value` is that of the step after. Raises ValueError for a discount outside [0, 1]."""
+    checks.fraction("discount", discount)
     n = dynamics.F.shape[-2]
     F, f = dynamics.F, dynamics.f
     Q = symmetric(cost.C) + discount * F.T @ value.V @ F
@@ -160,8 +164,10 @@ def maximum_entropy(solution: LQRSolution, temperature: float | Array) -> LQRSol
     """The policy `N(K x + k, temperature Quu^-1)` that minimises expected cost minus `temperature` times entropy.
 
     Its mean is LQR's; its value is the soft one, lower by the entropy's worth (Levine & Koltun 2013, "Guided policy
-    search", sec. 4). For solutions with a time axis and no discount.
+    search", sec. 4). For solutions with a time axis and no discount. Raises ValueError for a `temperature` that is
+    not positive.
     """
+    checks.positive("temperature", temperature)
     inverse = jax.vmap(lambda Quu: inverse_of_positive(Quu)[0])(solution.Quu)
     covariance = temperature * inverse
     m = covariance.shape[-1]
@@ -240,9 +246,10 @@ def stationary(dynamics: LinearDynamics, cost: QuadraticCost, *, discount: float
     """The policy of least cost over an endless horizon, for dynamics and cost without a time axis; float64, host.
 
     The constant of its value is the mean cost of a step where `discount` is 1, else the discounted sum of all.
-    Raises ValueError, naming the cause, if shapes do not fit, the control's cost is not positive definite, the system
-    cannot be stabilised, or a mode on the unit circle is not seen by the cost.
+    Raises ValueError, naming the cause, if shapes do not fit, the discount is outside [0, 1], the control's cost is not
+    positive definite, the system cannot be stabilised, or a mode on the unit circle is not seen by the cost.
     """
+    checks.fraction("discount", discount)
     _check_shapes(dynamics, cost, time=False)
     n = dynamics.F.shape[-2]
     F, f, C, c = (np.asarray(x, np.float64) for x in (dynamics.F, dynamics.f, cost.C, cost.c))

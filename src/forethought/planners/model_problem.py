@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel
 from ..types import Box
+from . import checks
 from .ilqr import Problem
 from .sequences import bounds
 
@@ -32,8 +33,12 @@ def problem_of(
     in the belief *and* changes what comes later: what a model merely notes there is left out. A reward counts with the
     discount and the probability that the episode was still going on, as in `rollout`; derivatives take that
     probability as it is. The last reward counts `final_weight` times. `angle_dims` are entries of the state whose
-    differences go the short way round.
+    differences go the short way round. Raises ValueError for a horizon below 1, a discount outside [0, 1], a final
+    weight that is not positive, and angles that the state does not have.
     """
+    checks.whole_number("horizon", horizon)
+    checks.fraction("discount", discount)
+    checks.positive("final_weight", final_weight)
     certain = model.certain()
     if certain is not None:
         model, belief = certain, jax.tree.map(_mean_particle, belief)

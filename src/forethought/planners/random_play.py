@@ -14,6 +14,15 @@ def uniform(among: Bool[Array, " n"], key: PRNGKeyArray) -> Int[Array, ""]:
     return jnp.argmax(counts > jnp.floor(jr.uniform(key) * counts[-1])).astype(jnp.int32)
 
 
+def favourites(counts: Array, values: Float[Array, " n"]) -> Bool[Array, " n"]:
+    """Marks the choices with the highest count, and among them only those with the best value (NaN: the worst)."""
+    most = counts == counts.max()
+    values = jnp.where(most & ~jnp.isnan(values), values, -jnp.inf)
+    best = values.max()
+    # Means of the same returns differ by rounding.
+    return most & (values >= best - 1e-6 * (1.0 + jnp.abs(best)))
+
+
 def turn(model: AbstractModel, belief: PyTree, num_actions: int) -> tuple[Bool[Array, " actions"], Int[Array, ""]]:
     """Legal actions, and the player to move; all of them and player 0 where the model knows of no moves."""
     moves = model.moves(belief)

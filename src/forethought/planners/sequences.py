@@ -34,8 +34,11 @@ class AbstractSequences(eqx.Module):
         """
 
     @abc.abstractmethod
-    def mode(self) -> Array:
-        """The middle sequence `[horizon, *action]`: the mean (Box), the likeliest actions (Discrete)."""
+    def mode(self, tied: Array | None = None) -> Array:
+        """The middle sequence `[horizon, *action]`: the mean (Box), the likeliest actions (Discrete).
+
+        Of equally likely actions the one in `tied` is taken where that is among them, else the first.
+        """
 
     @abc.abstractmethod
     def shift(self) -> Self:
@@ -79,7 +82,7 @@ class GaussianSequences(AbstractSequences):
             self.initial_std,
         )
 
-    def mode(self) -> Array:
+    def mode(self, tied: Array | None = None) -> Array:
         return jnp.clip(self.mean, *bounds(self.space))
 
     def shift(self) -> Self:
@@ -109,8 +112,9 @@ class CategoricalSequences(AbstractSequences):
         probs = jnp.einsum("n,nhc->hc", weight, jnp.eye(self.probs.shape[1])[sequences])
         return type(self)((old * self.probs + (1 - old) * probs).astype(self.probs.dtype))
 
-    def mode(self) -> Int[Array, " horizon"]:
-        return jnp.argmax(self.probs, -1).astype(jnp.int32)
+    def mode(self, tied: Array | None = None) -> Int[Array, " horizon"]:
+        probs = self.probs if tied is None else self.probs + 1e-6 * jnp.eye(self.probs.shape[1])[tied]
+        return jnp.argmax(probs, -1).astype(jnp.int32)
 
     def shift(self) -> Self:
         """One step on, padded with uniform, then half-way back to uniform so that the search can move."""

@@ -12,6 +12,7 @@ code stops within 10 % on either side; an eta without a convex surrogate is trea
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from .lqr import (
@@ -108,8 +109,11 @@ def improve(
 ) -> Improvement:
     """The controller of least expected cost within `bound` nats of `previous`; an infinite bound is none.
 
-    `start` and `start_cov` are of the first state. Raises ValueError if `previous` has no noise.
+    `start` and `start_cov` are of the first state. Raises ValueError if `previous` has no noise, and for a bound that
+    is not above 0.
     """
+    if not isinstance(bound, Tracer) and not bound > 0:
+        raise ValueError(f"bound={bound} must be above 0, in nats; inf for none")
     attempt = lambda eta: _attempt(dynamics, cost, previous, start, start_cov, eta)
     dtype = dynamics.F.dtype
     low, high = jnp.log(jnp.asarray(LEAST_ETA, dtype)), jnp.log(jnp.asarray(MOST_ETA, dtype))
@@ -153,8 +157,11 @@ def adapted_step(
 
     `before` is the expected cost of the controller before it was improved, `predicted` what the model then in use said
     of the improved one, `actual` what the model fitted to the improved one's rollouts says of it. The multiplier grows
-    where the model was right (Levine & Abbeel 2014, sec. 4.3; limits of the authors' code).
+    where the model was right (Levine & Abbeel 2014, sec. 4.3; limits of the authors' code). Raises ValueError unless
+    `0 < least <= most`.
     """
+    if not 0 < least <= most:
+        raise ValueError(f"least={least} and most={most}: wanted 0 < least <= most")
     promised, got = before - predicted, before - actual
     factor = promised / (2 * jnp.maximum(1e-4, promised - got))
     return jnp.clip(jnp.clip(factor, 0.1, 5.0) * multiplier, least, most)

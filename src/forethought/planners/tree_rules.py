@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..errors import UserError
 from . import checks
+from .random_play import favourites
 
 LOWEST = float(jnp.finfo(jnp.float32).min)  # the logit of an action that is not legal, as in mctx
 
@@ -21,11 +22,12 @@ class Found(eqx.Module):
     """What one search has found at its root."""
 
     action: Int[Array, ""]
-    choice: Float[Array, " actions"]  # the action without exploration is its argmax; adds up over searches
+    choice: Float[Array, " actions"]  # what the action without exploration has most of; adds up over searches
     weights: Float[Array, " actions"]  # the improved policy that a network is trained on
     visits: Float[Array, " actions"]
     qvalues: Float[Array, " actions"]  # of the visited actions; for the player to move
     value: Float[Array, ""]  # mean of the root, for the player to move
+    luck: Float[Array, " actions"]  # random numbers: which action is played of those that are equal in all else
 
 
 class AbstractTreeRule(eqx.Module):
@@ -107,7 +109,8 @@ class Gumbel(AbstractTreeRule):
     """Gumbel MuZero's: sequential halving over `considered` actions at the root, improves the policy at any budget.
 
     Source: Danihelka et al. 2022, through mctx. `weights` is the policy improved by completed Q-values. Exploring,
-    the actions considered are drawn by Gumbel noise; without it they are the likeliest, and nothing is random.
+    the actions considered are drawn by Gumbel noise; without it they are the likeliest, and nothing is random but which
+    of several equal actions is played.
     `temperature` is not used. Raises ValueError for sizes below 1.
     """
 
@@ -117,9 +120,10 @@ class Gumbel(AbstractTreeRule):
         checks.whole_number("considered", self.considered)
 
     def search(self, root, recurrent, legal, *, simulations, max_depth, explore, temperature, key):
+        search_key, luck_key = jr.split(key)
         policy = import_mctx().gumbel_muzero_policy(
             None,
-            key,
+            search_key,
             root,
             recurrent,
             simulations,
@@ -129,15 +133,12 @@ class Gumbel(AbstractTreeRule):
             gumbel_scale=float(explore),
         )
         summary = policy.search_tree.summary()
-        action = policy.action[0]
-        return Found(
-            action,
-            jax.nn.one_hot(action, legal.shape[-1]),
-            policy.action_weights[0],
-            summary.visit_counts[0],
-            summary.qvalues[0],
-            summary.value[0],
-        )
+        visits, weights = summary.visit_counts[0], policy.action_weights[0]
+        luck = jr.uniform(luck_key, visits.shape)
+        # The weights are monotonic in mctx's own score, whose ties go to the lowest action.
+        action = policy.action[0] if explore else luckiest(visits, weights, luck)
+        choice = jax.nn.one_hot(action, legal.shape[-1])
+        return Found(action, choice, weights, visits, summary.qvalues[0], summary.value[0], luck)
 
 
 class UCB(AbstractTreeRule):
@@ -190,16 +191,25 @@ FIRST = 1e12  # above every score: what an action that was never tried has
 
 
 def by_visits(tree: Any, *, explore: bool, temperature: Array | float, key: PRNGKeyArray) -> Found:
-    """What a tree of mctx (batch of one) has found, where actions are played by how often they were tried."""
+    """What a tree of mctx (batch of one) has found, where actions are played by how often they were tried.
+
+    Of several most visited actions the one of best value is played, of several of those any.
+    """
+    draw_key, luck_key = jr.split(key)
     summary = tree.summary()
-    visits = summary.visit_counts[0]
-    action = jnp.argmax(visits)
+    visits, values = summary.visit_counts[0], summary.qvalues[0]
+    luck = jr.uniform(luck_key, visits.shape)
+    action = luckiest(visits, values, luck)
     if explore:
-        # A temperature of 0 is the most visited action too, by the limit.
         logits = jnp.log(visits / jnp.maximum(visits.max(), 1)) / jnp.maximum(temperature, 1e-3)
-        action = jr.categorical(key, logits)
+        action = jnp.where(jnp.asarray(temperature) > 0, jr.categorical(draw_key, logits).astype(jnp.int32), action)
     weights = summary.visit_probs[0]
-    return Found(action.astype(jnp.int32), weights, weights, visits, summary.qvalues[0], summary.value[0])
+    return Found(action, weights, weights, visits, values, summary.value[0], luck)
+
+
+def luckiest(counts: Array, values: Array, luck: Array) -> Int[Array, ""]:
+    """The action with the highest count, of several the one of best value, of several of those the luckiest."""
+    return jnp.argmax(jnp.where(favourites(counts, values), luck, -1.0)).astype(jnp.int32)
 
 
 def import_mctx() -> Any:

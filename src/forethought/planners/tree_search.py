@@ -17,7 +17,7 @@ from ..types import ActionSpace, Discrete
 from . import checks
 from .plan import unknown_value
 from .random_play import turn
-from .tree_rules import LOWEST, AbstractTreeRule, Found, Gumbel, import_mctx
+from .tree_rules import LOWEST, AbstractTreeRule, Found, Gumbel, import_mctx, luckiest
 
 Guide = Callable[[Any, PRNGKeyArray], tuple[Float[Array, "particles actions"], Float[Array, " particles"]]]
 """`(belief, key) -> (logits, value)`: what to try first, and what a belief is worth to the player to move there."""
@@ -39,7 +39,9 @@ class TreeResults(eqx.Module):
     choice: Float[Array, " actions"]
     weights: Float[Array, " actions"]
     visits: Float[Array, " actions"]
+    returns: Float[Array, " actions"]  # of all visits of an action
     value: Float[Array, ""]
+    luck: Float[Array, " actions"]
     count: Float[Array, ""]
 
 
@@ -94,7 +96,7 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
 
     def begin(self, plan: TreePlan) -> TreeResults:
         nothing = jnp.zeros(self._num_actions)
-        return TreeResults(nothing, nothing, nothing, jnp.zeros(()), jnp.zeros(()))
+        return TreeResults(nothing, nothing, nothing, nothing, jnp.zeros(()), nothing, jnp.zeros(()))
 
     def refine(
         self,
@@ -106,11 +108,14 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
         key: PRNGKeyArray,
     ) -> TreeResults:
         found = self._search(model, belief, guide, explore=False, temperature=0.0, key=key)
-        new = TreeResults(found.choice, found.weights, found.visits, found.value, jnp.ones(()))
+        returns = jnp.where(found.visits > 0, found.visits * found.qvalues, 0.0)
+        one = jnp.ones(())
+        new = TreeResults(found.choice, found.weights, found.visits, returns, found.value, found.luck, one)
         return jax.tree.map(jnp.add, search, new)
 
     def best(self, search: TreeResults) -> tuple[Array, TreePlan]:
-        action = jnp.argmax(search.choice).astype(jnp.int32)
+        values = jnp.where(search.visits > 0, search.returns / jnp.maximum(search.visits, 1), -jnp.inf)
+        action = luckiest(search.choice, values, search.luck)
         count = jnp.maximum(search.count, 1)
         value = jnp.where(search.count > 0, search.value / count, -jnp.inf)
         return action, TreePlan(search.weights / count, search.visits, value)

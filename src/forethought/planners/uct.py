@@ -13,7 +13,7 @@ from ..core import AbstractModel, AbstractPlanner
 from ..errors import UserError
 from ..types import ActionSpace, Discrete
 from . import checks
-from .random_play import random_play, stepped, turn, uniform
+from .random_play import favourites, random_play, stepped, turn, uniform
 
 
 class UCTPlan(eqx.Module):
@@ -46,7 +46,8 @@ class UCT(AbstractPlanner[UCTPlan]):
     """Each rollout descends by UCB1, tries one untried action, and plays on at random to the end.
 
     Source: Kocsis & Szepesvari 2006; the tree grows by one node a rollout, untried actions come first, and the most
-    visited action is chosen (Coulom 2006; Chaslot et al. 2008). All ties are broken at random. Returns keep the task's
+    visited action is chosen (Coulom 2006; Chaslot et al. 2008), among equally visited ones the one of best value. All
+    other ties are broken at random. Returns keep the task's
     own scale, and `exploration` is in its unit: in a game, with -1 to 1, the default is half of what UCB1's proof asks
     for (rewards of 0 to 1); Connect Four is played better so. Where the model is stochastic, each action in the tree
     keeps the outcome that was drawn when it was first tried.
@@ -74,7 +75,7 @@ class UCT(AbstractPlanner[UCTPlan]):
     def __call__(
         self, model: AbstractModel, belief: PyTree, plan: UCTPlan, *, guide: Any = None, key: PRNGKeyArray
     ) -> tuple[Array, UCTPlan]:
-        """The most visited action; 0 where none is legal. The plan handed in is not used, nor is the guide."""
+        """The most visited action, of several the best; 0 where none is legal. Neither `plan` nor `guide` is used."""
         grow_key, choice_key = jr.split(key)
         tree = jax.lax.fori_loop(
             0,
@@ -84,7 +85,7 @@ class UCT(AbstractPlanner[UCTPlan]):
         )
         tried, visits, total = _below(tree, 0)
         plan = UCTPlan(visits, jnp.where(tried, total / jnp.maximum(visits, 1), 0.0))
-        return uniform(tried & (visits == visits.max()), choice_key), plan
+        return uniform(tried & favourites(visits, plan.values), choice_key), plan
 
     @property
     def _actions(self) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from .bounds import Natural
 from .parts import EnsembleConfig, PlannerConfig
 
 
@@ -9,7 +10,7 @@ from .parts import EnsembleConfig, PlannerConfig
 class PETSConfig:
     """Plan with CEM through a probabilistic ensemble, replanning at every step."""
 
-    random_steps: int = 200
+    random_steps: Natural = 200
     """Environment steps with uniform actions before the first fit."""
     random_hold: int = 1
     """Steps for which each uniform action is held; longer swings reach more of the task before the first fit."""
@@ -36,6 +37,10 @@ PRESETS: dict[str, PETSConfig] = {
         update_every=25,
         model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=500),
         planner=PlannerConfig(kind="icem", horizon=25, population=100, elites=10, iterations=2),
+    ),
+    # Descending takes far longer than a plan, so plans are long, and smooth noise searches them with few candidates.
+    "lunar-lander": PETSConfig(
+        planner=PlannerConfig(kind="icem", horizon=30, population=64, elites=8, iterations=2),
     ),
     "paper-cartpole": PETSConfig(
         model=EnsembleConfig(

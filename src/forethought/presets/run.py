@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Gigabytes, Natural, Positive, Real, Seed, Threads
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
@@ -10,7 +12,7 @@ class RunConfig:
 
     steps: int = 2000
     """Environment steps to train for, random ones included."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything random."""
     num_seeds: int = 1
     """Train this many independent seeds: seed, seed + 1, ... (side by side in JAX environments)."""
@@ -25,9 +27,9 @@ class RunConfig:
     """Where imagined terminations come from: `env`, `learned`, `never`, or your `pkg.mod:fn`; `auto` as for reward."""
     oracle: bool = False
     """Plan on the true dynamics instead of learning: what the planner could reach with a perfect model."""
-    plan_ms: float | None = None
+    plan_ms: Positive | None = None
     """Milliseconds of wall-clock per action: plan until the time is up instead of a fixed number of iterations."""
-    eval_every: int | None = None
+    eval_every: Natural | None = None
     """Environment steps between evaluations during training; default: a quarter of the run; 0: only at the end."""
     eval_episodes: int = 1
     """Episodes in each evaluation during training."""
@@ -36,21 +38,21 @@ class RunConfig:
     opponent: str = "random"
     """[Games of two] Whom the games of an evaluation are played against, half of them on each side: `random` for
     uniformly random moves, or `uct-200` for UCT with 200 random rollouts per move. A return is a result: 1, 0 or -1."""
-    max_minutes: float | None = None
+    max_minutes: Positive | None = None
     """Stop after this much wall-clock time."""
-    stop_at_return: float | None = None
+    stop_at_return: Real | None = None
     """Stop once an evaluation's mean return reaches this."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: Positive = 60.0
     """Seconds between checkpoints (one is also written after every evaluation and at the end)."""
     replay_capacity: int | None = None
     """Transitions kept (steps, where an agent learns from sequences: an episode of T transitions is T + 1); default:
     all of the run's, at most a million and a quarter of the memory."""
-    replay_gb: float | None = None
+    replay_gb: Gigabytes | None = None
     """[Agents that learn from sequences] Keep the replay on disk, in the run folder, in at most this many gigabytes.
     The newest steps stay in memory too, the oldest are dropped; the projected size is shown at the start."""
     video: bool = True
     """Film an episode of the final policy, where the environment can be drawn."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; default: all cores that this process may use."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where JAX computes; `auto` takes a GPU if JAX finds one."""

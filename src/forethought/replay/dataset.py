@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from ..errors import UserError
+from ..errors import UserError, checked_path
 from ..space_parts import MOST_ONE_HOT, parts_of, value_at
 from ..storage.archive import UNREADABLE
 from ..storage.files import replacing
@@ -58,7 +58,7 @@ def load_dataset(source: Path | str, *, finite: bool = True) -> Dataset:
     `finite=False` takes data that are not finite as they are, for who wants to look at them. Raises UserError for
     anything missing, merged, of the wrong shape or type, empty or, otherwise, not finite.
     """
-    name = str(source)
+    name = str(checked_path(source, "data"))
     if name.startswith("minari:") or Path(source).is_dir():
         raw, action, notes = _read_minari(name.removeprefix("minari:"))
     else:

@@ -16,7 +16,7 @@ class UniformReplay(AbstractReplay):
     """The last `capacity` transitions. Donate it to the function that adds to it: adding is then in place."""
 
     data: Transition  # leaves [capacity, ...]; rows at and past `size` are not in use
-    head: Int[Array, ""]  # row that the next transition takes
+    head: Int[Array, ""]  # transitions added so far; the next one takes row `head % capacity`
     size: Int[Array, ""]  # rows in use
 
     @classmethod
@@ -43,7 +43,7 @@ class UniformReplay(AbstractReplay):
             index = jnp.where(valid, index, self.capacity)  # out of range: dropped
             n = jnp.sum(valid, dtype=jnp.int32)
         data = jax.tree.map(lambda store, new: store.at[index].set(new, mode="drop"), self.data, batch)
-        return type(self)(data, (self.head + n) % self.capacity, jnp.minimum(self.size + n, self.capacity))
+        return type(self)(data, self.head + n, jnp.minimum(self.size + n, self.capacity))
 
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
         index = jr.randint(key, (batch_size,), 0, jnp.maximum(self.size, 1))
@@ -52,6 +52,9 @@ class UniformReplay(AbstractReplay):
     def latest(self, n: int) -> Transition:
         index = (self.head - n + jnp.arange(n)) % self.capacity
         return jax.tree.map(lambda store: store[index], self.data)
+
+    def numbers(self) -> Int[Array, " capacity"]:
+        return self.head - 1 - (self.head - 1 - jnp.arange(self.capacity)) % self.capacity
 
     def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
         return self.data, jnp.arange(self.capacity) < self.size

@@ -54,7 +54,7 @@ class Actor:
         self._act = eqx.filter_jit(lambda s, m, o, k: jax.vmap(act(s))(m, o, k))
         if plan_ms is None:
             return
-        if plan_ms <= 0:
+        if not plan_ms > 0:
             raise ValueError(f"plan_ms={plan_ms} must be above 0 milliseconds")
         if not isinstance(agent, AbstractPlanningAgent):
             raise UserError(

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractEnv, AbstractReplay
@@ -234,7 +235,7 @@ class JitDriver:
             return eqx.filter_jit(begin)(seed)
         example = eqx.filter_eval_shape(begin, seed)
         axes = seed_axes(example)
-        seeds = seed + jnp.arange(self.num_seeds)
+        seeds = jnp.asarray(np.arange(seed, seed + self.num_seeds), jnp.uint32)  # seeds go up to 2**32 - 1
         return eqx.filter_jit(eqx.filter_vmap(begin, out_axes=axes))(seeds)
 
     def _traced_collect(self, frozen: Any, progress: Progress) -> Progress:

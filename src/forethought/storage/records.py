@@ -10,8 +10,16 @@ from ..errors import UserError
 from .files import check_format, faults, replacing
 
 
+def check_outside_runs(path: Path, own: Path | None = None) -> None:
+    """Raises UserError if `path` lies in the folder of a run other than `own`."""
+    for above in path.absolute().parents:
+        if (above / "run.json").is_file() and (own is None or not own.samefile(above)):
+            raise UserError(f"{path} lies inside the run {above}; give a folder outside of it")
+
+
 def make_folder(path: Path) -> None:
-    """Make an empty folder. Raises UserError if it is in use or not permitted, and StorageFault."""
+    """Make an empty folder. Raises UserError if it is in use, inside a run or not permitted, and StorageFault."""
+    check_outside_runs(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         occupied = any(path.iterdir())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from ..errors import UserError
+from ..errors import UserError, checked_path
 from . import lock
 from .archive import DamagedCheckpoint
 from .files import append, faults, remove_leftovers, replacing
@@ -46,7 +46,7 @@ class RunFolder:
         Raises UserError if the folder exists and is not empty or may not be written, StorageFault if the disk
         is full, and ValueError if `record` lacks a required field.
         """
-        path = Path(path)
+        path = checked_path(path)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         record = {"format": FORMAT, "status": "running", "created": now, "message": "", **record}
         missing = [field for field in REQUIRED if field not in record]
@@ -63,12 +63,12 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path | str) -> Self:
         """The run at `path`. Raises UserError if it is none, a group, damaged or of a newer format."""
-        path = Path(path)
+        path = checked_path(path)
         if (path / "group.json").is_file():
             names = ", ".join(str(path / name) for name in group_names(path))
             raise UserError(f"{path} is a group of runs; name one of them: {names}")
         if not (path / "run.json").is_file():
-            what = "holds no run.json" if path.is_dir() else "does not exist"
+            what = "holds no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
             raise UserError(f"{path} is not a run folder: it {what}; give the folder that a run printed")
         record = read_json(path / "run.json", FORMAT)
         missing = [field for field in REQUIRED if field not in record]
@@ -316,7 +316,7 @@ def default_run_path(root: Path | str, agent: str, env: str, seed: int) -> Path:
 
 def create_group(path: Path | str, names: list[str]) -> Path:
     """A folder for runs that belong together; each goes to `path / name`. Raises as `RunFolder.create`."""
-    path = Path(path)
+    path = checked_path(path)
     make_folder(path)
     write_json(path / "group.json", {"format": FORMAT, "runs": names})
     return path
@@ -334,7 +334,7 @@ def group_names(path: Path | str) -> list[str]:
 
 def open_runs(path: Path | str) -> list[RunFolder]:
     """The run at `path`, or those of a group's runs that have begun. Raises UserError if none has."""
-    path = Path(path)
+    path = checked_path(path)
     if not (path / "group.json").is_file():
         return [RunFolder.open(path)]
     begun = [path / name for name in group_names(path) if (path / name / "run.json").is_file()]
