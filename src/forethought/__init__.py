@@ -20,6 +20,7 @@ _HOME = {
     "AGENTS": "catalogue",
     "RunConfig": "presets.run",
     "make_env": "envs.make",
+    "make_gym": "envs.gym",
     "check_env": "envs.check",
     "AbstractAgent": "core",
     "AbstractEnv": "core",

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from .diagnostics.baseline import Baseline
 from .diagnostics.video import check_video
 from .display import Display
 from .ending import ended, of_seed
+from .envs.interface import describe_interface
 from .errors import UserError, checked_path
 from .export import export_policy
 from .filming import film
@@ -114,8 +115,10 @@ class Run:
             "agent": setup.agent_name,
             "config": {} if setup.config is None else to_dict(setup.config),
             "env": setup.env_name,
+            "env_kwargs": setup.env_kwargs,
             "given": setup.given,
             "spec": describe_spec(setup.env.spec),
+            "spaces": describe_interface(setup.env),
         }
         return Policy(setup.agent, self.agent_state(which=which, seed=seed), meta=meta)
 
@@ -224,14 +227,16 @@ def train(
     start_from: str | Path | None = None,
     quiet: bool = False,
     argv: list[str] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Run:
     """Trains an agent and returns the run.
 
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
-    id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
-    `preset`), or a dictionary of changes to the preset, such as `{"model.hidden": [32, 32]}`; `run` is everything
-    else, as a config or a dictionary (without `steps`: as many as the preset takes to show something); `steps`, `seed`,
-    `reward` and `termination` are short for fields of `run`.
+    id, a Gymnasium environment, a class or a function that makes one, to which `env_kwargs` are handed (numbers, text,
+    lists and dictionaries; tuples become lists, so that the run's record gives back the same). `config` is the agent's
+    config (default: its `preset`), or a dictionary of changes to the preset, such as `{"model.hidden": [32, 32]}`;
+    `run` is everything else, as a config or a dictionary (without `steps`: as many as the preset takes to show
+    something); `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
     `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
     `(action space)` that make them.
@@ -248,7 +253,7 @@ def train(
     short |= {"reward": reward if isinstance(reward, str) else None}
     short |= {"termination": termination if isinstance(termination, str) else None}
     run = dataclasses.replace(run, **{k: v for k, v in short.items() if v is not None})
-    functions = {
+    functions: dict[str, Any] = {
         "reward": reward if callable(reward) else None,
         "termination": termination if callable(termination) else None,
     }
@@ -258,10 +263,11 @@ def train(
         config = AGENTS[agent].settings(preset, config)
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
+    functions |= {"learner": learner, "planner": planner, "env_kwargs": env_kwargs}
     display = Display(quiet=quiet)
     with display:
         display.doing("making the environment and the agent")
-        setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
+        setup = build(agent, env, preset=preset, config=config, run=run, **functions)
         initial = None if start_from is None else state_of(load_run(start_from), setup)
         setup.prepare()
     path = (
@@ -285,13 +291,15 @@ def resume(
     termination: Callable[..., Any] | None = None,
     learner: Any = None,
     planner: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
     """Goes on with a run where its newest whole checkpoint left it, exactly as if it had not stopped.
 
     Objects that were handed to `train` and have no name to be found by must be handed in again.
     """
-    run = load_run(path, env=env, agent=agent, reward=reward, termination=termination, learner=learner, planner=planner)
+    handed = {"reward": reward, "termination": termination, "learner": learner, "planner": planner}
+    run = load_run(path, env=env, agent=agent, env_kwargs=env_kwargs, **handed)
     display = Display(quiet=quiet)
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
@@ -311,8 +319,12 @@ def load_run(
     termination: Callable[..., Any] | None = None,
     learner: Any = None,
     planner: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The run in a folder. Raises UserError if it is none, damaged, newer, or needs an object to be handed in."""
+    """The run in a folder; `env_kwargs` take the place of those it was trained with.
+
+    Raises UserError if it is none, damaged, newer, or needs an object to be handed in.
+    """
     folder = RunFolder.open(path)
     record, where = folder.record, f"{path}/run.json"
     remedy = "mend it or start the run again"
@@ -336,6 +348,8 @@ def load_run(
         from_dict(AGENTS[name].config_type, record["config"], f"{path}/run.json: config") if name in AGENTS else None
     )
     options = dataclasses.replace(options, reward=record["given"]["reward"], termination=record["given"]["termination"])
+    if env_kwargs is None and (env is None or isinstance(env, str) or callable(env)):
+        env_kwargs = record.get("env_kwargs")
     setup = build(
         name if agent is None else agent,
         record["env"] if env is None else env,
@@ -346,6 +360,7 @@ def load_run(
         termination=termination,
         learner=learner,
         planner=planner,
+        env_kwargs=env_kwargs,
     )
     setup.agent_name, setup.env_name, setup.preset = name, record["env"], record["preset"]
     return Run(folder, setup)
@@ -391,6 +406,7 @@ def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None)
     return {
         "agent": setup.agent_name,
         "env": setup.env_name,
+        "env_kwargs": setup.env_kwargs,
         "preset": setup.preset,
         "seed": run.seed,
         "num_seeds": run.num_seeds,

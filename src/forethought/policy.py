@@ -16,6 +16,7 @@ from jaxtyping import Array
 from .catalogue import AGENTS
 from .core import AbstractAgent, AbstractEnv
 from .core.programs import compiled, shared
+from .envs.interface import Interface
 from .envs.make import OWN, make
 from .errors import UserError, checked_path, clear_errors
 from .models.simulator import Simulator
@@ -27,13 +28,14 @@ from .types import Box, Discrete, EnvSpec, Given, never_terminates
 
 
 class Policy:
-    """Chooses actions for one observation `[obs]` or a batch `[n, obs]`, and keeps each row's episode memory.
+    """Chooses actions for one observation or a batch, in the environment's own form, and keeps each row's memory.
 
     `deterministic` leaves out exploration noise; planners still draw random candidates, from `seed`.
     """
 
     def __init__(self, agent: AbstractAgent, state: Any, *, seed: int = 0, meta: dict[str, Any] | None = None):
         self.agent, self.state, self.meta = agent, state, meta or {}
+        self._interface = Interface.of(agent.spec, self.meta.get("spaces"))
         self._key, self._count = jr.key(checked_number(Seed, seed, "seed")), 0
         self._memory: Any = None
         self._rows = 0
@@ -47,20 +49,14 @@ class Policy:
     def predict(
         self, obs: Any, *, deterministic: bool = True, episode_start: bool | np.ndarray | None = None
     ) -> np.ndarray:
-        """The action `[*action]` for `obs [obs]`, or actions `[n, *action]` for `obs [n, obs]`. The number of a state
-        may be a plain number.
+        """The action that the environment's `step` takes after `obs`, or a batch of them for a batch of observations.
 
+        `obs` is what a Gymnasium environment hands out, Dicts and Tuples included, or a batch as its vector
+        environments stack them (a list of Dicts or Tuples too); of a JAX environment, `[obs]` or `[n, obs]`.
         `episode_start` says for which rows `obs` is the first of an episode; a new batch size starts all afresh.
-        Raises UserError if the observation has the wrong shape or is not finite.
+        Raises UserError if the observation has the wrong shape, is not finite or lies outside a Discrete space.
         """
-        obs = np.asarray(obs, np.float32)
-        size = self.agent.spec.obs_dim
-        obs = obs[None] if self.agent.spec.num_states is not None and obs.ndim == 0 else obs
-        if obs.ndim not in (1, 2) or obs.shape[-1] != size:
-            raise UserError(f"obs has shape {obs.shape}, wanted ({size},) or (n, {size})")
-        if not np.all(np.isfinite(obs)):
-            raise UserError(f"obs is not finite: {obs.tolist()}")
-        rows = obs.reshape(-1, size)
+        rows, batch = self._interface.observations(obs)
         if self._memory is None or self._rows != len(rows):
             self._rows = len(rows)
             self._memory = broadcast(self.agent.init_memory(self.state), self._rows)
@@ -70,11 +66,7 @@ class Policy:
         key = jr.fold_in(self._key, self._count)
         self._count += 1
         action, self._memory = self._act(self.state, self._memory, jnp.asarray(rows), key, not deterministic)
-        action = np.asarray(action)
-        if isinstance(self.agent.spec.action, Box):
-            bounds = self.agent.spec.action
-            action = np.clip(action, np.asarray(bounds.low, np.float32), np.asarray(bounds.high, np.float32))
-        return action if obs.ndim == 2 else action[0]
+        return self._interface.actions(np.asarray(action), batch)
 
     def save(self, path: str | Path) -> Path:
         """Writes arrays and their description to one `.npz` file; returns its path."""
@@ -181,7 +173,9 @@ def _given_again(path: str | Path, meta: dict[str, Any], env: Any, functions: di
     if "env" in given.values() or "model" in given:
         if env is None and meta["env"] not in OWN:
             raise UserError(f"{path} plans with functions of {meta['env']}; hand it in: Policy.load(..., env=...)")
-        world = make(meta["env"] if env is None else env, action_repeat=meta["spec"]["action_repeat"])
+        kwargs = meta.get("env_kwargs") if env is None or (isinstance(env, str) and env == meta["env"]) else None
+        repeat = meta["spec"]["action_repeat"]
+        world = make(meta["env"] if env is None else env, action_repeat=repeat, env_kwargs=kwargs)
     own = {"reward": world and world.reward_function, "termination": world and world.termination_function}
     for kind, function in functions.items():
         if function is None and given[kind] == "never":

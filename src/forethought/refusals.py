@@ -101,7 +101,7 @@ def check_numbered(agent: str, entry: Entry | None, world: AbstractEnv | Abstrac
         return  # the guide of a search sees states one-hot
     raise UserError(
         f"an observation of {spec.name} is the number of a state (0..{spec.num_states - 1}), and {agent} learns from "
-        f"vectors; take {', '.join(able)}, or wrap the environment with gymnasium.wrappers.FlattenObservation"
+        f"vectors; take {', '.join(able)}, or an environment that shows vectors"
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from .core import (
     AbstractPlanner,
     AbstractReplay,
 )
+from .envs.construct import json_kwargs
+from .envs.host import GymnasiumEnv, GymnasiumVectorEnv
 from .envs.make import make
 from .envs.sharing import require_separate
 from .errors import UserError, calling, clear_errors
@@ -75,6 +77,7 @@ class Setup:
     functions: Given
     own: list[str]  # what was handed in and has no name to be found by: must be handed in again to load the run
     notes: list[str] = dataclasses.field(default_factory=list)  # what was decided that a user should know
+    env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)  # what the environment was constructed with
 
     @property
     def compiled(self) -> bool:
@@ -165,22 +168,25 @@ def build(
     termination: Callable[..., Any] | None = None,
     learner: Any = None,
     planner: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Setup:
     """The objects of a run. `reward` and `termination` are functions that take the place of those `run` names.
 
-    `agent` is a name, a ready agent, or a function `(spec, given) -> agent`; `learner` is one, or a function
-    `(spec, given) -> learner`; `planner` is one, or a function `(action space) -> planner`. Raises UserError for what
-    does not exist or does not fit together.
+    `env_kwargs` are handed to the environment's constructor. `agent` is a name, a ready agent, or a function
+    `(spec, given) -> agent`; `learner` is one, or a function `(spec, given) -> learner`; `planner` is one, or a
+    function `(action space) -> planner`. Raises UserError for what does not exist or does not fit together.
     """
     run = checked(run)
     check_run(run)
     check_run_room(run)
-    world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat)
+    entry = find(agent) if isinstance(agent, str) and ":" not in agent else None
+    kwargs, numbered = json_kwargs(env_kwargs), entry is None or entry.tabular
+    more = {"env_kwargs": kwargs, "numbered": numbered}
+    world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat, **more)
     env_name = env if isinstance(env, str) else name_of(env) or world.spec.name
     handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
     own = [kind for kind, part in handed.items() if part is not None and not findable(part)]
     own += [kind for kind, part in {"learner": learner, "planner": planner}.items() if part is not None]
-    entry = find(agent) if isinstance(agent, str) and ":" not in agent else None
     if entry is not None:
         check_taken(agent, entry, run, reward=reward, termination=termination, learner=learner, planner=planner)
     check_opponent(world, run.opponent)
@@ -199,7 +205,9 @@ def build(
     run, notes = _fitted_run(name, built, entry, world, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
-    setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes)
+    if isinstance(world, GymnasiumEnv | GymnasiumVectorEnv) and world.seen.note is not None:
+        notes = [*notes, world.seen.note]
+    setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes, kwargs)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(
             f"num_seeds={run.num_seeds} side by side needs a JAX environment, no plan-ms and no replay-gb; here seeds "

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from toy_envs import Counter, Faulty, Spaces, Uncopyable
 
 from forethought.core import AbstractEnv
-from forethought.envs.host import GymnasiumEnv, HostedJaxEnv, seed_from
+from forethought.envs.host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, seed_from
 from forethought.envs.pendulum import Pendulum
 from forethought.errors import EnvironmentFault, UserError
 from forethought.types import Box, EnvSpec
@@ -91,9 +91,10 @@ BOX = spaces.Box(-1, 1, (2,), np.float32)
 @pytest.mark.parametrize(
     ("seen", "acts", "remedy"),
     [
-        (spaces.Dict({"a": BOX}), None, "FlattenObservation"),
-        (spaces.Tuple((BOX, BOX)), None, "FlattenObservation"),
-        (spaces.MultiDiscrete([2, 3]), None, "FlattenObservation"),
+        (spaces.Text(9), None, "Text observations.*TransformObservation"),
+        (spaces.Tuple((BOX, spaces.Sequence(BOX))), None, "observation '1' is a Sequence.*FilterObservation"),
+        (spaces.Dict({"a": BOX, "b": spaces.Discrete(5000)}), None, "'b'.*more than 4096 values"),
+        (spaces.MultiBinary(8000), None, "states are more than"),
         (spaces.Box(0, 255, (8, 8, 3), np.float32), None, "pictures of uint8"),
         (None, spaces.MultiDiscrete([2, 3]), "TransformAction"),
         (None, spaces.MultiBinary(3), "TransformAction"),
@@ -333,3 +334,71 @@ def test_render_gives_a_frame_where_there_is_one_and_none_otherwise():
     hosted = HostedJaxEnv(Pendulum())
     hosted.start([KEY])
     assert hosted.render().shape == (320, 480, 3)
+
+
+GOAL = spaces.Dict({"goal": BOX, "at": spaces.Discrete(3, start=1), "on": spaces.MultiBinary(2)})
+SEEN = {"on": np.array([1, 0]), "goal": np.array([0.5, -0.5]), "at": 3}
+HAND = spaces.Tuple((spaces.Discrete(4), spaces.Discrete(3, start=1), spaces.MultiDiscrete([2, 5])))
+
+
+class Showing(Spaces):
+    """Shows one observation all the time."""
+
+    def __init__(self, space, shown):
+        super().__init__(space)
+        self.shown = shown
+
+    def obs(self):
+        return self.shown
+
+
+@pytest.mark.parametrize(
+    ("space", "shown", "numbered", "wanted"),
+    [
+        (GOAL, SEEN, True, [0, 0, 1, 0.5, -0.5, 1, 0]),  # at, goal, on: Gymnasium sorts the keys
+        (HAND, (2, 3, np.array([1, 4])), True, [2 * 30 + 2 * 10 + 1 * 5 + 4]),
+        (HAND, (2, 3, np.array([1, 4])), False, [0, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1]),
+        (spaces.Discrete(3, start=5), 6, False, [0, 1, 0]),
+        (spaces.MultiBinary(3), np.array([1, 0, 1]), True, [5]),
+        (spaces.MultiBinary(30), np.ones(30, np.int8), True, np.ones(30)),  # 2^30 states are too many to number
+        (spaces.Dict({"x": spaces.Dict({"y": BOX}), "say": spaces.Text(9)}), {"x": {"y": np.ones(2)}}, True, [1, 1]),
+    ],
+)
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_parts_become_one_vector_or_number_in_the_order_of_the_space(space, shown, numbered, wanted, side_by_side):
+    shown = {**shown, "say": "go"} if isinstance(shown, dict) and "say" in space.spaces else shown
+    make = lambda: Showing(space, shown)
+    if side_by_side:
+        host = GymnasiumVectorEnv(gymnasium.vector.SyncVectorEnv([make, make]), numbered=numbered)
+    else:
+        host = GymnasiumEnv([make(), make()], numbered=numbered)
+    np.testing.assert_array_equal(host.start([KEY, KEY]), [wanted] * 2)
+    np.testing.assert_array_equal(host.copy(2).start([KEY, KEY]), [wanted] * 2)
+    assert (host.spec.num_states is not None) == (len(wanted) == 1) and host.spec.obs_dim == len(wanted)
+
+
+def test_what_was_made_of_the_parts_is_said():
+    seen = lambda space, **more: GymnasiumEnv([Spaces(space)], **more).seen.note
+    assert seen(GOAL) == "an observation is one vector: at (3, one-hot), goal (2), on (2)"
+    assert "one of 120 states, the last of the parts counting fastest: 0 (4), 1 (3), 2 (2x5)" in seen(HAND)
+    assert seen(spaces.Dict({"x": BOX, "say": spaces.Text(9)})).endswith(
+        "left out, as agents see only numbers: say (Text)"
+    )
+    assert seen(BOX) is None and seen(spaces.Discrete(3)) is None
+    assert seen(spaces.Discrete(3), numbered=False) == "an observation is one vector: (3, one-hot)"
+
+
+@pytest.mark.parametrize(
+    ("space", "shown", "words"),
+    [
+        (GOAL, {**SEEN, "at": 4}, r"observation 'at' 4 outside Discrete\(3, start=1\)"),
+        (GOAL, {**SEEN, "at": 1.5}, "observation 'at' 1.5 outside"),
+        (GOAL, {"goal": SEEN["goal"]}, r"observation \['goal'\], expected a dict with 'at'"),
+        (GOAL, {**SEEN, "goal": np.zeros(3)}, r"observation shape \(3,\), expected \(2,\)"),
+        (HAND, (2, 3), "observation tuple of 2, expected a tuple of at least 3"),
+        (HAND, (2, 3, np.array([1, 5])), r"observation '2' \[1, 5\] outside"),
+    ],
+)
+def test_a_part_outside_its_space_is_a_fault_that_names_it(space, shown, words):
+    with pytest.raises(EnvironmentFault, match=words):
+        GymnasiumEnv([Showing(space, shown)]).start([KEY])

@@ -9,7 +9,7 @@ import tyro
 
 from ..presets.bounds import Positive, Seed
 from . import machine, tables
-from .common import Anywhere, Machine
+from .common import Anywhere, EnvOptions, Machine
 from .parse import option_names, parse
 
 HELP = """Play random steps in an environment and say what would hurt an agent. Exit code 1 if there is an error.
@@ -36,6 +36,7 @@ class CheckEnv:
     """Your reward function, pkg.mod:fn, held against the real transitions."""
     termination: str | None = None
     """Your termination function, pkg.mod:fn, held against the real transitions."""
+    env_options: Annotated[EnvOptions, tyro.conf.arg(name="")] = EnvOptions()
     machine: Anywhere = Machine()
 
 
@@ -54,6 +55,7 @@ def run(argv: list[str]) -> int:
     found = check_env(
         options.env,
         num_steps=options.steps,
+        env_kwargs=options.env_options.arguments,
         seed=options.seed,
         reward=None if options.reward is None else load_object(options.reward),
         termination=None if options.termination is None else load_object(options.termination),

@@ -26,6 +26,7 @@ def train_seeds(
     preset: str,
     config: Any,
     run: RunConfig,
+    env_kwargs: dict[str, Any],
     out: Path | None,
     start_from: Path | None,
     quiet: bool,
@@ -34,7 +35,8 @@ def train_seeds(
     """Trains one run, or a group of runs where several seeds cannot go side by side."""
     check_run(run)
     common = {"preset": preset, "config": config, "start_from": start_from, "quiet": quiet, "argv": argv}
-    if run.num_seeds == 1 or _side_by_side(agent, env, preset, config, run):
+    common["env_kwargs"] = env_kwargs
+    if run.num_seeds == 1 or _side_by_side(agent, env, preset, config, run, env_kwargs):
         return finish(api.train(agent, env, run=run, out=out, **common), quiet=quiet)
     path = out or default_run_path("runs", agent, env, run.seed)
     seeds = range(run.seed, run.seed + run.num_seeds)
@@ -83,6 +85,7 @@ def _start_like(record: dict[str, Any], seed: int, folder: Path, *, quiet: bool)
         out=folder,
         quiet=quiet,
         argv=record["command"].split(),
+        env_kwargs=record.get("env_kwargs"),
     )
 
 
@@ -93,10 +96,10 @@ def _seed_of(name: str, path: Path) -> int:
     return int(number)
 
 
-def _side_by_side(agent: str, env: str, preset: str, config: Any, run: RunConfig) -> bool:
+def _side_by_side(agent: str, env: str, preset: str, config: Any, run: RunConfig, kwargs: dict[str, Any]) -> bool:
     """Whether all seeds can be trained as one program."""
     alone = dataclasses.replace(run, num_seeds=1)
-    return build(agent, env, preset=preset, config=config, run=alone).compiled
+    return build(agent, env, preset=preset, config=config, run=alone, env_kwargs=kwargs).compiled
 
 
 def stopped_code(run: api.Run) -> int:

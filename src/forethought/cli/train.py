@@ -10,6 +10,7 @@ from ..presets.run import RunConfig
 from ..presets.steps import usual_steps
 from ..presets.values import merged
 from . import machine
+from .common import EnvOptions
 from .parse import flat, option_names, parse
 from .settings_file import NONE, Settings, read_settings
 
@@ -37,6 +38,7 @@ def _kind(entry: Entry | None, preset: str, settings: Settings = NONE, agent: st
 
     parts: dict[str, tuple[type, Any]] = {
         "options": (TrainOptions, TrainOptions(preset=preset)),
+        "env": (EnvOptions, EnvOptions()),
         "run": (RunConfig, merged(RunConfig(steps=usual_steps(agent or "", preset)), settings.run)),
     }
     if entry is not None:
@@ -74,6 +76,7 @@ def run(argv: list[str]) -> int:
         preset=preset,
         config=None if entry is None else options.config,
         run=options.run,
+        env_kwargs=options.env.arguments,
         out=options.options.out,
         start_from=options.options.from_,
         quiet=options.options.quiet,

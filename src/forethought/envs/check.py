@@ -2,19 +2,19 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax.random as jr
 import numpy as np
-from gymnasium import spaces
 
 from ..core import AbstractHostEnv
 from ..errors import EnvironmentFault, UserError
 from ..presets.bounds import Positive, Seed, checked_number
+from ..space_parts import value_at
 from ..types import Box, RewardFunction, TerminationFunction, Transition
 from .given import check_given
-from .host import GymnasiumEnv
+from .host import GymnasiumEnv, GymnasiumVectorEnv
 from .make import make
 from .pixels import Frame
 from .precision import PrecisionWarning
@@ -71,8 +71,9 @@ def check_env(
     termination: TerminationFunction | None = None,
     max_seconds: float = 60.0,
     progress: Callable[[str], None] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """What `num_steps` random steps show about `env` (anything that `make` takes).
+    """What `num_steps` random steps show about `env` (anything that `make` takes, with `env_kwargs`).
 
     A slow environment is looked at for about `max_seconds`, with fewer steps; `progress` is told how far it is.
 
@@ -84,7 +85,7 @@ def check_env(
     clock = _Clock(max_seconds, progress)
     clock.tell("making the environment")
     try:
-        host = make(env, host=True)
+        host = make(env, host=True, env_kwargs=env_kwargs)
     except UserError as error:
         return [Finding("error", "construction", str(error))]
     findings = [_describe(host), _action_bounds(host)]
@@ -123,7 +124,9 @@ def _precision(caught: list[warnings.WarningMessage]) -> list[Finding]:
 def _describe(host: AbstractHostEnv) -> Finding:
     spec = host.spec
     seen = f"{spec.obs_dim} observations" if spec.num_states is None else f"{spec.num_states} numbered states"
-    return Finding("ok", "construction", f"{spec.name}: {seen}, actions {spec.action}")
+    note = host.seen.note if isinstance(host, GymnasiumEnv | GymnasiumVectorEnv) else None
+    more = f"; {note}" if note else ""
+    return Finding("ok", "construction", f"{spec.name}: {seen}, actions {spec.action}{more}")
 
 
 def _action_bounds(host: AbstractHostEnv) -> Finding:
@@ -140,8 +143,7 @@ def _action_bounds(host: AbstractHostEnv) -> Finding:
 def _raw_observations(host: AbstractHostEnv, seed: int, clock: _Clock) -> Finding:
     """Whether observations are what the declared space says, before any adapter has touched them."""
     name = "observation space"
-    space = host.observation_space if isinstance(host, GymnasiumEnv) else None
-    if not isinstance(host, GymnasiumEnv) or not isinstance(space, spaces.Box | spaces.Dict):
+    if not isinstance(host, GymnasiumEnv):
         return Finding("ok", name, f"{host.spec.obs_dim} dimensions, float32")
     env = host.envs[0]
     host.start([jr.key(seed)])  # so that a fault here is reported as one
@@ -149,9 +151,10 @@ def _raw_observations(host: AbstractHostEnv, seed: int, clock: _Clock) -> Findin
     rng = np.random.default_rng(seed)
     for step in range(50):
         clock.tell(f"looking at observations: step {step} of 50")
-        for key, part in space.spaces.items() if isinstance(space, spaces.Dict) else [("", space)]:
-            flaw = _flaw(f"observation {key!r}" if key else "observation", obs[key] if key else obs, part, step)
-            if flaw is not None:
+        for part in host.seen.parts:
+            what = f"observation {part.label!r}" if part.path else "observation"
+            flaw = _flaw(what, value_at(obs, part.path), part.space, step) if not part.counts else None
+            if flaw is not None:  # Discretes were checked above
                 return Finding(flaw[0], name, flaw[1])
         try:
             obs, _, terminated, truncated, _ = env.step(host.to_env(_random_action(host, rng)))
@@ -161,7 +164,8 @@ def _raw_observations(host: AbstractHostEnv, seed: int, clock: _Clock) -> Findin
             break
         if np.any(terminated) or np.any(truncated):
             obs, _ = env.reset()
-    kind = "the dtypes declared" if isinstance(space, spaces.Dict) else space.dtype
+    dtypes = [str(part.space.dtype) for part in host.seen.parts]
+    kind = dtypes[0] if len(dtypes) == 1 else "the dtypes declared"
     return Finding("ok", name, f"{host.spec.obs_dim} dimensions, {kind}, inside their bounds")
 
 

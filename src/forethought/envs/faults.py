@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import EnvironmentFault
+from ..errors import EnvironmentFault, UserError
 from .precision import Precision
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -33,7 +33,15 @@ class Place:
         return EnvironmentFault(f"{where}: {what} {taken}; mend the environment, then resume")
 
 
-def checked_obs(obs: object, shape: int | tuple[int, ...], place: Place, action: object = None) -> np.ndarray:
+class Asked:
+    """What a policy was asked about: a wrong observation is then a mistake of who asks."""
+
+    def fault(self, what: str, action: object = None) -> UserError:
+        """The error to raise: what is wrong with the observation."""
+        return UserError(f"obs: {what.rstrip(',')}")
+
+
+def checked_obs(obs: object, shape: int | tuple[int, ...], place: Place | Asked, action: object = None) -> np.ndarray:
     """`obs` of that length or shape as float32 `[obs]`. Raises EnvironmentFault for another shape, or if not finite."""
     shape = (shape,) if isinstance(shape, int) else shape
     try:
@@ -53,7 +61,7 @@ def checked_obs(obs: object, shape: int | tuple[int, ...], place: Place, action:
     return array
 
 
-def checked_picture(obs: object, shape: tuple[int, ...], place: Place, action: object = None) -> np.ndarray:
+def checked_picture(obs: object, shape: tuple[int, ...], place: Place | Asked, action: object = None) -> np.ndarray:
     """`obs` of that shape as float32 `[pixels]`. Raises EnvironmentFault for other numbers than 0, 1, .. 255 too."""
     array = checked_obs(obs, shape, place, action)
     if getattr(obs, "dtype", None) == np.uint8:

@@ -34,6 +34,7 @@ class GymnasiumEnv(AbstractHostEnv):
         again: Callable[[], gymnasium.Env] | None = None,
         name: str | None = None,
         action_repeat: int = 1,
+        numbered: bool = True,
     ) -> None:
         if not envs:
             raise ValueError("GymnasiumEnv: envs is empty; hand in at least one environment")
@@ -45,8 +46,9 @@ class GymnasiumEnv(AbstractHostEnv):
         self.name = name or name_of(first)
         for env in self.envs:
             refuse_running_statistics(self.name, env)
-        self.spec, self._seen, self.to_env = translate(
-            self.name, first.observation_space, first.action_space, limit_of(first), action_repeat
+        self._numbered = numbered
+        self.spec, self.seen, self.to_env = translate(
+            self.name, first.observation_space, first.action_space, limit_of(first), action_repeat, numbered
         )
         self.render_fps = fps_of(first.metadata, action_repeat)
         self._again = again
@@ -101,7 +103,8 @@ class GymnasiumEnv(AbstractHostEnv):
         """
         again = self._again or (lambda: duplicate(self.envs[0]))
         envs = separated([again() for _ in range(num_envs)], self.envs)
-        made = GymnasiumEnv(envs, again=again, name=self.name, action_repeat=self.spec.action_repeat)
+        more = {"action_repeat": self.spec.action_repeat, "numbered": self._numbered}
+        made = GymnasiumEnv(envs, again=again, name=self.name, **more)
         made._warn_once_with(self._places[0])
         return made
 
@@ -119,7 +122,7 @@ class GymnasiumEnv(AbstractHostEnv):
             obs, _ = self.envs[i].reset(seed=seed_from(key))
         except Exception as error:
             raise place.fault(f"reset raised {type(error).__name__}: {error}") from error
-        return self._seen(obs, place)
+        return self.seen(obs, place)
 
     def _step(self, i: int, chosen: np.ndarray) -> tuple[np.ndarray, float, bool, bool, int]:
         """Observation, summed reward, terminated, truncated and simulator steps of one action."""
@@ -139,7 +142,7 @@ class GymnasiumEnv(AbstractHostEnv):
             total = checked_reward(total + checked_reward(reward, place, action), place, action)
             terminated = checked_flag("terminated", terminated, place, action)
             truncated = checked_flag("truncated", truncated, place, action)
-        return self._seen(obs, place, action), total, terminated, truncated, steps
+        return self.seen(obs, place, action), total, terminated, truncated, steps
 
 
 def duplicate(env: gymnasium.Env) -> gymnasium.Env:
@@ -158,7 +161,7 @@ def duplicate(env: gymnasium.Env) -> gymnasium.Env:
     reason = "it has no Gymnasium spec" if env.spec is None else "its Gymnasium spec makes other spaces"
     if env.spec is not None:
         try:
-            made = gymnasium.make(env.spec, render_mode=env.render_mode)
+            made = gymnasium.make(env.spec)  # its arguments hold the render mode
             if (part := shared(env, made)) is not None:
                 reason = f"what its Gymnasium spec makes shares its {type(part).__name__}"
             elif made.observation_space == env.observation_space and made.action_space == env.action_space:

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
+from ..space_parts import value_at
 from .faults import Place, checked_flags, checked_rewards
 from .sharing import copied, refuse_running_statistics, require_separate, shared, side_by_side
 from .spaces import translate
@@ -59,14 +60,15 @@ class GymnasiumVectorEnv(AbstractHostEnv):
     NEXT_STEP the call after an episode's end only resets, and its row is not valid.
     """
 
-    def __init__(self, env: VectorEnv, *, again: Callable[[], VectorEnv] | None = None) -> None:
+    def __init__(self, env: VectorEnv, *, again: Callable[[], VectorEnv] | None = None, numbered: bool = True) -> None:
         self.env = env
         self.num_envs = env.num_envs
         self.mode = _mode_of(env)
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         limit = env.spec.max_episode_steps if env.spec is not None else None
-        self.spec, self._seen, self._to_env = translate(
-            name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
+        self._numbered = numbered
+        self.spec, self.seen, self.to_env = translate(
+            name, env.single_observation_space, env.single_action_space, limit, 1, numbered
         )
         require_separate(name, *side_by_side(env))
         refuse_running_statistics(name, env)
@@ -99,7 +101,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self, actions: np.ndarray, *, step_key: PRNGKeyArray, reset_key: Callable[[int], PRNGKeyArray]
     ) -> HostStep:
         """Act in every environment."""
-        batch = np.stack([self._to_env(action) for action in actions])
+        batch = np.stack([self.to_env(action) for action in actions])
         valid = ~self._ended if self.mode == AutoresetMode.NEXT_STEP else np.ones(self.num_envs, bool)
         self._together.step += 1
         for i in np.flatnonzero(valid):
@@ -148,7 +150,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         """
         env = self.env if self._again is None else self._again()
         env = env if shared(self.env, env) is None else copied(env, [self.env])
-        made = GymnasiumVectorEnv(env, again=self._again)
+        made = GymnasiumVectorEnv(env, again=self._again, numbered=self._numbered)
         made._warn_once_with(self._places[0])
         return made
 
@@ -177,15 +179,19 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         out = np.zeros((self.num_envs, self.spec.obs_dim), np.float32)
         for i, row in enumerate(self._rows(obs, actions)):
             taken = None if actions is None or not rows[i] else actions[i]
-            out[i] = self._seen(row, self._places[i], taken)
+            out[i] = self.seen(row, self._places[i], taken)
         return out
 
     def _rows(self, obs: Any, actions: np.ndarray | None) -> list[Any]:
         """The observations one by one."""
-        for part in obs.values() if isinstance(obs, Mapping) else [obs]:
-            if len(part) != self.num_envs:
-                raise self._together.fault(f"observations of shape {np.shape(part)}", actions)
-        return [self._seen.row(obs, i) for i in range(self.num_envs)]
+        for part in self.seen.parts:
+            try:
+                rows = value_at(obs, part.path)
+            except ValueError as error:
+                raise self._together.fault(f"observations {error},", actions) from None
+            if len(rows) != self.num_envs:
+                raise self._together.fault(f"observations of shape {np.shape(rows)}", actions)
+        return [self.seen.row(obs, i) for i in range(self.num_envs)]
 
     def _final(self, obs: object, ended: np.ndarray, infos: dict, actions: np.ndarray) -> np.ndarray:
         """The true successors under SAME_STEP: those of ended episodes are in `infos['final_obs']`."""
@@ -196,7 +202,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         rows = self._rows(obs, actions)
         for i in np.flatnonzero(ended):
             rows[i] = infos["final_obs"][i]
-        return np.stack([self._seen(r, p, a) for r, p, a in zip(rows, self._places, actions)])
+        return np.stack([self.seen(r, p, a) for r, p, a in zip(rows, self._places, actions)])
 
     def _reset(self, ended: np.ndarray, reset_key: Callable[[int], PRNGKeyArray]) -> np.ndarray:
         if not ended.any():
