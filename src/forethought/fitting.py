@@ -197,7 +197,7 @@ def own_split(folder: Path | str) -> tuple[Transition, Transition]:
     record = read_json(folder / "fit.json", 1)
     records.check(record, records.SourceRecord, str(folder / "fit.json"), remedy="give other data with --data")
     config = from_dict(FitConfig, record["config"], f"{folder}/fit.json: config")
-    _check(config)
+    config = checked(config)
     try:
         data = load_dataset(record["source"]).transitions
     except UserError as error:
