@@ -5,7 +5,7 @@ import dataclasses
 from .world_model import WorldModelConfig
 
 _PAPER_MODEL = WorldModelConfig(
-    cell="gru",
+    cell="gru-after",
     latent="gaussian",
     deter=200,
     hidden=200,
@@ -81,6 +81,7 @@ _SMALL = DreamerV1Config(
     critic_rate=1e-3,
     model=dataclasses.replace(
         _PAPER_MODEL,
+        cell="gru",
         deter=100,
         hidden=100,
         units=64,
