@@ -45,6 +45,8 @@ class DreamerV2Config:
     """Steps in a sequence."""
     imagination: int = 15
     """Steps imagined from every posterior state."""
+    imagination_starts: int = 0
+    """Imagine only from the last so many states of each sequence; 0: from all."""
     discount: float = 0.99
     """Discount per step."""
     td_lambda: float = 0.95
