@@ -9,7 +9,9 @@ Deviations from the authors' code:
 - images are encoded and decoded as in Dreamer v3 and not reduced to 5 bits;
 - replayed sequences may run over the end of an episode, where the state is reset; theirs lie within one;
 - tasks that terminate can be told to learn when (`model.continues`); theirs have none;
-- presets other than `paper` have smaller networks, batches and populations.
+- weights start as in Dreamer v3, where theirs start by TensorFlow's defaults;
+- presets other than `paper` have smaller networks, batches and populations, and a GRU whose reset gate scales the whole
+  candidate, as in Dreamer v2; in theirs, and in `paper`, it scales the memory before its matrix.
 """
 
 import equinox as eqx

@@ -6,7 +6,7 @@ from .bounds import FewOrNone, Fraction, Natural, Pair, Positive
 from .world_model import WorldModelConfig
 
 _PAPER_MODEL = WorldModelConfig(
-    cell="gru",
+    cell="gru-after",
     latent="gaussian",
     deter=200,
     hidden=200,
@@ -82,6 +82,7 @@ _SMALL = DreamerV1Config(
     critic_rate=1e-3,
     model=dataclasses.replace(
         _PAPER_MODEL,
+        cell="gru",
         deter=100,
         hidden=100,
         units=64,

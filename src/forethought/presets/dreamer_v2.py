@@ -46,6 +46,8 @@ class DreamerV2Config:
     """Steps in a sequence."""
     imagination: int = 15
     """Steps imagined from every posterior state."""
+    imagination_starts: Natural = 0
+    """Imagine only from the last so many states of each sequence; 0: from all."""
     discount: Fraction = 0.99
     """Discount per step."""
     td_lambda: Fraction = 0.95

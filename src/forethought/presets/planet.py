@@ -7,7 +7,7 @@ from .parts import PlannerConfig
 from .world_model import WorldModelConfig
 
 _PAPER_MODEL = WorldModelConfig(
-    cell="gru",
+    cell="gru-before",
     latent="gaussian",
     deter=200,
     hidden=200,
@@ -63,6 +63,7 @@ _SMALL = PlaNetConfig(
     batch_length=30,
     model=dataclasses.replace(
         _PAPER_MODEL,
+        cell="gru",
         deter=100,
         hidden=100,
         units=64,

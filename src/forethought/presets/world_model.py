@@ -10,8 +10,9 @@ from .bounds import FewOrNone, Fraction, Natural, Positive
 class WorldModelConfig:
     """Encoder, recurrent state-space model, decoder and heads. Sizes are those of Dreamer v3's smallest preset."""
 
-    cell: Literal["block-gru", "layer-gru", "gru", "none"] = "block-gru"
-    """How the memory moves on: Dreamer v3's block GRU, v2's GRU with a layer norm, a plain one, or no memory (PlaNet's
+    cell: Literal["block-gru", "layer-gru", "gru", "gru-before", "gru-after", "none"] = "block-gru"
+    """How the memory moves on: Dreamer v3's block GRU, v2's GRU with a layer norm, the same without the norm, plain
+    GRUs with the reset gate before (PlaNet) or after (Dreamer v1) the memory's matrix, or no memory (PlaNet's
     stochastic-only SSM)."""
     latent: Literal["categorical", "gaussian", "point"] = "categorical"
     """What the latent is; `point` draws nothing (PlaNet's deterministic-only RNN)."""
