@@ -40,5 +40,8 @@ def compiled_programs_until_memory_maps_run_short():
     if tiny is not None:  # drivers count their traces, so none may outlive its programs
         tiny.jit_driver.cache_clear()
         tiny.step_driver.cache_clear()
+    programs = sys.modules.get("forethought.core.programs")
+    if programs is not None:
+        programs.forget()
     jax.clear_caches()
     gc.collect()
