@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import equinox as eqx
-import jax
 import jax.random as jr
 import numpy as np
 
@@ -32,7 +31,7 @@ from .refusals import check_oracle
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
-from .storage import provenance, records
+from .storage import records
 from .storage.files import own
 from .storage.records import check_outside_runs
 from .storage.run_folder import RunFolder, default_run_path
@@ -182,7 +181,7 @@ class Run:
 
     def export(self, out: str | Path | None = None, *, which: str = "last", seed: int | None = None) -> list[Path]:
         """Writes the policy alone to the folder `out` (default: RUN/policy), as `export.export_policy`."""
-        return export_policy(self, self.path / "policy" if out is None else out, which=which, seed=seed)
+        return export_policy(self, own(self.path, "policy") if out is None else out, which=which, seed=seed)
 
     def video(
         self,
@@ -277,7 +276,7 @@ def train(
     )
     with contextlib.closing(setup), display:
         with training.StopRequest() as stop:
-            folder = RunFolder.create(path, _record(setup, argv, start_from))
+            folder = RunFolder.create(path, setup.record(argv, start_from))
             outcome = training.train(setup, folder, display, stop, initial_state=initial)
         return ended(Run(folder, setup, outcome), display, stop)
 
@@ -398,26 +397,3 @@ def doctor(
     folder = own(home, "doctor") if out is None else checked_path(out, "out")
     found.paths = reporting.write_checkup(found, folder, target=str(path))
     return found
-
-
-def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
-    """What is written beside a run before it starts."""
-    run = setup.run
-    return {
-        "agent": setup.agent_name,
-        "env": setup.env_name,
-        "env_kwargs": setup.env_kwargs,
-        "preset": setup.preset,
-        "seed": run.seed,
-        "num_seeds": run.num_seeds,
-        "config": {} if setup.config is None else to_dict(setup.config),
-        "run": to_dict(run),
-        "given": setup.given,
-        "own": setup.own,
-        "total_steps": run.steps,
-        "start_from": None if start_from is None else str(start_from),
-        "driver": "jit" if setup.compiled else "steps",
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(jax.devices()),
-        "command": "" if argv is None else " ".join(argv),
-    }

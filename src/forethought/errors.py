@@ -69,6 +69,11 @@ def near_names(name: str, known: list[str]) -> list[str]:
     return same[:3] or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
 
 
+def internal(error: BaseException) -> str:
+    """One line for an error that is not the user's."""
+    return f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
 def nearest(name: object, known: list[str]) -> str:
     """A remedy for an unknown `name`: the nearest known ones, or all of them."""
     close = near_names(str(name), known)

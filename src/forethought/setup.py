@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 
 from .catalogue import AGENTS, Entry, find
 from .core import (
@@ -27,7 +28,7 @@ from .models.simulator import Simulator
 from .planners.uct import UCT
 from .presets.bounds import Natural, checked_number
 from .presets.run import RunConfig
-from .presets.values import checked
+from .presets.values import checked, to_dict
 from .references import findable, load_object, name_of
 from .refusals import (
     NOWHERE,
@@ -59,6 +60,7 @@ from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
 from .run.matches import AbstractPlayer, PlannerPlayer, RandomPlayer
 from .run.steps import StepDriver
+from .storage import provenance
 from .types import EnvSpec, Given, never_terminates
 
 
@@ -148,6 +150,28 @@ class Setup:
             driver = self.driver()
             self.evaluator(self.run.final_episodes)
             check_progress_room(eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0)))
+
+    def record(self, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
+        """What is written beside a run before it starts; `argv` is the command, `start_from` the run that is trained on."""
+        run = self.run
+        return {
+            "agent": self.agent_name,
+            "env": self.env_name,
+            "env_kwargs": self.env_kwargs,
+            "preset": self.preset,
+            "seed": run.seed,
+            "num_seeds": run.num_seeds,
+            "config": {} if self.config is None else to_dict(self.config),
+            "run": to_dict(run),
+            "given": self.given,
+            "own": self.own,
+            "total_steps": run.steps,
+            "start_from": None if start_from is None else str(start_from),
+            "driver": "jit" if self.compiled else "steps",
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(jax.devices()),
+            "command": "" if argv is None else " ".join(argv),
+        }
 
     def close(self) -> None:
         """Closes the copy that evaluations run in, and the training environment where it was made here."""

@@ -14,7 +14,7 @@ from . import baseline
 from .core import AbstractHostReplay
 from .display import Display
 from .envs.given import check_given
-from .errors import StorageFault, UserError
+from .errors import StorageFault, UserError, internal
 from .outlook import plan_lines
 from .pace import Pace, next_work
 from .run.evaluate import Evaluation
@@ -152,15 +152,11 @@ def _closed_record(folder: RunFolder) -> Iterator[None]:
     except UserError:
         raise
     except BaseException as error:
-        ended = ("failed", _internal(error)) if isinstance(error, Exception) else ("interrupted", "interrupted")
+        ended = ("failed", internal(error)) if isinstance(error, Exception) else ("interrupted", "interrupted")
         if folder.record["status"] == "running":
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 folder.update_record(status=ended[0], message=ended[1])
         raise
-
-
-def _internal(error: BaseException) -> str:
-    return f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 class _StoppedWhileEvaluating(Exception):
@@ -271,7 +267,7 @@ class _Loop:
     def failed(self, error: Exception) -> Outcome:
         """Saves what is whole after the environment or the agent broke, or something that should not."""
         known = isinstance(error, UserError)
-        message = str(error) if known else _internal(error)
+        message = str(error) if known else internal(error)
         # The first error is the one to tell; buffers that a driver has taken away leave the last checkpoint.
         with contextlib.suppress(StorageFault if known else Exception):
             self.display.stop()
