@@ -152,7 +152,7 @@ class Setup:
             check_progress_room(eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0)))
 
     def record(self, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
-        """What is written beside a run before it starts; `argv` is the command, `start_from` the run that is trained on."""
+        """What is written beside a run before it starts; `start_from` is the run whose agent is trained on."""
         run = self.run
         return {
             "agent": self.agent_name,
