@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 OWN := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
 
-.PHONY: help demo test install install-dev lint lock clean
+.PHONY: help demo test test-all test-costs install install-dev lint lock clean
 
 help:
 	@echo "make demo     train PETS on the cart-pole, with a report and a video (about 5 minutes)"
-	@echo "make test     run the test suite"
+	@echo "make test     run the test suite, but for tests that train (about 10 minutes; 5 once programs are cached)"
+	@echo "make test-all run the whole test suite"
+	@echo "make test-costs  run the test suite, and show where its time goes"
 	@echo "make install  make .venv with Forethought in it"
 	@echo "make lint     check style, layering and types"
 	@echo "make lock     solve the dependencies again (names, versions and hashes only)"
@@ -21,7 +24,13 @@ demo: install
 test: install-dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: test
+	$(PYTEST) -m slow
+
+test-costs: install-dev
+	$(PYTEST) --costs costs.json
 
 install: $(VENV)/.run
 install-dev: $(VENV)/.dev

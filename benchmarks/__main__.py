@@ -14,7 +14,7 @@ import sys
 from .record import ROOT
 
 AGAINST_PEERS = ("matmul_peak", "planning", "fitting", "time_per_action", "dreaming", "frames", "optimal_control")
-ALONE = ("search", "dyna")
+ALONE = ("search", "dyna", "many_runs")
 LONG = ("time_to_oracle", "latency")
 
 

@@ -227,6 +227,16 @@ def dyna(raw: dict[str, Any]) -> str:
     return where(raw, raw["machine"]) + "\n" + table(head, rows)
 
 
+def many_runs(raw: dict[str, Any]) -> str:
+    """What each run of many in one process takes."""
+    rows = [
+        [f"{i}", f"{r['wall_s']:.1f}", f"{r['programs']}", f"{r['resident_mb']:,.0f}", f"{r['maps']:,}"]
+        for i, r in enumerate(raw["runs"], 1)
+    ]
+    head = ["run", "seconds", "programs compiled", "resident memory, MB", "memory maps"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
+
+
 def optimal_control(raw: dict[str, Any]) -> str:
     """Solving once and many at once: time, iterations and the cost of what was found."""
     found, rows = raw["solve"], []
@@ -264,6 +274,7 @@ RENDER = {
     "returns": ("latency", returns),
     "search": ("search", search),
     "dyna": ("dyna", dyna),
+    "many-runs": ("many_runs", many_runs),
     "optimal-control": ("optimal_control", optimal_control),
     "replanning": ("optimal_control", replanning),
 }

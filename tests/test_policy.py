@@ -4,6 +4,7 @@ import json
 
 import equinox as eqx
 import gymnasium
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -177,6 +178,69 @@ def test_gymnasium_id_is_trained_on(tmp_path):
     run = forethought.train("random-shooting", "Pendulum-v1", config=config, run=few, out=tmp_path / "run", quiet=True)
     assert run.status == "finished" and len(run.metrics("update")) == 1
     assert forethought.load_run(run.path).policy().predict(np.zeros(3)).shape == (1,)
+
+
+class Language(Own):
+    """Numbers its actions from 1, and shows a Dict."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"x": gymnasium.spaces.Box(-10, 10, (2,), np.float32), "at": gymnasium.spaces.Discrete(3, start=1)}
+    )
+    action_space = gymnasium.spaces.Discrete(3, start=1)
+
+    def __init__(self, length: int = 8):
+        super().__init__()
+        self.length = length
+
+    def seen(self):
+        return {"x": np.float32(self.x), "at": 1 + self.t % 3}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.seen(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.t += 1
+        return self.seen(), float(action), False, self.t >= self.length, {}
+
+
+class Constant(Averaging):
+    """Takes the last action."""
+
+    def act(self, state, memory, obs, *, key, explore):
+        return jnp.int32(self.spec.action.n - 1), memory, None
+
+
+def make_constant(spec, given):
+    return eqx.tree_at(lambda a: a.random_steps, Constant(spec=spec), 20)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory):
+    out = tmp_path_factory.mktemp("spoken") / "run"
+    return trained("test_policy:Language", out, make_constant, env_kwargs={"length": 5})
+
+
+def test_a_policy_takes_what_the_environment_shows_and_gives_what_it_takes(spoken, tmp_path):
+    loaded = Policy.load(spoken.policy().save(tmp_path / "policy"), agent=make_constant(spoken.setup.env.spec, None))
+    shown = {"x": np.ones(2), "at": 3}
+    for policy in (spoken.policy(), forethought.load_run(spoken.path).policy(), loaded):
+        assert policy.predict(shown) == 3 and policy.predict([shown, shown]).tolist() == [3, 3]
+        with pytest.raises(UserError, match=r"'at' 0 outside Discrete\(3, start=1\)"):
+            policy.predict({**shown, "at": 0})
+
+
+def test_constructor_arguments_are_recorded_and_used_wherever_the_run_is_loaded(spoken):
+    assert spoken.folder.record["env_kwargs"] == {"length": 5}
+    assert [row["length"] for row in spoken.metrics("episode")] == [5] * 8
+    again = forethought.load_run(spoken.path)
+    assert again.setup.env.envs[0].length == 5 and again.setup.evaluation_env.envs[0].length == 5
+    assert forethought.load_run(spoken.path, env_kwargs={"length": 3}).setup.env.envs[0].length == 3
+
+
+def test_what_was_made_of_the_observations_is_a_note_of_the_run(spoken):
+    assert "an observation is one vector: at (3, one-hot), x (2)" in spoken.setup.notes
 
 
 def test_run_that_breaks_raises_after_saving_and_says_how_to_go_on(tmp_path):

@@ -1,6 +1,7 @@
 """What a run shows must never depend on one part of it that cannot be made."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from tiny import CONFIGS, Walk
 
 import forethought
 from forethought import checkup, reporting
+from forethought.cli import tables
+from forethought.diagnostics.finding import Finding
 from forethought.presets.parts import PlannerConfig
 from forethought.presets.planet import PlaNetConfig
 from forethought.presets.world_model import WorldModelConfig
@@ -85,3 +88,42 @@ def test_statistics_are_held_against_the_rows_that_were_there_at_the_last_fit(tr
     np.testing.assert_array_equal(np.flatnonzero(fitted), np.arange(40))
     short = dataclasses.replace(trained.setup, run=dataclasses.replace(trained.setup.run, replay_capacity=30))
     assert checkup._fitted_to(short, replay) is None
+
+
+def test_a_run_says_whether_it_learned_in_its_record_its_report_and_its_curve(trained):
+    record = trained.folder.record
+    assert len(record["random"]["returns"]) >= 5 and trained.random_return == record["random"]["mean_return"]
+    assert "than random actions (" in record["outcome"] or record["outcome"].startswith("above random actions by")
+    page = trained.folder.report.read_text()
+    assert "Random actions" in page and record["outcome"][1:].split(":")[0] in page
+    assert trained.shown.outcome == record["outcome"]
+
+
+def test_the_dashed_line_of_random_actions_is_drawn(trained, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(reporting, "plot_learning_curves", lambda *a, **more: drawn.append(more["random"]))
+    monkeypatch.setattr(reporting, "write_report", lambda path, **more: path)
+    reporting.write(trained.folder)
+    assert drawn == [trained.random_return] * 2
+
+
+def test_once_the_time_is_over_what_takes_long_is_left_out_and_that_is_said(trained, monkeypatch):
+    monkeypatch.setattr(reporting, "look", lambda *_, **__: pytest.fail("looked"))
+    pace = types.SimpleNamespace(over=True, said=lambda: "4 minutes are over")
+    state, replay = trained.trained()
+    shown = reporting.show(trained.setup, trained.folder, state, replay, trained.evaluate(episodes=2), pace=pace)
+    assert shown.notes == [
+        "4 minutes are over: no look at the model, no video (`forethought doctor` and `video` make them)"
+    ]
+    assert shown.notes[0].split(":")[0] in trained.folder.report.read_text()
+
+
+def test_findings_stand_on_the_terminal_beside_the_verdict(capsys):
+    found = [
+        Finding("reward-head-useless", "warning", "the reward is no better than a constant", "train longer", {}),
+        Finding("constant-column", "note", "dimension 0 never changes", "leave it out", {}),
+    ]
+    tables.show_model(types.SimpleNamespace(verdict="Trust it.", findings=found))
+    assert capsys.readouterr().out == (
+        "model   Trust it.\nwarning reward-head-useless: the reward is no better than a constant\n"
+    )

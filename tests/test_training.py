@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import jax
 import numpy as np
@@ -18,8 +19,9 @@ from forethought import training
 from forethought.display import Display
 from forethought.errors import EnvironmentFault, StorageFault, UserError
 from forethought.presets.run import RunConfig
-from forethought.setup import build
+from forethought.setup import Setup, build
 from forethought.storage import files
+from forethought.storage.archive import MANIFEST
 from forethought.storage.run_folder import RunFolder
 
 RUN = RunConfig(steps=60, eval_every=25, eval_episodes=2, final_episodes=2, video=False)
@@ -137,8 +139,38 @@ def test_second_ctrl_c_interrupts_at_once_and_leaves_the_run_resumable(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "run", setup_of(), StoppedAt(30, twice))
     folder = RunFolder.open(tmp_path / "run")
-    assert folder.status == "interrupted" and signal.getsignal(signal.SIGINT) is before
+    assert folder.record["status"] == folder.status == "interrupted" and signal.getsignal(signal.SIGINT) is before
     assert training.resume(setup_of(), folder, StoppedAt()).status == "finished"
+
+
+def test_an_unexpected_error_saves_what_was_yielded_last_and_closes_the_record(tmp_path):
+    def broken():
+        raise RuntimeError("no such thing")
+
+    with pytest.raises(RuntimeError, match="no such thing"):
+        trained(tmp_path / "run", setup_of(), StoppedAt(30, broken))
+    folder = RunFolder.open(tmp_path / "run")
+    assert folder.record["status"] == "failed"
+    assert folder.record["message"] == "internal error: RuntimeError: no such thing"
+    assert max(folder.checkpoints()) >= 30
+    assert training.resume(setup_of(), folder, StoppedAt()).status == "finished"
+
+
+def test_an_error_before_the_first_step_closes_the_record(tmp_path, monkeypatch):
+    def broken(self):
+        raise RuntimeError("no such driver")
+
+    monkeypatch.setattr(Setup, "driver", broken)
+    with pytest.raises(RuntimeError):
+        trained(tmp_path / "run", setup_of())
+    assert RunFolder.open(tmp_path / "run").record["status"] == "failed"
+
+
+def test_checkpoints_before_the_first_evaluation_are_standard_json(tmp_path):
+    _, folder = trained(tmp_path / "run", setup_of(), StoppedAt(5))
+    (path,) = folder.checkpoints().values()
+    with zipfile.ZipFile(path) as archive:
+        assert b'"best_return": null' in archive.read(MANIFEST)
 
 
 def test_damaged_newest_checkpoint_is_passed_over_and_said_so(whole, tmp_path):

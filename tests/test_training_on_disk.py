@@ -189,9 +189,9 @@ def test_plan_says_how_large_the_replay_gets_and_what_it_drops(tmp_path):
         return plan_lines(setup, progress)
 
     lines = said(0.01)
-    assert any(line.startswith("replay on disk: about 80 steps of 19 bytes are 1.52e-06 GB") for line in lines)
+    assert any(line.startswith("replay on disk: about 80 steps of 23 bytes are 1.84e-06 GB") for line in lines)
     assert not any("warning" in line or "spans several" in line for line in lines)
-    assert any("warning: the replay will drop its oldest steps, it keeps the last 47" in x for x in said(0.0000011))
+    assert any("warning: the replay will drop its oldest steps, it keeps the last 40" in x for x in said(0.0000011))
     assert not (tmp_path / "replay").exists()
 
 
@@ -199,7 +199,7 @@ def test_plan_says_how_large_the_replay_gets_and_what_it_drops(tmp_path):
     ("options", "says"),
     [
         ({"replay_gb": -1.0}, "replay_gb=-1.0 must be above 0"),
-        ({"replay_gb": 1e-6, "num_envs": 2}, "give it at least 1.22e-06 GB"),
+        ({"replay_gb": 1e-6, "num_envs": 2}, "give it at least 1.48e-06 GB"),
         ({"replay_capacity": 50}, "replay_capacity=50 and replay_gb=0.01 exclude each other"),
         ({"num_seeds": 2}, "no replay-gb"),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 from forethought.agents.mpc_ladder import MPCLadder
 from forethought.agents.pets import PETS
 from forethought.agents.random_shooting import RandomShootingMPC
-from forethought.core import AbstractAgent, AbstractEnv
+from forethought.core import AbstractAgent, AbstractEnv, programs
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.models.simulator import Simulator
 from forethought.presets.mpc_ladder import MPCLadderConfig
@@ -130,6 +130,7 @@ def make_agent(name: str, spec: EnvSpec | None = None, *, given: Given = GIVEN, 
 @functools.cache
 def jit_driver(name: str, num_envs: int = 1, num_seeds: int | None = None, oracle: bool = False) -> JitDriver:
     """One compiled driver for all tests that need such a one."""
+    programs.forget()  # so that it counts every trace of its own
     return JitDriver(make_agent(name, oracle=oracle), Walk(), num_envs=num_envs, num_seeds=num_seeds)
 
 

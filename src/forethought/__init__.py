@@ -4,8 +4,9 @@ Learn a model of the world from little data, then plan in it. Start with `foreth
 when they are first used, so `import forethought` is quick.
 """
 
+from __future__ import annotations
+
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from .version import __version__
 
@@ -19,6 +20,7 @@ _HOME = {
     "AGENTS": "catalogue",
     "RunConfig": "presets.run",
     "make_env": "envs.make",
+    "make_gym": "envs.gym",
     "check_env": "envs.check",
     "AbstractAgent": "core",
     "AbstractEnv": "core",
@@ -44,7 +46,10 @@ _HOME = {
 }
 __all__ = ["__version__", *_HOME]
 
+TYPE_CHECKING = False  # without importing typing, which takes a moment in which the command line cannot be interrupted
 if TYPE_CHECKING:
+    from typing import Any
+
     from .api import Run as Run
     from .api import doctor as doctor
     from .api import load_run as load_run

@@ -2,29 +2,38 @@
 
 import contextlib
 import dataclasses
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from . import checkup, fitting, reporting, training
 from .catalogue import AGENTS
 from .core import AbstractAgent
+from .diagnostics.baseline import Baseline
+from .diagnostics.video import check_video
 from .display import Display
-from .errors import UserError
+from .ending import ended, of_seed
+from .envs.interface import describe_interface
+from .errors import UserError, checked_path
+from .export import export_policy
+from .filming import film
+from .fine_tuning import state_of
 from .policy import Policy, describe_spec
+from .presets.bounds import Natural, Seed, checked_number
 from .presets.run import RunConfig
-from .presets.values import from_dict, to_dict
+from .presets.steps import usual_steps
+from .presets.values import from_dict, merged, to_dict
+from .refusals import check_oracle
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
 from .setup import Setup, build
-from .storage import provenance
+from .storage import records
+from .storage.files import own
+from .storage.records import check_outside_runs
 from .storage.run_folder import RunFolder, default_run_path
 
 
@@ -35,6 +44,10 @@ class Run:
         self.folder, self.setup, self.outcome = folder, setup, outcome
         self.shown: reporting.Shown | None = None
         self.notes: list[str] = []  # what loading a checkpoint said: a damaged one that was passed over
+
+    def __repr__(self) -> str:
+        score = "" if self.final_return is None else f", final return {self.final_return:.4g}"
+        return f"Run({str(self.path)!r}: {self.setup.agent_name} on {self.setup.env_name}, {self.status}{score})"
 
     @property
     def path(self) -> Path:
@@ -48,7 +61,13 @@ class Run:
 
     def metrics(self, kind: str | None = None, seed: int | None = None) -> list[dict[str, Any]]:
         """Rows of `metrics.jsonl`; kinds are episode, update, eval, event and latency."""
-        return self.folder.metrics(kind, seed)
+        return self.folder.metrics(kind, seed, whole=True)
+
+    @property
+    def random_return(self) -> float | None:
+        """Mean return of random actions, which the run is compared with; None before it has ended."""
+        found = Baseline.of_record(self.folder.record)
+        return None if found is None else found.mean
 
     @property
     def final_return(self) -> float | None:
@@ -67,20 +86,22 @@ class Run:
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
         trained = loaded.tree.agent_state, loaded.tree.replay
-        return _of_seed(trained, self._index(seed), self.setup.run.num_seeds)
+        return of_seed(trained, self._index(seed), self.setup.run.num_seeds)
 
     def stage(self, env_steps: int, *, seed: int | None = None) -> Any:
         """What the agent was at an evaluation of a game after so many steps; `folder.stages()` has them all.
 
         Raises UserError if there is none.
         """
+        env_steps = checked_number(Natural, env_steps, "env_steps")
         driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
         like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
-        return _of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
+        return of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
 
     def _index(self, seed: int | None) -> int:
         """Which of the seeds side by side `seed` is. Raises UserError if it is none of them."""
         first, seeds = self.setup.run.seed, self.setup.run.num_seeds
+        seed = checked_number(Seed | None, seed, "seed")
         index = 0 if seed is None else seed - first
         if not 0 <= index < seeds:
             raise UserError(f"seed={seed} is not in this run; it has {first} to {first + seeds - 1}")
@@ -93,20 +114,22 @@ class Run:
             "agent": setup.agent_name,
             "config": {} if setup.config is None else to_dict(setup.config),
             "env": setup.env_name,
+            "env_kwargs": setup.env_kwargs,
             "given": setup.given,
             "spec": describe_spec(setup.env.spec),
+            "spaces": describe_interface(setup.env),
         }
         return Policy(setup.agent, self.agent_state(which=which, seed=seed), meta=meta)
 
     def evaluate(
         self, *, episodes: int = 10, which: str = "last", seed: int | None = None, start_seed: int | None = None
     ) -> Evaluation:
-        """Fresh episodes of the policy, without exploration.
+        """Episodes of the policy, without exploration.
 
         Starts are those of the run's own evaluations unless `start_seed` chooses others.
         """
-        if episodes < 1:
-            raise UserError(f"episodes={episodes} must be at least 1")
+        episodes = checked_number(int, episodes, "episodes")
+        start_seed = checked_number(Seed | None, start_seed, "start_seed")
         state = self.agent_state(which=which, seed=seed)
         first = self.setup.run.seed if seed is None else seed
         key = jr.key(first if start_seed is None else start_seed)
@@ -120,13 +143,14 @@ class Run:
         which: str = "last",
         seed: int | None = None,
         out: str | Path | None = None,
+        display: Display | None = None,
     ) -> checkup.Checkup:
         """Examines the model on fresh episodes and looks for faults in its data and in itself.
 
         Everything is written to `out` (default: the folder `doctor` of the run); its paths are in `paths` of what is
         returned. Raises UserError if the agent has no model.
         """
-        checkup.check_sizes(episodes, horizon)
+        episodes, horizon = checkup.checked_sizes(episodes, horizon)
         state, replay = self.trained(which=which, seed=seed)
         found = checkup.of_run(
             self.setup,
@@ -137,8 +161,12 @@ class Run:
             horizon=horizon,
             seed=seed,
             record=self.folder.record,
+            display=display,
         )
-        folder = self.path / "doctor" if out is None else Path(out)
+        folder = own(self.path, "doctor") if out is None else checked_path(out, "out")
+        check_outside_runs(folder / "doctor.html", self.path)
+        if display is not None:
+            display.doing("drawing the figures and writing the page")
         found.paths = reporting.write_checkup(found, folder, env=self.setup.env, target=str(self.path))
         return found
 
@@ -147,10 +175,38 @@ class Run:
         self.shown = reporting.write(self.folder)
         return self.shown.report
 
-    def video(self, *, which: str = "last", seed: int | None = None) -> Path:
-        """Films one episode; returns the video's path. Raises UserError if the environment draws no picture."""
-        evaluation = self.evaluate(episodes=1, which=which, seed=seed)
-        return reporting.film(self.setup, self.folder, self.agent_state(which=which, seed=seed), evaluation)
+    def plot(self, out: str | Path | None = None, *, metric: Literal["eval", "episode"] = "eval") -> Path:
+        """Draws the learning curve to `out`, a .png or .svg (default: in the run folder); returns its path."""
+        return reporting.curve(self.folder, None if out is None else checked_path(out, "out"), metric=metric)
+
+    def export(self, out: str | Path | None = None, *, which: str = "last", seed: int | None = None) -> list[Path]:
+        """Writes the policy alone to the folder `out` (default: RUN/policy), as `export.export_policy`."""
+        return export_policy(self, own(self.path, "policy") if out is None else out, which=which, seed=seed)
+
+    def video(
+        self,
+        *,
+        which: str = "last",
+        seed: int | None = None,
+        episodes: int = 1,
+        fps: float | None = None,
+        out: str | Path | None = None,
+    ) -> Path:
+        """Films episodes, one after another; returns the video's path. `notes` says what is not in it.
+
+        `fps` is frames a second (default: as the environment says); `out` an .mp4 or .gif (default: in the run folder,
+        for its report). Raises UserError if the environment draws no picture.
+        """
+        path = self.folder.videos / reporting.FILM if out is None else checked_path(out, "out")
+        check_video(path, fps)
+        setup, state = self.setup, self.agent_state(which=which, seed=seed)
+        notes, evaluation = self.notes, None
+        if setup.side_by_side:
+            evaluation = self.evaluate(episodes=episodes, which=which, seed=seed)
+        key = jr.key(setup.run.seed if seed is None else seed)
+        path, more = film(setup, state, path, evaluation=evaluation, episodes=episodes, fps=fps, key=key)
+        self.notes = notes + more
+        return path
 
 
 def train(
@@ -159,7 +215,7 @@ def train(
     *,
     preset: str = "default",
     config: Any = None,
-    run: RunConfig | None = None,
+    run: RunConfig | dict[str, Any] | None = None,
     steps: int | None = None,
     seed: int | None = None,
     reward: str | Callable[..., Any] | None = None,
@@ -170,41 +226,59 @@ def train(
     start_from: str | Path | None = None,
     quiet: bool = False,
     argv: list[str] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Run:
     """Trains an agent and returns the run.
 
     `agent` is a name (`forethought.AGENTS`), an agent of your own, or a function `(spec, given) -> agent`. `env` is an
-    id, a Gymnasium environment, a class or a function that makes one. `config` is the agent's config (default: its
-    `preset`), `run` everything else; `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
+    id, a Gymnasium environment, a class or a function that makes one, to which `env_kwargs` are handed (numbers, text,
+    lists and dictionaries; tuples become lists, so that the run's record gives back the same). `config` is the agent's
+    config (default: its `preset`), or a dictionary of changes to the preset, such as `{"model.hidden": [32, 32]}`;
+    `run` is everything else, as a config or a dictionary (without `steps`: as many as the preset takes to show
+    something); `steps`, `seed`, `reward` and `termination` are short for fields of `run`.
     `start_from` is a run whose agent is trained on, without a random phase.
     `learner` and `planner` replace the agent's own model and planner: ready ones, or functions `(spec, given)` and
     `(action space)` that make them.
 
     Raises UserError for what cannot be; EnvironmentFault or TrainingFault if the run dies, after saving it.
     """
-    run = RunConfig() if run is None else run
+    if not isinstance(run, RunConfig):
+        usual = RunConfig(steps=usual_steps(agent if isinstance(agent, str) else "", preset))
+        run = usual if run is None else merged(usual, run, "run")
+    for kind, function in (("reward", reward), ("termination", termination)):
+        if function is not None and not isinstance(function, str) and not callable(function):
+            raise UserError(f"{kind}={function!r} must be a function, or the name of one")
     short = {"steps": steps, "seed": seed}
     short |= {"reward": reward if isinstance(reward, str) else None}
     short |= {"termination": termination if isinstance(termination, str) else None}
     run = dataclasses.replace(run, **{k: v for k, v in short.items() if v is not None})
-    functions = {
+    functions: dict[str, Any] = {
         "reward": reward if callable(reward) else None,
         "termination": termination if callable(termination) else None,
     }
+    check_oracle(run, **functions)
     if start_from is not None and isinstance(agent, str) and agent in AGENTS:
         # The policy that is trained on acts from the first step, in place of uniform actions.
-        config = AGENTS[agent].preset(preset) if config is None else config
+        config = AGENTS[agent].settings(preset, config)
         if any(field.name == "random_steps" for field in dataclasses.fields(config)):
             config = dataclasses.replace(config, random_steps=0)
-    setup = build(agent, env, preset=preset, config=config, run=run, learner=learner, planner=planner, **functions)
-    path = Path(out) if out else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
-    initial = None if start_from is None else _state_of(start_from, setup)
-    setup.prepare()
+    functions |= {"learner": learner, "planner": planner, "env_kwargs": env_kwargs}
     display = Display(quiet=quiet)
-    with training.StopRequest() as stop, contextlib.closing(setup):
-        folder = RunFolder.create(path, _record(setup, argv, start_from))
-        outcome = training.train(setup, folder, display, stop, initial_state=initial)
-        return _ended(Run(folder, setup, outcome), display)
+    with display:
+        display.doing("making the environment and the agent")
+        setup = build(agent, env, preset=preset, config=config, run=run, **functions)
+        initial = None if start_from is None else state_of(load_run(start_from), setup)
+        setup.prepare()
+    path = (
+        checked_path(out, "out")
+        if out is not None
+        else default_run_path("runs", setup.agent_name, setup.env_name, run.seed)
+    )
+    with contextlib.closing(setup), display:
+        with training.StopRequest() as stop:
+            folder = RunFolder.create(path, setup.record(argv, start_from))
+            outcome = training.train(setup, folder, display, stop, initial_state=initial)
+        return ended(Run(folder, setup, outcome), display, stop)
 
 
 def resume(
@@ -216,20 +290,23 @@ def resume(
     termination: Callable[..., Any] | None = None,
     learner: Any = None,
     planner: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
     """Goes on with a run where its newest whole checkpoint left it, exactly as if it had not stopped.
 
     Objects that were handed to `train` and have no name to be found by must be handed in again.
     """
-    run = load_run(path, env=env, agent=agent, reward=reward, termination=termination, learner=learner, planner=planner)
+    handed = {"reward": reward, "termination": termination, "learner": learner, "planner": planner}
+    run = load_run(path, env=env, agent=agent, env_kwargs=env_kwargs, **handed)
     display = Display(quiet=quiet)
     if run.status == "finished":
         display.note(f"{path} is finished; nothing to resume (train on with `--from {path}`)")
         return run
-    with training.StopRequest() as stop, contextlib.closing(run.setup):
-        run.outcome = training.resume(run.setup, run.folder, display, stop)
-        return _ended(run, display)
+    with contextlib.closing(run.setup), display:
+        with training.StopRequest() as stop:
+            run.outcome = training.resume(run.setup, run.folder, display, stop)
+        return ended(run, display, stop)
 
 
 def load_run(
@@ -241,10 +318,17 @@ def load_run(
     termination: Callable[..., Any] | None = None,
     learner: Any = None,
     planner: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The run in a folder. Raises UserError if it is none, damaged, newer, or needs an object to be handed in."""
+    """The run in a folder; `env_kwargs` take the place of those it was trained with.
+
+    Raises UserError if it is none, damaged, newer, or needs an object to be handed in.
+    """
     folder = RunFolder.open(path)
-    record = folder.record
+    record, where = folder.record, f"{path}/run.json"
+    remedy = "mend it or start the run again"
+    records.check(record, records.RunRecord, where, required=("run", "given", "preset"), remedy=remedy)
+    records.check(record["given"], records.GivenRecord, f"{where}: given", remedy=remedy)
     handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
     handed |= {"learner": learner, "planner": planner}
     for part in record.get("own", []):
@@ -254,11 +338,17 @@ def load_run(
                 f"by name; hand it in again: forethought.load_run({str(path)!r}, {part}=...), resume likewise"
             )
     options = from_dict(RunConfig, record["run"], f"{path}/run.json: run")
+    for name, own_name in (("seed", "seed"), ("num_seeds", "num_seeds"), ("total_steps", "steps")):
+        if getattr(options, own_name) not in (None, record[name]):
+            got, wanted = record[name], getattr(options, own_name)
+            raise UserError(f"{where} is damaged: {name}={got}, wanted {wanted} as run.{own_name}; {remedy}")
     name = record["agent"]
     config = (
         from_dict(AGENTS[name].config_type, record["config"], f"{path}/run.json: config") if name in AGENTS else None
     )
     options = dataclasses.replace(options, reward=record["given"]["reward"], termination=record["given"]["termination"])
+    if env_kwargs is None and (env is None or isinstance(env, str) or callable(env)):
+        env_kwargs = record.get("env_kwargs")
     setup = build(
         name if agent is None else agent,
         record["env"] if env is None else env,
@@ -269,6 +359,7 @@ def load_run(
         termination=termination,
         learner=learner,
         planner=planner,
+        env_kwargs=env_kwargs,
     )
     setup.agent_name, setup.env_name, setup.preset = name, record["env"], record["preset"]
     return Run(folder, setup)
@@ -287,7 +378,8 @@ def doctor(
     A saved model is judged on the logged episodes in `data`, which it must not have been fitted to; by default on
     those that its fit held out. Raises UserError if `target` is neither, or for data that cannot be read.
     """
-    if isinstance(target, Run) or (Path(target) / "run.json").is_file():
+    episodes, horizon = checkup.checked_sizes(episodes, horizon)
+    if isinstance(target, Run) or (checked_path(target, "target") / "run.json").is_file():
         if data is not None:
             raise UserError(f"data={data}: a run is judged on fresh episodes; leave out data, or give a fitted model")
         run = target if isinstance(target, Run) else load_run(target)
@@ -302,87 +394,6 @@ def doctor(
         training, held_out = None, load_dataset(data, finite=False)
     found = checkup.of_fitted(fitted, held_out, training, source=str(path), horizon=horizon)
     home = path if path.is_dir() else path.parent
-    folder = home / "doctor" if out is None else Path(out)
+    folder = own(home, "doctor") if out is None else checked_path(out, "out")
     found.paths = reporting.write_checkup(found, folder, target=str(path))
     return found
-
-
-def _of_seed(tree: Any, index: int, seeds: int) -> Any:
-    """The part of one seed out of several side by side; all of it where there is one."""
-    if seeds == 1:
-        return tree
-    # Scalars are counters that all seeds share.
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) and jnp.ndim(x) else x, tree)
-
-
-def _record(setup: Setup, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
-    """What is written beside a run before it starts."""
-    run = setup.run
-    return {
-        "agent": setup.agent_name,
-        "env": setup.env_name,
-        "preset": setup.preset,
-        "seed": run.seed,
-        "num_seeds": run.num_seeds,
-        "config": {} if setup.config is None else to_dict(setup.config),
-        "run": to_dict(run),
-        "given": setup.given,
-        "own": setup.own,
-        "total_steps": run.steps,
-        "start_from": None if start_from is None else str(start_from),
-        "driver": "jit" if setup.compiled else "steps",
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(jax.devices()),
-        "command": "" if argv is None else " ".join(argv),
-    }
-
-
-def _state_of(path: str | Path, setup: Setup) -> Any:
-    """The agent state of another run, to train on from."""
-    other = load_run(path)
-    if other.setup.run.num_seeds > 1 or setup.run.num_seeds > 1:
-        raise UserError("fine-tuning takes one seed from a run of one seed; leave out num_seeds")
-    ours, theirs = setup.env.spec, other.setup.env.spec
-    if (ours.obs_dim, ours.action) != (theirs.obs_dim, theirs.action):
-        raise UserError(
-            f"{path} was trained on {other.setup.env_name} with other spaces ({theirs.obs_dim} observations, "
-            f"{theirs.action}); {setup.env_name} has {ours.obs_dim} and {ours.action}"
-        )
-    state = other.agent_state()
-    wanted = eqx.filter_eval_shape(lambda: setup.agent.init(key=jr.key(0)))
-    shape = lambda tree: [
-        (x.shape, x.dtype)
-        for x in jax.tree.leaves(eqx.filter(tree, lambda x: isinstance(x, jax.ShapeDtypeStruct | jax.Array)))
-    ]
-    if shape(wanted) != shape(state):
-        raise UserError(
-            f"{path} has networks of other sizes; start with the same model settings as it was trained with"
-        )
-    # The new agent's own settings (learning rate, given functions) around the old one's arrays.
-    fresh = setup.agent.init(key=jr.key(0))
-    arrays = iter(jax.tree.leaves(eqx.filter(state, eqx.is_array)))
-    return jax.tree.map(lambda x: next(arrays) if eqx.is_array(x) else x, fresh)
-
-
-def _ended(run: Run, display: Display) -> Run:
-    """Shows how a run ended: report, curves and video if it finished, the way to resume if it did not."""
-    display.stop()
-    outcome = run.outcome
-    if outcome is None:
-        return run
-    if outcome.status == "finished":
-        if outcome.message:
-            display.line(outcome.message)
-        trained = (outcome.progress.agent_state, outcome.progress.replay)
-        state, replay = _of_seed(trained, 0, run.setup.run.num_seeds)
-        evaluation = outcome.evaluations[0] if outcome.evaluations else None
-        run.shown = reporting.show(run.setup, run.folder, state, replay, evaluation, video=run.setup.run.video)
-        return run
-    saved = run.folder.checkpoints()
-    remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
-    if outcome.error is None or outcome.error.exit_code != 2:
-        remedy += f"; resume with: forethought resume {os.path.relpath(run.path)}"
-    if outcome.error is not None:
-        raise type(outcome.error)(f"{outcome.error}; {remedy}") from outcome.error
-    display.line(f"{outcome.message}; {remedy}")
-    return run

@@ -2,9 +2,11 @@
 
 import dataclasses
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import UserError, nearest
+from .presets.values import checked, merged, names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Entry:
     true ones."""
     tabular: bool = False
     """Whether it is for tasks of numbered states, and for no others."""
+    example: str = ""
+    """A task and options behind `forethought train AGENT` that suit it."""
 
     @property
     def config_type(self) -> type:
@@ -43,9 +47,22 @@ class Entry:
 
     def preset(self, name: str) -> Any:
         """The config of a preset. Raises UserError if there is none of that name."""
-        if name not in self.presets:
+        if not isinstance(name, str) or name not in self.presets:
             raise UserError(f"unknown preset {name!r}; {nearest(name, list(self.presets))}")
         return self.presets[name]
+
+    def settings(self, preset: str, config: Any = None) -> Any:
+        """The config of a preset, or `config`: a whole one, or a dictionary of changes to the preset, nested or with
+        dotted names. Raises UserError for unknown settings and values that cannot be."""
+        base = self.preset(preset)
+        if isinstance(config, Mapping):
+            return merged(base, config)
+        if config is not None and not isinstance(config, self.config_type):
+            raise UserError(
+                f"config={type(config).__name__} must be a {self.config_name}, or a dictionary of settings such as "
+                f"{{{next(iter(names(base)))!r}: ...}}"
+            )
+        return checked(base if config is None else config)
 
 
 AGENTS: dict[str, Entry] = {
@@ -55,6 +72,7 @@ AGENTS: dict[str, Entry] = {
         "PETSConfig",
         "forethought.agents.pets",
         "PETS",
+        example="pets-cartpole --preset cartpole --steps 2000",
     ),
     "random-shooting": Entry(
         "deterministic network and random-shooting MPC with data aggregation (Nagabandi et al. 2017)",
@@ -62,6 +80,7 @@ AGENTS: dict[str, Entry] = {
         "RandomShootingConfig",
         "forethought.agents.random_shooting",
         "RandomShootingMPC",
+        example="pets-cartpole --preset cartpole --steps 2000",
     ),
     "mpc-ladder": Entry(
         "the ladder of model-based RL: version 0.5 random data, 1.0 aggregates data, 1.5 replans every step",
@@ -69,6 +88,7 @@ AGENTS: dict[str, Entry] = {
         "MPCLadderConfig",
         "forethought.agents.mpc_ladder",
         "MPCLadder",
+        example="pets-cartpole --preset cartpole --version 1.0 --steps 2000",
     ),
     "pilco": Entry(
         "policy search by moment matching through Gaussian processes, in seconds of data (Deisenroth & Rasmussen 2011)",
@@ -77,6 +97,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.pilco",
         "PILCO",
         takes=("given",),
+        example="pilco-pendulum --preset pendulum --steps 400",
     ),
     "ilqr": Entry(
         "iLQR or DDP from the previous plan at every step, on the true dynamics or a network (Tassa et al. 2012)",
@@ -84,6 +105,7 @@ AGENTS: dict[str, Entry] = {
         "ILQRConfig",
         "forethought.agents.ilqr",
         "ILQRControl",
+        example="cartpole-swingup --preset cartpole-swingup --oracle --steps 400",
     ),
     "planet": Entry(
         "CEM in the latent space of a recurrent state-space model, replanning every step (Hafner et al. 2019)",
@@ -92,6 +114,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.planet",
         "PlaNet",
         takes=("planner",),
+        example="pendulum --preset pendulum --steps 5000",
     ),
     "dreamer-v1": Entry(
         "latent world model: Gaussian latents, an actor that climbs values through the model (Hafner et al. 2020)",
@@ -100,6 +123,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.dreamer_v1",
         "DreamerV1",
         takes=(),
+        example="pendulum --preset pendulum --steps 10000",
     ),
     "dreamer-v2": Entry(
         "latent world model: categorical latents, actor and critic with a target in its dreams (Hafner et al. 2021)",
@@ -108,6 +132,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.dreamer_v2",
         "DreamerV2",
         takes=(),
+        example="catch --preset catch --num-envs 16 --steps 50000",
     ),
     "dreamer-v3": Entry(
         "latent world model with categorical latents; actor and critic learn in its dreams (Hafner et al. 2023)",
@@ -116,6 +141,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.dreamer_v3",
         "DreamerV3",
         takes=(),
+        example="catch --preset catch --num-envs 16 --steps 50000",
     ),
     "local-lqr": Entry(
         "local controllers: linear-Gaussian models from few rollouts, KL-constrained LQR (Levine & Abbeel 2014)",
@@ -124,6 +150,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.local_lqr",
         "LocalLQR",
         takes=("given",),
+        example="reacher --steps 6000",
     ),
     "gps": Entry(
         "guided policy search: one network learns from several local controllers (Montgomery & Levine 2016)",
@@ -132,6 +159,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.gps",
         "GPS",
         takes=("given",),
+        example="reacher --preset reacher --steps 12000",
     ),
     "alphazero": Entry(
         "tree search on the true rules, guided by a network that learns from its games (Silver et al. 2018)",
@@ -140,6 +168,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.alphazero",
         "AlphaZero",
         takes=("rules",),
+        example="tic-tac-toe --preset tic-tac-toe --num-envs 64 --steps 50000",
     ),
     "expert-iteration": Entry(
         "a tree search is the expert, a network its apprentice and its guide (Anthony et al. 2017)",
@@ -148,6 +177,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.expert_iteration",
         "ExpertIteration",
         takes=("rules",),
+        example="tic-tac-toe --preset tic-tac-toe --num-envs 64 --steps 50000",
     ),
     "dyna-q": Entry(
         "Q-learning from real steps and from those that a learned table imagines (Sutton 1990)",
@@ -157,6 +187,7 @@ AGENTS: dict[str, Entry] = {
         "DynaQ",
         takes=(),
         tabular=True,
+        example="dyna-maze --preset maze --steps 4000",
     ),
     "dyna-q-plus": Entry(
         "Dyna-Q with a bonus for what was not tried for long: finds out that the world has changed (Sutton 1990)",
@@ -166,6 +197,7 @@ AGENTS: dict[str, Entry] = {
         "DynaQ",
         takes=(),
         tabular=True,
+        example="shortcut-maze --preset shortcut-maze --steps 6000",
     ),
     "prioritised-sweeping": Entry(
         "values from a learned table, updated first where they would change most (Moore & Atkeson 1993)",
@@ -175,6 +207,7 @@ AGENTS: dict[str, Entry] = {
         "PrioritisedSweeping",
         takes=(),
         tabular=True,
+        example="dyna-maze --steps 4000",
     ),
     "model-samples": Entry(
         "Q-learning, Sarsa or Monte-Carlo control on samples of a learned table alone, or exact planning in it",
@@ -184,6 +217,7 @@ AGENTS: dict[str, Entry] = {
         "ModelSamples",
         takes=(),
         tabular=True,
+        example="random-mdp --steps 5000",
     ),
 }
 

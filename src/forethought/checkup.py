@@ -15,15 +15,19 @@ from jaxtyping import PRNGKeyArray
 from .catalogue import AGENTS
 from .core import AbstractHostReplay
 from .diagnosis import HORIZON, Checkup, diagnose
+from .diagnostics.baseline import Baseline, number
 from .diagnostics.finding import Finding
 from .diagnostics.logged import Logged, most_rows
 from .diagnostics.origin import load_for, origin
+from .display import Display
 from .errors import UserError
 from .fit import AbstractFittable
 from .fitting import FittedModel, same_spaces
 from .models.recalibrated import Recalibrated
+from .presets.bounds import Ahead, checked_number
+from .presets.values import to_dict
 from .replay.dataset import Dataset
-from .run.evaluate import Evaluation, finished
+from .run.evaluate import Evaluation
 from .run.progress import updates_due
 from .setup import Setup
 from .storage import provenance
@@ -43,13 +47,14 @@ def of_run(
     horizon: int = HORIZON,
     seed: int | None = None,
     record: dict[str, Any] | None = None,
+    display: Display | None = None,
 ) -> Checkup:
     """A run's model, on fresh episodes of its policy from starts of their own.
 
     `state` and `replay` are those of one seed, `seed`. Raises UserError if the agent has no model, or for sizes that
     cannot be.
     """
-    check_sizes(episodes, horizon)
+    episodes, horizon = checked_sizes(episodes, horizon)
     if setup.agent.model(state) is None:
         raise UserError(f"{source}: agent {setup.agent_name} has no model to look at")
     if setup.env.spec.num_states is not None:
@@ -60,11 +65,12 @@ def of_run(
     key = jr.fold_in(jr.key(setup.run.seed if seed is None else seed), STREAM)
     notes, found = [], [] if record is None else _versions_changed(record)
     try:
-        evaluation = finished(setup.evaluator(episodes).steps(state, key=key))
+        display = Display(quiet=True) if display is None else display
+        evaluation = display.watched(setup.evaluator(episodes).steps(state, key=key), f"playing {episodes} episodes")
     except UserError as error:
         evaluation = None
         notes.append(f"fresh episodes could not be played, so the model was not examined: {error}")
-    more = {"horizon": horizon, "notes": notes, "found": found}
+    more = {"horizon": horizon, "notes": notes, "found": found, "record": record, "display": display}
     checkup = of_evaluation(setup, state, replay, evaluation, source=source, key=key, **more)
     return _with_origin(checkup, setup.run.seed if seed is None else seed)
 
@@ -81,6 +87,8 @@ def of_evaluation(
     notes: list[str] | None = None,
     found: list[Finding] | None = None,
     quick: bool = False,
+    record: dict[str, Any] | None = None,
+    display: Display | None = None,
 ) -> Checkup:
     """A run's model on the episodes of an evaluation; `replay` is None where the training data are not at hand.
 
@@ -109,8 +117,27 @@ def of_evaluation(
         notes=notes,
         found=found,
         quick=quick,
+        used=looks_ahead(setup.config),
+        beside=_beside(record, evaluation),
+        say=Display(quiet=True).doing if display is None else display.doing,
         key=key,
     )
+
+
+def looks_ahead(config: Any) -> int | None:
+    """How many steps an agent of this config imagines when it decides or learns; None where that is not known."""
+    known = {} if config is None else to_dict(config)
+    planner = known.get("planner")
+    found = known.get("imagination") or (planner.get("horizon") if isinstance(planner, dict) else known.get("horizon"))
+    return int(found) if found else None
+
+
+def _beside(record: dict[str, Any] | None, evaluation: Evaluation | None) -> str:
+    """What the agent that decides in the model reaches, beside random actions."""
+    baseline = None if record is None else Baseline.of_record(record)
+    if baseline is None or evaluation is None:
+        return ""
+    return f"its agent returns {number(float(np.mean(evaluation.returns)))}, random actions {baseline}"
 
 
 def _latest(replay: Any, most: int) -> Transition | None:
@@ -132,7 +159,10 @@ def _fitted_to(setup: Setup, replay: Any) -> tuple[Any, np.ndarray] | None:
     if setup.agent.sequence_length is not None:  # what learns from sequences is not fitted to rows
         return None
     rows, in_use = replay.rows()
-    agent, per_row = setup.agent, setup.env.spec.action_repeat
+    agent, spec = setup.agent, setup.env.spec
+    per_row = spec.action_repeat
+    if per_row > 1 and ((spec.max_episode_steps or 0) % per_row or np.any(rows.terminated & np.asarray(in_use))):
+        return None  # episodes may have ended inside a repeat, so rows do not tell the steps
     steps = int(replay.size) * per_row
     updates = updates_due(agent, steps)
     if not updates or setup.run.replay_capacity is not None:  # old rows may have given way to new ones
@@ -154,7 +184,7 @@ def of_fitted(
 
     `training` has leaves `[n, ...]`; None where it is not at hand. Raises UserError for sizes that cannot be.
     """
-    check_sizes(1, horizon)
+    _, horizon = checked_sizes(1, horizon)
     spec, model, found, notes, other = fitted.spec, fitted.model, [], [], ""
     if isinstance(held_out, Dataset):
         fresh, notes = Logged.of_rows(held_out.transitions), list(held_out.notes)
@@ -226,11 +256,9 @@ def plan_recalibrated(
     return dataclasses.replace(setup, agent=agent), agent.init(key=jr.key(0))
 
 
-def check_sizes(episodes: int, horizon: int) -> None:
-    """Raises UserError naming the first that cannot be."""
-    for name, value in (("episodes", episodes), ("horizon", horizon)):
-        if value < 1:
-            raise UserError(f"{name}={value} must be at least 1")
+def checked_sizes(episodes: int, horizon: int) -> tuple[int, int]:
+    """Both as whole numbers. Raises UserError naming the first that cannot be."""
+    return checked_number(int, episodes, "episodes"), checked_number(Ahead, horizon, "horizon")
 
 
 def _versions_changed(record: dict[str, Any]) -> list[Finding]:

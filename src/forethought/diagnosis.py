@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .diagnostics.findings import Evidence, find, in_order
 from .diagnostics.heads import Heads, heads
 from .diagnostics.logged import Logged
 from .diagnostics.one_step import OneStep, following
-from .diagnostics.verdict import plain_verdict
+from .diagnostics.verdict import judged, plain_verdict
 from .models.recalibrated import Recalibrated
 from .models.world_model import WorldModel
 from .storage import provenance
@@ -67,7 +68,9 @@ class Checkup:
     def table(self) -> list[tuple[str, str, str]]:
         """Rows of (severity and name, what was found, remedy); one row that says so if there is nothing."""
         rows = [(f"{f.severity}: {f.name}", f.sentence, f.remedy) for f in self.findings]
-        return rows or [("nothing found", "none of the doctor's tests fired", "")]
+        return rows or [
+            ("nothing found", "none of the doctor's tests fired; the verdict says how far to trust the model", "")
+        ]
 
 
 def diagnose(
@@ -83,15 +86,22 @@ def diagnose(
     notes: list[str] | None = None,
     found: list[Finding] | None = None,
     quick: bool = False,
+    used: int | None = None,
+    beside: str = "",
+    say: Callable[[str], None] = lambda work: None,
     key: PRNGKeyArray,
 ) -> Checkup:
-    """Everything that can be said of `model` from `fresh` episodes and, where it is at hand, its training data."""
+    """Everything that can be said of `model` from `fresh` episodes and, where it is at hand, its training data.
+
+    `used` and `beside` are as in `plain_verdict`; `say` is told what is being done.
+    """
     found, notes, given = list(found or []), list(notes or []), Given() if given is None else given
     counts = {name: 0 if part is None else len(part.spans) for name, part in (("fresh", fresh), ("training", training))}
     fresh, more = _finite(fresh, "fresh episodes", notes)
     found += more
     training, more = _finite(training, "training data", notes)
     found += more
+    say("examining the model's predictions")
     examination = recalibration = change = said = latent = None
     if isinstance(model, AbstractFilter) and fresh is not None:
         said, latent = _predicted(model, fresh, spec, notes=notes, key=jr.fold_in(key, 2))
@@ -110,13 +120,19 @@ def diagnose(
         learned_termination=given.termination is None,
         said=said,
     )
+    say("testing data and model for faults")
     found += find(evidence, key=jr.fold_in(key, 1), quick=quick)
+    found += [] if examination is None else judged(examination)
     if quick:
         left = "" if isinstance(model, AbstractFilter) else ", and the recalibration,"
         notes.append(f"the tests that take long{left} were left to `forethought doctor`")
     if training is None:
         notes.append("the training data are not at hand: tests that need them were left out")
-    verdict = "The model could not be examined." if examination is None else plain_verdict(examination)
+    verdict = (
+        "The model could not be examined."
+        if examination is None
+        else plain_verdict(examination, used=used, beside=beside)
+    )
     return Checkup(
         source=source,
         verdict=verdict,

@@ -102,13 +102,13 @@ class GradientLearner(AbstractLearner):
         for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
-        if learning_rate <= 0:
+        if not 0 < learning_rate < float("inf"):
             raise ValueError(f"learning_rate={learning_rate} must be above 0")
         if min_steps < 0:
             raise ValueError(f"min_steps={min_steps} must be at least 0")
         if not 0 <= holdout_ratio < 1:
             raise ValueError(f"holdout_ratio={holdout_ratio} must be at least 0 and below 1; 0.1 is usual")
-        if data_noise < 0:
+        if not 0 <= data_noise < float("inf"):
             raise ValueError(f"data_noise={data_noise} must be at least 0")
         if new_fraction is not None and not 0 < new_fraction < 1:
             raise ValueError(f"new_fraction={new_fraction} must be above 0 and below 1; 0.9 is usual")

@@ -15,23 +15,25 @@ import jax.random as jr
 import numpy as np
 
 from .build import make_learner
-from .core import AbstractModel
+from .core import AbstractLearner, AbstractModel
 from .diagnostics import page
 from .diagnostics.examination import Examination, examine
 from .diagnostics.examination_figures import plot_examination
 from .diagnostics.verdict import plain_verdict
 from .envs.given import check_given
-from .errors import TrainingFault, UserError, clear_errors
+from .errors import TrainingFault, UserError, checked_path, clear_errors
 from .presets.fit import FitConfig
 from .presets.parts import EnsembleConfig
-from .presets.values import from_dict, to_dict
+from .presets.values import checked, from_dict, to_dict
 from .references import load_object
 from .replay.dataset import Dataset, load_dataset
 from .replay.uniform import UniformReplay
+from .room import check_config_room
 from .run.progress import strongly_typed
-from .storage import checkpoint, provenance
-from .storage.files import replacing
+from .storage import checkpoint, provenance, records
+from .storage.files import own, replacing
 from .storage.records import make_folder, read_json, write_json
+from .text import percent
 from .types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
 
 ROUNDS = 10
@@ -114,12 +116,12 @@ def fit(
     members' resamples anew; otherwise early stopping makes it one. Raises UserError for data or settings that do
     not work, TrainingFault if the loss is not finite.
     """
-    config = FitConfig() if config is None else config
-    _check(config)
+    config = checked(FitConfig() if config is None else config)
     source = data if isinstance(data, Dataset) else load_dataset(data)
     name = source.spec.name if isinstance(data, Dataset) else str(data)
     with clear_errors("angles"):
         spec = dataclasses.replace(source.spec, angle_dims=tuple(config.angles))
+    check_config_room(spec, config)
     given, functions = _given(config, reward, termination)
     notes = list(source.notes)
     mismatch = check_given(
@@ -167,15 +169,20 @@ def load_model(path: Path | str) -> AbstractModel:
 
 def load_fitted(path: Path | str) -> FittedModel:
     """As `load_model`, with the spaces and the given functions of the model."""
-    path = Path(path)
-    path = path / "model.npz" if path.is_dir() else path
+    path = checked_path(path)
+    path = own(path, "model.npz") if path.is_dir() else path
     meta = checkpoint.read_meta(path).get("fit")
     if not isinstance(meta, dict):
         raise UserError(f"{path} holds no fitted model; give a model.npz that `forethought fit` wrote")
+    where, remedy = str(path), "fit the model again"
+    records.check(meta, records.FitRecord, where, remedy=remedy)
+    records.check(meta["given"], records.GivenRecord, f"{where}: given", remedy=remedy)
+    records.check_spec(meta["spec"], f"{where}: spec", remedy)
     config = FitConfig(reward=meta["given"]["reward"], termination=meta["given"]["termination"])
     _, functions = _given(config, None, None)
     model_config = from_dict(EnsembleConfig, meta["model"], "model")
-    spec = _spec_from_dict(meta["spec"])
+    with clear_errors(where):
+        spec = _spec_from_dict(meta["spec"])
     make = lambda: make_learner(spec, model_config, given=functions, key=jr.key(0)).model
     return FittedModel(checkpoint.load(path, eqx.filter_eval_shape(make))[0], spec, functions)
 
@@ -188,7 +195,9 @@ def own_split(folder: Path | str) -> tuple[Transition, Transition]:
     folder = Path(folder)
     folder = folder if folder.is_dir() else folder.parent
     record = read_json(folder / "fit.json", 1)
+    records.check(record, records.SourceRecord, str(folder / "fit.json"), remedy="give other data with --data")
     config = from_dict(FitConfig, record["config"], f"{folder}/fit.json: config")
+    config = checked(config)
     try:
         data = load_dataset(record["source"]).transitions
     except UserError as error:
@@ -197,7 +206,7 @@ def own_split(folder: Path | str) -> tuple[Transition, Transition]:
             "give others with --data"
         ) from error
     train, held_out, _ = split_by_episode(data, config.holdout, seed=config.seed)
-    if len(train.reward) != record["transitions"]["train"]:
+    if len(train.reward) != record["transitions"].get("train"):
         raise UserError(f"{record['source']} is not what {folder} was fitted to any more; give other data with --data")
     return train, held_out
 
@@ -269,17 +278,16 @@ def _train(
         learner = strongly_typed(make_learner(spec, part, given=given, key=learner_key))
     n = len(train.reward)
     replay = UniformReplay(jax.tree.map(jnp.asarray, train), jnp.zeros((), jnp.int32), jnp.asarray(n, jnp.int32))
-    go = eqx.filter_jit(lambda learner, replay, key: learner.fit(replay, key=key))
     loss = math.nan
     for i in range(rounds):
         if progress is not None:
             progress(i / rounds, None if i == 0 else loss)
-        learner, metrics = go(learner, replay, jr.fold_in(fit_key, i))
+        learner, metrics = _round(learner, replay, jr.fold_in(fit_key, i))
         learner = strongly_typed(learner)  # else each of the first rounds compiles anew
         loss = float(metrics["model/loss"])
         if not math.isfinite(loss):
             raise TrainingFault(
-                f"the model's loss became {loss} after {(i + 1) / rounds:.0%} of the fit; a smaller "
+                f"the model's loss became {loss} after {percent((i + 1) / rounds)} of the fit; a smaller "
                 "--model.learning-rate is the usual remedy"
             )
     if progress is not None:
@@ -287,11 +295,9 @@ def _train(
     return learner.model, loss
 
 
-def _check(config: FitConfig) -> None:
-    if not 0 < config.holdout < 1:
-        raise UserError(f"holdout={config.holdout} must be above 0 and below 1; 0.1 is usual")
-    if config.horizon < 1 or config.seed < 0:
-        raise UserError(f"horizon={config.horizon} must be at least 1 and seed={config.seed} at least 0")
+@eqx.filter_jit
+def _round(learner: AbstractLearner, replay: UniformReplay, key: Any) -> tuple[AbstractLearner, Any]:
+    return learner.fit(replay, key=key)
 
 
 def _given(config: FitConfig, reward: Any, termination: Any) -> tuple[dict[str, str], Given]:
@@ -327,7 +333,6 @@ def _report(fitted: Fitted, figure: Path) -> str:
     """The page that says how good the model is."""
     check = fitted.check
     error, baseline = check.overall, check.baseline
-    covered = 100 * check.covered_90
     cards = [
         page.card("One-step error", f"{error[0]:.3g} sd", f"nothing changes: {baseline[0]:.3g} sd"),
         page.card("Trusted to", f"{check.trusted_steps} steps", f"of {check.horizon} examined"),
@@ -339,7 +344,7 @@ def _report(fitted: Fitted, figure: Path) -> str:
             h,
             f"{error[h - 1]:.3g}",
             f"{baseline[h - 1]:.3g}",
-            f"{covered[h - 1]:.0f} %",
+            percent(check.covered_90[h - 1]),
             f"{check.reward_error[h - 1]:.3g}",
         )
         for h in shown

@@ -16,14 +16,13 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
     random = min(agent.random_steps, run.steps)
     updates = updates_due(agent, run.steps)
     seeds = f", {run.num_seeds} seeds side by side" if run.num_seeds > 1 else ""
-    given = ", ".join(f"{k} {v}" for k, v in setup.given.items())
     model = agent.model(progress.agent_state)
     replay = f"{_size(parameter_bytes(progress.replay))} ({setup.capacity:,} {_rows_of(setup)})"
     on_disk = isinstance(progress.replay, AbstractHostReplay)
     lines = [
         f"{setup.agent_name} on {setup.env_name}: {run.steps:,} environment steps ({random:,} random), "
         f"{updates} model {'fit' if updates == 1 else 'fits'}{seeds}",
-        f"given: {given}",
+        sources(setup.given),
         f"memory: replay {'on disk' if on_disk else replay}, "
         f"model {_size(parameter_bytes(model))}, with optimiser {_size(parameter_bytes(progress.agent_state))}",
         "driver: " + ("compiled loop" if setup.compiled else "step by step") + "; time is estimated once it runs",
@@ -37,6 +36,15 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
             "what is remembered starts anew where one begins"
         )
     return lines + [f"note: {note}" for note in setup.notes]
+
+
+def sources(given: dict[str, str]) -> str:
+    """What is given and what is learned, in one line; on the true dynamics nothing is learned."""
+    learned = [] if "model" in given else [kind for kind, source in given.items() if source == "learned"]
+    told = [
+        f"{kind} {'env' if source == 'learned' else source}" for kind, source in given.items() if kind not in learned
+    ]
+    return f"given: {', '.join(told) or 'nothing'}" + (f"; learned: {', '.join(learned)}" if learned else "")
 
 
 def _rows_of(setup: Setup) -> str:

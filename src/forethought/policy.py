@@ -1,6 +1,8 @@
 """A trained policy on its own: predict, save, load."""
 
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,35 +15,32 @@ from jaxtyping import Array
 
 from .catalogue import AGENTS
 from .core import AbstractAgent, AbstractEnv
+from .core.programs import compiled, shared
+from .envs.interface import Interface
 from .envs.make import OWN, make
-from .errors import UserError, clear_errors
+from .errors import UserError, checked_path, clear_errors
 from .models.simulator import Simulator
+from .presets.bounds import Seed, checked_number
 from .presets.values import from_dict
 from .run.progress import broadcast, where_rows
-from .storage import checkpoint
+from .storage import checkpoint, records
 from .types import Box, Discrete, EnvSpec, Given, never_terminates
 
 
 class Policy:
-    """Chooses actions for one observation `[obs]` or a batch `[n, obs]`, and keeps each row's episode memory.
+    """Chooses actions for one observation or a batch, in the environment's own form, and keeps each row's memory.
 
     `deterministic` leaves out exploration noise; planners still draw random candidates, from `seed`.
     """
 
     def __init__(self, agent: AbstractAgent, state: Any, *, seed: int = 0, meta: dict[str, Any] | None = None):
         self.agent, self.state, self.meta = agent, state, meta or {}
-        self._key, self._count = jr.key(seed), 0
+        self._interface = Interface.of(agent.spec, self.meta.get("spaces"))
+        self._key, self._count = jr.key(checked_number(Seed, seed, "seed")), 0
         self._memory: Any = None
         self._rows = 0
 
-        def act(state: Any, memory: Any, obs: Array, key: Array, explore: bool) -> tuple[Array, Any]:
-            one = lambda m, o, k: agent.act(state, m, o, key=k, explore=explore)[:2]
-            return jax.vmap(one)(memory, obs, jr.split(key, obs.shape[0]))
-
-        self._act = eqx.filter_jit(act)
-        self._begin = eqx.filter_jit(
-            lambda state, fresh, memory: where_rows(fresh, broadcast(agent.init_memory(state), fresh.shape[0]), memory)
-        )
+        self._act, self._begin = shared(_programs, agent)
 
     def reset(self) -> None:
         """Forgets the episode: call it when the environment was reset."""
@@ -50,20 +49,14 @@ class Policy:
     def predict(
         self, obs: Any, *, deterministic: bool = True, episode_start: bool | np.ndarray | None = None
     ) -> np.ndarray:
-        """The action `[*action]` for `obs [obs]`, or actions `[n, *action]` for `obs [n, obs]`. The number of a state
-        may be a plain number.
+        """The action that the environment's `step` takes after `obs`, or a batch of them for a batch of observations.
 
+        `obs` is what a Gymnasium environment hands out, Dicts and Tuples included, or a batch as its vector
+        environments stack them (a list of Dicts or Tuples too); of a JAX environment, `[obs]` or `[n, obs]`.
         `episode_start` says for which rows `obs` is the first of an episode; a new batch size starts all afresh.
-        Raises UserError if the observation has the wrong shape or is not finite.
+        Raises UserError if the observation has the wrong shape, is not finite or lies outside a Discrete space.
         """
-        obs = np.asarray(obs, np.float32)
-        size = self.agent.spec.obs_dim
-        obs = obs[None] if self.agent.spec.num_states is not None and obs.ndim == 0 else obs
-        if obs.ndim not in (1, 2) or obs.shape[-1] != size:
-            raise UserError(f"obs has shape {obs.shape}, wanted ({size},) or (n, {size})")
-        if not np.all(np.isfinite(obs)):
-            raise UserError(f"obs is not finite: {obs.tolist()}")
-        rows = obs.reshape(-1, size)
+        rows, batch = self._interface.observations(obs)
         if self._memory is None or self._rows != len(rows):
             self._rows = len(rows)
             self._memory = broadcast(self.agent.init_memory(self.state), self._rows)
@@ -73,15 +66,11 @@ class Policy:
         key = jr.fold_in(self._key, self._count)
         self._count += 1
         action, self._memory = self._act(self.state, self._memory, jnp.asarray(rows), key, not deterministic)
-        action = np.asarray(action)
-        if isinstance(self.agent.spec.action, Box):
-            bounds = self.agent.spec.action
-            action = np.clip(action, np.asarray(bounds.low, np.float32), np.asarray(bounds.high, np.float32))
-        return action if obs.ndim == 2 else action[0]
+        return self._interface.actions(np.asarray(action), batch)
 
     def save(self, path: str | Path) -> Path:
         """Writes arrays and their description to one `.npz` file; returns its path."""
-        path = Path(path)
+        path = checked_path(path)
         path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
         if "agent" not in self.meta:
             raise UserError("this policy does not know what it was made of; save the run's policy instead")
@@ -106,22 +95,61 @@ class Policy:
         yours, `agent` where it was. Raises UserError if something is missing, or the file is none, damaged, or does
         not fit.
         """
+        path = checked_path(path)
         meta = checkpoint.read_meta(path)
         if "policy" not in meta:
             raise UserError(f"{path} holds no policy; give a file that `forethought export` or `save` wrote")
-        meta = meta["policy"]
+        meta = _checked(path, meta["policy"])
         chosen = agent
         if chosen is None:
             if meta["agent"] not in AGENTS:
                 raise UserError(f"{path} needs your own agent {meta['agent']}; hand it in: Policy.load(..., agent=...)")
             entry = AGENTS[meta["agent"]]
             given = _given_again(path, meta, env, {"reward": reward, "termination": termination})
-            config = from_dict(entry.config_type, meta["config"])
-            with clear_errors(f"{path}"):
+            config = from_dict(entry.config_type, meta["config"], f"{path}: config")
+            with clear_errors(f"{path}"), _described(path):
                 chosen = entry.build(_spec_from(meta["spec"]), config, given=given, rules=given.model)
-        like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
+        with clear_errors(f"{path}"), _described(path):
+            like = eqx.filter_eval_shape(lambda: chosen.init(key=jr.key(0)))
         state, _ = checkpoint.load(path, like)
         return cls(chosen, state, seed=seed, meta=meta)
+
+
+def _checked(path: str | Path, meta: Any) -> dict[str, Any]:
+    """The manifest of a policy. Raises UserError naming the first field that cannot be."""
+    where, remedy = str(path), "export the policy again"
+    records.check(meta, records.PolicyRecord, where, remedy=remedy)
+    records.check(meta["given"], records.GivenRecord, f"{where}: given", remedy=remedy)
+    spec = records.check_spec(meta["spec"], f"{where}: spec", remedy)
+    unknown = sorted(set(spec) - {field.name for field in dataclasses.fields(EnvSpec)})
+    if unknown:
+        raise UserError(f"{where}: spec.{unknown[0]} is unknown to this version; upgrade it, or {remedy}")
+    return meta
+
+
+@contextlib.contextmanager
+def _described(path: str | Path) -> Iterator[None]:
+    """Turns what a description that contradicts itself runs into (sizes that no array can have) into a UserError."""
+    try:
+        yield
+    except (UserError, ValueError):
+        raise
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        raise UserError(f"{path} describes no policy that can be built ({first}); export the policy again") from error
+
+
+def _programs(agent: AbstractAgent) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Acting for a batch, and the memory of the rows that begin an episode, compiled."""
+
+    def act(state: Any, memory: Any, obs: Array, key: Array, explore: bool) -> tuple[Array, Any]:
+        one = lambda m, o, k: agent.act(state, m, o, key=k, explore=explore)[:2]
+        return jax.vmap(one)(memory, obs, jr.split(key, obs.shape[0]))
+
+    def begin(state: Any, fresh: Array, memory: Any) -> Any:
+        return where_rows(fresh, broadcast(agent.init_memory(state), fresh.shape[0]), memory)
+
+    return compiled(act), compiled(begin)
 
 
 def describe_spec(spec: EnvSpec) -> dict[str, Any]:
@@ -145,7 +173,9 @@ def _given_again(path: str | Path, meta: dict[str, Any], env: Any, functions: di
     if "env" in given.values() or "model" in given:
         if env is None and meta["env"] not in OWN:
             raise UserError(f"{path} plans with functions of {meta['env']}; hand it in: Policy.load(..., env=...)")
-        world = make(meta["env"] if env is None else env, action_repeat=meta["spec"]["action_repeat"])
+        kwargs = meta.get("env_kwargs") if env is None or (isinstance(env, str) and env == meta["env"]) else None
+        repeat = meta["spec"]["action_repeat"]
+        world = make(meta["env"] if env is None else env, action_repeat=repeat, env_kwargs=kwargs)
     own = {"reward": world and world.reward_function, "termination": world and world.termination_function}
     for kind, function in functions.items():
         if function is None and given[kind] == "never":

@@ -13,7 +13,7 @@ from .errors import UserError, nearest
 def load_object(name: str) -> Any:
     """The object that `package.module:name` is. Raises UserError if it cannot be imported."""
     module, _, attribute = name.partition(":")
-    if not module or not attribute:
+    if not module or not attribute or ":" in attribute or module.startswith("."):
         raise UserError(f"{name!r} must look like package.module:name")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -23,6 +23,9 @@ def load_object(name: str) -> Any:
         raise UserError(
             f"{name!r} cannot be imported: {error}; run from the folder that holds it, or install it"
         ) from error
+    except (Exception, SystemExit) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{name!r}: importing {module} raised {said}; mend the module") from error
     try:
         return operator.attrgetter(attribute)(found)
     except AttributeError:

@@ -12,6 +12,7 @@ from .catalogue import AGENTS, Entry
 from .core import AbstractAgent, AbstractEnv, AbstractGame, AbstractHostEnv
 from .envs.repeat import ActionRepeat
 from .errors import UserError
+from .presets.bounds import check_seeds
 from .presets.run import RunConfig
 from .replay.disk import DiskReplay
 from .types import EnvSpec, Transition
@@ -20,16 +21,8 @@ NOWHERE = Path(os.devnull, "replay")  # folder of a replay that is only made for
 
 
 def check_run(run: RunConfig) -> None:
-    """Raises UserError naming the first option that cannot be."""
-    for name in ("steps", "num_seeds", "num_envs", "action_repeat", "eval_episodes", "final_episodes"):
-        if getattr(run, name) < 1:
-            raise UserError(f"{name}={getattr(run, name)} must be at least 1")
-    if run.seed < 0:
-        raise UserError(f"seed={run.seed} must be at least 0")
-    for name in ("plan_ms", "max_minutes", "checkpoint_seconds", "threads", "replay_capacity", "replay_gb"):
-        value = getattr(run, name)
-        if value is not None and value <= 0:
-            raise UserError(f"{name}={value} must be above 0")
+    """Raises UserError naming the first option that cannot be, of options whose numbers are as declared."""
+    check_seeds(run.seed, run.num_seeds)
     if run.replay_capacity is not None and run.replay_gb is not None:
         raise UserError(
             f"replay_capacity={run.replay_capacity} and replay_gb={run.replay_gb:g} exclude each other: give the "
@@ -39,8 +32,22 @@ def check_run(run: RunConfig) -> None:
         raise UserError(f"replay_capacity={run.replay_capacity} must be at least num_envs={run.num_envs}")
     if run.stop_at_return is not None and run.eval_every == 0:
         raise UserError("stop_at_return needs evaluations during training; give eval_every above 0")
-    if run.eval_every is not None and run.eval_every < 0:
-        raise UserError(f"eval_every={run.eval_every} must be at least 0 (0: only at the end)")
+
+
+def check_oracle(run: RunConfig, **handed: Any) -> None:
+    """Raises UserError for a learned function beside the true dynamics, where nothing is learned."""
+    for kind in ("reward", "termination"):
+        if run.oracle and handed[kind] is None and getattr(run, kind) == "learned":
+            raise UserError(
+                f"{kind}=learned: the oracle learns nothing, it plans on the true dynamics; leave {kind} out"
+            )
+
+
+def check_opponent(world: AbstractEnv | AbstractHostEnv, opponent: str) -> None:
+    """Raises UserError for an opponent where nobody is played against."""
+    inner = world.env if isinstance(world, ActionRepeat) else world
+    if opponent != "random" and not (isinstance(inner, AbstractGame) and inner.num_players == 2):
+        raise UserError(f"opponent={opponent}: {world.spec.name} is not a game of two players; leave opponent out")
 
 
 def check_taken(agent: Any, entry: Entry, run: RunConfig, **handed: Any) -> None:
@@ -94,7 +101,7 @@ def check_numbered(agent: str, entry: Entry | None, world: AbstractEnv | Abstrac
         return  # the guide of a search sees states one-hot
     raise UserError(
         f"an observation of {spec.name} is the number of a state (0..{spec.num_states - 1}), and {agent} learns from "
-        f"vectors; take {', '.join(able)}, or wrap the environment with gymnasium.wrappers.FlattenObservation"
+        f"vectors; take {', '.join(able)}, or an environment that shows vectors"
     )
 
 

@@ -1,7 +1,7 @@
 """What a run shows when it ends, or when asked again: figures, video, the doctor's findings, report."""
 
 import dataclasses
-import operator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from .baseline import advice
 from .cards import oracle_return
 from .checkup import STREAM, Checkup, of_evaluation
 from .core import AbstractEnv, AbstractFilter
+from .diagnostics.baseline import Baseline, outcome
 from .diagnostics.curves import plot_learning_curves, plot_losses, seed_series
 from .diagnostics.divergence import Trace, side_by_side, traces
 from .diagnostics.doctor_page import command_line, doctor_page
@@ -30,21 +32,25 @@ from .diagnostics.finding import Finding, told
 from .diagnostics.forecast_figure import forecast_trials, plot_forecasts
 from .diagnostics.imagined_pictures import picture_traces
 from .diagnostics.pictures import frames, strip
-from .diagnostics.report import write_report
+from .diagnostics.report import last_evaluations, returns_of, write_report
 from .diagnostics.trace_figure import plot_traces
-from .diagnostics.video import overlay, write_video
+from .diagnostics.video import write_video
 from .diagnostics.widths import Widened
+from .display import Display
 from .errors import UserError
-from .run.evaluate import Evaluation, finished
-from .run.host_evaluate import HostEvaluator
+from .filming import film
+from .pace import Pace
+from .run.evaluate import Evaluation
+from .run.film import Film
 from .setup import Setup
+from .storage import records
 from .storage.files import faults, replacing
 from .storage.records import write_json
 from .storage.run_folder import RunFolder
 from .types import Forecasts
 
 CHECK_HORIZON = 25
-MAX_FRAMES = 600
+FILM = "policy.mp4"
 IMAGINED, IMAGINED_STILL = "imagined.mp4", "imagined.png"
 PICTURE_FPS = 4
 CHECK_FIGURES = (
@@ -63,41 +69,93 @@ class Shown:
     curve: Path | None
     video: Path | None
     verdict: str | None
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+    outcome: str | None = None  # whether it has learned
+    notes: list[str] = dataclasses.field(default_factory=list)  # on the video, and on what was left out
 
 
 def show(
-    setup: Setup, folder: RunFolder, state: Any, replay: Any, evaluation: Evaluation | None, *, video: bool = True
+    setup: Setup,
+    folder: RunFolder,
+    state: Any,
+    replay: Any,
+    evaluation: Evaluation | None,
+    *,
+    video: bool = True,
+    films: Sequence[Film] = (),
+    display: Display | None = None,
+    pace: Pace | None = None,
 ) -> Shown:
     """Draws curves, lets the doctor look at the model on the evaluation's episodes, films, and writes the report.
 
-    `state` and `replay` are those of the first seed.
+    `state` and `replay` are those of the first seed, `films` of the evaluation's first episodes. What takes long is
+    left out, and a note says so, once the time of `pace` is over.
     """
     notes: list[str] = []
+    told_notes: list[str] = []
+    display = Display(quiet=True) if display is None else display
+    if pace is not None and pace.over:
+        told_notes.append(f"{pace.said()}: no look at the model, no video (`forethought doctor` and `video` make them)")
+        evaluation = None
     film_path = None
     forecasts = setup.agent.forecasts(state)
     if forecasts is not None and setup.run.num_envs == 1:
         notes += _draw_forecasts(forecasts, replay, folder)
     if evaluation is not None:
         if setup.agent.model(state) is not None and setup.env.spec.num_states is None:
+            display.doing("examining the model")
             try:
                 notes += look(setup, folder, state, replay, evaluation, video=video)
             except Exception as error:  # whatever the doctor meets, a finished run keeps its report
                 notes.append(f"the doctor could not look at the model: {told(error)}")
         if video:
+            display.doing("drawing the video")
             try:
-                film_path = film(setup, folder, state, evaluation)
+                film_path, more = film(setup, state, folder.videos / FILM, evaluation=evaluation, films=films)
+                told_notes += more
             except UserError as error:
                 notes.append(f"no video: {error}")
-    return write(folder, notes=notes, video=film_path)
+    display.doing("writing the report")
+    note_outcome(setup, folder)
+    shown = write(folder, notes=told_notes + notes, video=film_path)
+    return dataclasses.replace(shown, notes=told_notes)
+
+
+def note_outcome(setup: Setup, folder: RunFolder) -> None:
+    """Writes into the record whether the run has learned, where there is something to compare it with."""
+    baseline, rows = Baseline.of_record(folder.record), folder.metrics()
+    finals = [returns_of(row) for row in last_evaluations(rows).values()]
+    if baseline is None or not finals:
+        return
+    updates = max((int(row["update"]) for row in rows if row.get("kind") == "update"), default=0)
+    tried = advice(setup, updates=updates, steps=max(int(row["env_steps"]) for row in rows))
+    folder.update_record(outcome=outcome(np.concatenate(finals).tolist(), baseline, tried))
+
+
+def curve(folder: RunFolder, out: Path | None, *, metric: Literal["eval", "episode"]) -> Path:
+    """Draws the learning curve of a run. Raises UserError for another kind of file, and if there is nothing to draw."""
+    out = folder.figures / "learning_curve.png" if out is None else out
+    if out.suffix not in (".png", ".svg"):
+        raise UserError(f"out={out} must end in .png or .svg")
+    record = folder.record
+    return plot_learning_curves(
+        {record["agent"]: folder.metrics()}, out, metric=metric, oracle=oracle_return(record["env"])
+    )
 
 
 LADDER = "ladder.png"  # drawn by `forethought ladder`
 
 
-def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | None = None) -> Shown:
+def write(
+    folder: RunFolder,
+    *,
+    notes: list[str] | None = None,
+    video: Path | None = None,
+) -> Shown:
     """Curves and report from what the folder holds; what was made earlier is used again."""
-    rows, figures = folder.metrics(), {}
-    oracle = oracle_return(folder.record["env"])
+    rows, figures = folder.metrics(whole=True), {}
+    oracle, baseline = oracle_return(folder.record["env"]), Baseline.of_record(folder.record)
+    random = None if baseline is None else baseline.mean
     label = {folder.record["agent"]: rows}
     curve = None
     shown: tuple[tuple[Literal["eval", "episode"], str, str], ...] = (
@@ -106,7 +164,9 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
     )
     for metric, title, name in shown:
         if seed_series(rows, metric, "mean_return" if metric == "eval" else "return"):
-            figures[title] = plot_learning_curves(label, folder.figures / name, metric=metric, oracle=oracle)
+            figures[title] = plot_learning_curves(
+                label, folder.figures / name, metric=metric, oracle=oracle, random=random
+            )
             curve = curve or figures[title]
     if any("model/loss" in r for r in rows):
         figures["Model loss"] = plot_losses(rows, folder.figures / "losses.png")
@@ -119,9 +179,10 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
         video = next(iter(sorted(folder.videos.glob("policy.*"))), None)
     still = folder.figures / IMAGINED_STILL
     dreamt = next(iter(sorted(folder.videos.glob(f"{Path(IMAGINED).stem}.*"))), None)
-    summary = {"oracle_return": oracle} if oracle is not None else {}
+    summary = {k: v for k, v in (("oracle_return", oracle), ("random_return", random)) if v is not None}
     if rows:
         summary["wall_s"] = rows[-1]["wall_s"]
+    findings = _recorded_findings(folder)
     report = write_report(
         folder.report,
         record=folder.record,
@@ -131,10 +192,17 @@ def write(folder: RunFolder, *, notes: list[str] | None = None, video: Path | No
         imagined=(still if still.is_file() else None, dreamt),
         summary=summary,
         verdict=folder.record.get("verdict"),
-        findings=[Finding(**f) for f in folder.record.get("findings", [])],
+        findings=findings,
         notes=notes or [],
     )
-    return Shown(report, curve, video, folder.record.get("verdict"))
+    return Shown(report, curve, video, folder.record.get("verdict"), findings, folder.record.get("outcome"))
+
+
+def _recorded_findings(folder: RunFolder) -> list[Finding]:
+    where = f"{folder.path / 'run.json'}: findings"
+    remedy = "remove findings and verdict there, and let `forethought doctor` look again"
+    found = [records.check(f, records.FindingRecord, where, remedy=remedy) for f in folder.record.get("findings", [])]
+    return [Finding(**{name: f[name] for name in records.FindingRecord.__annotations__}) for f in found]
 
 
 def _draw_forecasts(forecasts: Forecasts, replay: Any, folder: RunFolder) -> list[str]:
@@ -155,9 +223,8 @@ def look(
     Where the task is seen as pictures, also what the model imagines of them, unless not `video` as stills alone.
     """
     key = jr.fold_in(jr.key(setup.run.seed), STREAM)
-    checkup = of_evaluation(
-        setup, state, replay, evaluation, source=str(folder.path), key=key, horizon=CHECK_HORIZON, quick=True
-    )
+    more: dict[str, Any] = {"horizon": CHECK_HORIZON, "quick": True, "record": folder.record}
+    checkup = of_evaluation(setup, state, replay, evaluation, source=str(folder.path), key=key, **more)
     folder.update_record(verdict=checkup.verdict, findings=[f.as_dict() for f in checkup.findings])
     if checkup.examination is not None:
         drawn = (plot_examination, plot_drift, plot_uncertainty)
@@ -220,13 +287,16 @@ def write_checkup(checkup: Checkup, folder: Path, *, env: Any = None, target: st
 def _examination_figures(checkup: Checkup, e: Examination, folder: Path) -> dict[str, Path]:
     after = None if checkup.change is None else checkup.change.after
     wanted = {
-        "By horizon": lambda: plot_examination(e, folder / "horizon.png", recalibrated=after),
+        "By horizon": lambda: plot_examination(
+            e, folder / "horizon.png", recalibrated=after, coverage=not e.states_uncertainty
+        ),
         "By dimension": lambda: plot_dimensions(e, folder / "dimensions.png"),
         "Imagined return": lambda: plot_drift(e, folder / "drift.png"),
     }
     if e.states_uncertainty:
         wanted["Coverage"] = lambda: plot_coverage(e, folder / "coverage.png", recalibrated=after)
-        wanted["Likelihood"] = lambda: plot_likelihood(e, folder / "likelihood.png", recalibrated=after)
+        if np.isfinite(e.nll).any():
+            wanted["Likelihood"] = lambda: plot_likelihood(e, folder / "likelihood.png", recalibrated=after)
         wanted["Uncertainty"] = lambda: plot_uncertainty(e, folder / "uncertainty.png")
     if e.terminations:
         wanted["Termination"] = lambda: plot_termination(e, folder / "termination.png")
@@ -284,27 +354,3 @@ def film_imagination(env: Any, found: list[Trace], path: Path) -> Path | None:
 def _drawn_from(env: AbstractEnv, obs: np.ndarray) -> np.ndarray | None:
     state = env.state_from(jnp.asarray(obs, jnp.float32))
     return None if state is None else env.render(state)
-
-
-def film(setup: Setup, folder: RunFolder, state: Any, evaluation: Evaluation | None) -> Path:
-    """A video of one episode of the policy. Raises UserError if the environment has no picture."""
-    if isinstance(setup.env, AbstractEnv) and evaluation is not None and evaluation.states is not None:
-        frames, rewards = _drawn(setup.env, evaluation)
-    else:
-        frames = []
-        evaluator = HostEvaluator(setup.agent, setup.evaluation_env, num_episodes=1, plan_ms=setup.run.plan_ms)
-        filmed = finished(evaluator.steps(state, key=jr.key(setup.run.seed), frames=frames))
-        rewards = np.asarray(filmed.trajectories.reward)[0]
-    if not frames or frames[0] is None:
-        raise UserError(f"{setup.env_name} draws no picture; make it with render_mode='rgb_array'")
-    total = np.cumsum(rewards[: len(frames)])
-    named = [overlay(f, f"step {t + 1}   return {r:.1f}") for t, (f, r) in enumerate(zip(frames, total))]
-    return write_video(folder.videos / "policy.mp4", named, fps=30)
-
-
-def _drawn(env: AbstractEnv, evaluation: Evaluation) -> tuple[list[Any], np.ndarray]:
-    """Frames of the first evaluation episode, drawn from its recorded states."""
-    length = min(int(evaluation.lengths[0]) // env.spec.action_repeat, MAX_FRAMES)
-    states = jax.tree.map(lambda x: x[0], evaluation.states)
-    frames = [env.render(jax.tree.map(operator.itemgetter(t), states)) for t in range(length)]
-    return frames, np.asarray(evaluation.trajectories.reward)[0]

@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 
 from .catalogue import AGENTS, Entry, find
 from .core import (
@@ -18,11 +19,16 @@ from .core import (
     AbstractPlanner,
     AbstractReplay,
 )
+from .envs.construct import json_kwargs
+from .envs.host import GymnasiumEnv, GymnasiumVectorEnv
 from .envs.make import make
-from .errors import UserError, clear_errors
+from .envs.sharing import require_separate
+from .errors import UserError, calling, clear_errors
 from .models.simulator import Simulator
 from .planners.uct import UCT
+from .presets.bounds import Natural, checked_number
 from .presets.run import RunConfig
+from .presets.values import checked, to_dict
 from .references import findable, load_object, name_of
 from .refusals import (
     NOWHERE,
@@ -30,6 +36,7 @@ from .refusals import (
     check_alone,
     check_game,
     check_numbered,
+    check_opponent,
     check_run,
     check_sequences,
     check_taken,
@@ -40,12 +47,20 @@ from .replay.games import GameReplay, Searched
 from .replay.sequence import SequenceReplay
 from .replay.sizes import agreed_capacity, run_steps
 from .replay.uniform import UniformReplay
+from .room import (
+    check_config_room,
+    check_episode_room,
+    check_progress_room,
+    check_run_room,
+    check_search_room,
+)
 from .run.evaluate import JitEvaluator
 from .run.host_evaluate import HostEvaluator
 from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
 from .run.matches import AbstractPlayer, PlannerPlayer, RandomPlayer
 from .run.steps import StepDriver
+from .storage import provenance
 from .types import EnvSpec, Given, never_terminates
 
 
@@ -64,12 +79,18 @@ class Setup:
     functions: Given
     own: list[str]  # what was handed in and has no name to be found by: must be handed in again to load the run
     notes: list[str] = dataclasses.field(default_factory=list)  # what was decided that a user should know
+    env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)  # what the environment was constructed with
 
     @property
     def compiled(self) -> bool:
         """Whether the jit driver runs it."""
         on_device = self.run.plan_ms is None and self.run.replay_gb is None
         return isinstance(self.env, AbstractEnv) and on_device and self.agent.traceable
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the episodes of an evaluation run all at once: acting is compiled, however an agent is trained."""
+        return isinstance(self.env, AbstractEnv) and self.run.plan_ms is None
 
     def replay(self, folder: Path) -> AbstractReplay:
         """An empty replay of the size and kind that the run needs; `folder` is where it is kept if on disk.
@@ -101,10 +122,14 @@ class Setup:
         return StepDriver(self.agent, env, plan_ms=self.run.plan_ms)
 
     def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator | MatchEvaluator:
-        """An evaluator of so many episodes; in a game of two, of so many games (an even number) against `opponent`."""
+        """An evaluator of so many episodes; in a game of two, of so many games (an even number) against `opponent`.
+
+        Raises UserError for more episodes than there is memory for.
+        """
+        check_episode_room(self.env.spec, episodes)
         if isinstance(self.env, AbstractGame) and self.env.num_players == 2:
             return MatchEvaluator(self.agent, self.env, opponent(self.env, self.run.opponent), num_games=episodes)
-        if self.compiled and isinstance(self.env, AbstractEnv):
+        if self.side_by_side and isinstance(self.env, AbstractEnv):
             return JitEvaluator(self.agent, self.env, num_episodes=episodes, clock=self.run.steps)
         more = {"plan_ms": self.run.plan_ms, "clock": self.run.steps}
         return HostEvaluator(self.agent, self.evaluation_env, num_episodes=episodes, **more)
@@ -112,14 +137,41 @@ class Setup:
     @functools.cached_property
     def evaluation_env(self) -> AbstractHostEnv:
         """The environment stepped from Python, independent of the one that training holds."""
-        return make(self.env, host=True) if isinstance(self.env, AbstractEnv) else self.env.copy(1)
+        if isinstance(self.env, AbstractEnv):
+            return make(self.env, host=True)
+        copied = self.env.copy(1)
+        remedy = f"{type(self.env).__name__}.copy must return an environment with a simulator of its own"
+        require_separate(self.env.spec.name, self.env, copied, remedy=remedy)
+        return copied
 
     def prepare(self) -> None:
         """Raises UserError for a combination that cannot run, before anything is written."""
         with clear_errors(self.agent_name):
             driver = self.driver()
             self.evaluator(self.run.final_episodes)
-            eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0))
+            check_progress_room(eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0)))
+
+    def record(self, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
+        """What is written beside a run before it starts; `start_from` is the run whose agent is trained on."""
+        run = self.run
+        return {
+            "agent": self.agent_name,
+            "env": self.env_name,
+            "env_kwargs": self.env_kwargs,
+            "preset": self.preset,
+            "seed": run.seed,
+            "num_seeds": run.num_seeds,
+            "config": {} if self.config is None else to_dict(self.config),
+            "run": to_dict(run),
+            "given": self.given,
+            "own": self.own,
+            "total_steps": run.steps,
+            "start_from": None if start_from is None else str(start_from),
+            "driver": "jit" if self.compiled else "steps",
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(jax.devices()),
+            "command": "" if argv is None else " ".join(argv),
+        }
 
     def close(self) -> None:
         """Closes the copy that evaluations run in, and the training environment where it was made here."""
@@ -140,35 +192,46 @@ def build(
     termination: Callable[..., Any] | None = None,
     learner: Any = None,
     planner: Any = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Setup:
     """The objects of a run. `reward` and `termination` are functions that take the place of those `run` names.
 
-    `agent` is a name, a ready agent, or a function `(spec, given) -> agent`; `learner` is one, or a function
-    `(spec, given) -> learner`; `planner` is one, or a function `(action space) -> planner`. Raises UserError for what
-    does not exist or does not fit together.
+    `env_kwargs` are handed to the environment's constructor. `agent` is a name, a ready agent, or a function
+    `(spec, given) -> agent`; `learner` is one, or a function `(spec, given) -> learner`; `planner` is one, or a
+    function `(action space) -> planner`. Raises UserError for what does not exist or does not fit together.
     """
+    run = checked(run)
     check_run(run)
-    world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat)
+    check_run_room(run)
+    entry = find(agent) if isinstance(agent, str) and ":" not in agent else None
+    kwargs, numbered = json_kwargs(env_kwargs), entry is None or entry.tabular
+    more = {"env_kwargs": kwargs, "numbered": numbered}
+    world = make(env, num_envs=run.num_envs, action_repeat=run.action_repeat, **more)
     env_name = env if isinstance(env, str) else name_of(env) or world.spec.name
     handed = {"agent": agent, "env": env, "reward": reward, "termination": termination}
     own = [kind for kind, part in handed.items() if part is not None and not findable(part)]
     own += [kind for kind, part in {"learner": learner, "planner": planner}.items() if part is not None]
-    entry = find(agent) if isinstance(agent, str) and ":" not in agent else None
     if entry is not None:
         check_taken(agent, entry, run, reward=reward, termination=termination, learner=learner, planner=planner)
+    check_opponent(world, run.opponent)
     check_game(str(agent), entry, world, run)
     check_numbered(str(agent), entry, world)
     given, functions = _what_is_given(str(agent), entry, world, run, reward, termination)
     if entry is not None:
-        name, config = str(agent), entry.preset(preset) if config is None else config
+        name, config = str(agent), entry.settings(preset, config)
+        check_config_room(world.spec, config, copies=run.num_seeds)
         built = _by_entry(name, entry, world.spec, config, functions, learner, planner)
     else:
+        if config is not None:
+            raise UserError(f"config: {agent} is an agent of your own, which has its settings itself; leave config out")
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""
     run, notes = _fitted_run(name, built, entry, world, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
-    setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes)
+    if isinstance(world, GymnasiumEnv | GymnasiumVectorEnv) and world.seen.note is not None:
+        notes = [*notes, world.seen.note]
+    setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes, kwargs)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(
             f"num_seeds={run.num_seeds} side by side needs a JAX environment, no plan-ms and no replay-gb; here seeds "
@@ -207,10 +270,21 @@ def _by_entry(
     """An agent of ours. Raises UserError for parts and numbers that it cannot take."""
     with clear_errors(name):
         if learner is not None and not isinstance(learner, AbstractLearner):
-            learner = learner(spec, given)
+            learner = _made(learner, "learner", AbstractLearner, "(spec, given) -> learner", spec, given)
         if planner is not None and not isinstance(planner, AbstractPlanner):
-            planner = planner(spec.action)
+            planner = _made(planner, "planner", AbstractPlanner, "(action space) -> planner", spec.action)
         return entry.build(spec, config, given=given, learner=learner, planner=planner, rules=given.model)
+
+
+def _made(maker: Any, part: str, kind: type, wanted: str, *args: Any) -> Any:
+    """A part from the function that makes it. Raises UserError for another object and for what makes no such part."""
+    if not callable(maker):
+        raise UserError(f"{part}={maker!r} must be one, or a function {wanted}")
+    with calling(part, f"a function {wanted}"):
+        made = maker(*args)
+    if not isinstance(made, kind):
+        raise UserError(f"{part} made {type(made).__name__}, wanted an {kind.__name__} from a function {wanted}")
+    return made
 
 
 def _fitted_run(
@@ -269,7 +343,7 @@ def _own_agent(agent: Any, spec: EnvSpec, given: Given) -> tuple[str, AbstractAg
                 f"{agent!r} is no agent: give a name, an AbstractAgent, or a function (spec, given) -> agent"
             )
         name = name or name_of(agent) or type(agent).__qualname__
-        with clear_errors(name):
+        with calling(name, "a function (spec, given) -> agent"), clear_errors(name):
             agent = agent(spec, given)
     if not isinstance(agent, AbstractAgent):
         raise UserError(f"{name} made {type(agent).__name__}, which is no forethought.AbstractAgent")
@@ -281,8 +355,8 @@ def searching(setup: Setup, simulations: int) -> Setup:
 
     Raises UserError for a number below 0, and for an agent that searches no trees.
     """
-    if simulations < 0:
-        raise UserError(f"simulations={simulations} must be at least 0 (0: the network alone)")
+    simulations = checked_number(Natural, simulations, "simulations")
+    check_search_room(setup.env.spec.action, simulations)
     entry = AGENTS.get(setup.agent_name)
     if entry is None or "rules" not in entry.takes:
         raise UserError(f"simulations: {setup.agent_name} searches no trees on the true rules; leave it out")
@@ -300,4 +374,5 @@ def opponent(game: AbstractGame, name: str) -> AbstractPlayer:
     kind, _, rollouts = name.partition("-")
     if kind != "uct" or not rollouts.isdecimal() or int(rollouts) < 1:
         raise UserError(f"opponent={name!r} must be random, or uct-N for UCT with N rollouts per move, such as uct-200")
+    check_search_room(game.spec.action, int(rollouts), name=f"opponent={kind}, rollouts")
     return PlannerPlayer(UCT(game.spec.action, int(rollouts)), Simulator(game))

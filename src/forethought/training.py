@@ -2,27 +2,31 @@
 
 import contextlib
 import dataclasses
-import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
+from . import baseline
 from .core import AbstractHostReplay
 from .display import Display
 from .envs.given import check_given
-from .errors import StorageFault, UserError
+from .errors import StorageFault, UserError, internal
+from .outlook import plan_lines
+from .pace import Pace, next_work
 from .run.evaluate import Evaluation
+from .run.film import Film
+from .run.host_evaluate import HostEvaluator
 from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
 from .run.progress import Progress, updates_due
 from .run.steps import StepDriver
 from .setup import Setup
+from .stopping import StopRequest
+from .storage.records import counters_check
 from .storage.run_folder import RunFolder
 from .storage.sinks import TensorBoardSink
 
@@ -36,7 +40,7 @@ class Counters:
     wall_s: float = 0.0  # of earlier processes too
     logged: list[int] = dataclasses.field(default_factory=list)  # episodes logged, per seed
     evaluated_at: int = 0  # environment steps of the latest evaluation
-    best_return: float = -math.inf
+    best_return: float | None = None  # None before the first evaluation
     given_checked: bool = False
 
 
@@ -50,29 +54,8 @@ class Outcome:
     counters: Counters
     evaluations: list[Evaluation]  # the final one, per seed; empty unless finished
     error: UserError | None = None
-
-
-class StopRequest:
-    """Set by Ctrl-C or SIGTERM while it is entered; a second signal interrupts at once."""
-
-    def __init__(self) -> None:
-        self.by: str | None = None
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: Any) -> None:
-        if self.by is not None:
-            raise KeyboardInterrupt
-        self.by = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    pace: Pace | None = None
+    films: list[Film] = dataclasses.field(default_factory=list)  # of the final evaluation, stepped from Python
 
 
 def train(
@@ -82,14 +65,15 @@ def train(
 
     `stop` is one that is already listening for signals; None: listen while it trains.
     """
-    with folder.locked(), contextlib.ExitStack() as stack:
+    with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        driver = setup.driver()
+        pace, driver = Pace(setup.run, side_by_side=setup.side_by_side), setup.driver()
+        display.doing("compiling the first state")
         progress = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         if initial_state is not None:
             progress = dataclasses.replace(progress, agent_state=initial_state)
         counters = Counters(logged=[0] * setup.run.num_seeds)
-        return _run(setup, driver, folder, display, stop, progress, counters)
+        return _run(setup, driver, folder, display, stop, progress, counters, pace=pace)
 
 
 def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest | None = None) -> Outcome:
@@ -97,24 +81,28 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
 
     Raises UserError, before anything is touched, if another process trains into the run.
     """
-    with folder.locked(), contextlib.ExitStack() as stack:
+    with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        driver = setup.driver()
+        pace, driver = Pace(setup.run, side_by_side=setup.side_by_side), setup.driver()
+        display.doing("compiling the first state")
         fresh = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         counters = Counters(logged=[0] * setup.run.num_seeds)
         if not folder.checkpoints():
             folder.truncate_metrics(-1)
             display.note("no checkpoint had been written yet; starting from the first step")
-            return _run(setup, driver, folder, display, stop, fresh, counters)
-        loaded = folder.load_checkpoint(fresh)
+            return _run(setup, driver, folder, display, stop, fresh, counters, pace=pace)
+        display.doing("loading the checkpoint")
+        loaded = folder.load_checkpoint(fresh, check=counters_check(Counters, setup.run.num_seeds))
         progress, notes = loaded.tree, list(loaded.notes)
         if isinstance(progress.replay, AbstractHostReplay):
             replay, note = progress.replay.resumed()
             progress = dataclasses.replace(progress, replay=replay)
             notes += [] if note is None else [note]
         counters = Counters(**loaded.meta["counters"])
-        folder.truncate_metrics(loaded.meta["env_steps"], loaded.meta.get("metrics_bytes"))
-        return _run(setup, driver, folder, display, stop, progress, counters, resumed=True, notes=notes)
+        metrics_bytes = loaded.meta.get("metrics_bytes")
+        notes += [note for note in [folder.metrics_lost(metrics_bytes)] if note]
+        folder.truncate_metrics(loaded.meta["env_steps"], metrics_bytes)
+        return _run(setup, driver, folder, display, stop, progress, counters, pace=pace, resumed=True, notes=notes)
 
 
 def _run(
@@ -126,12 +114,13 @@ def _run(
     progress: Progress,
     counters: Counters,
     *,
+    pace: Pace,
     resumed: bool = False,
     notes: list[str] | None = None,
 ) -> Outcome:
     steps = int(progress.env_steps)
     with TensorBoardSink(folder.tensorboard, resumed_at=steps if resumed else None) as board:
-        loop = _Loop(setup, driver, folder, display, board, progress, counters)
+        loop = _Loop(setup, driver, folder, display, board, progress, counters, pace)
         folder.update_record(status="running", message="")
         if resumed:
             loop.event(f"resumed at step {steps}")
@@ -139,17 +128,35 @@ def _run(
             loop.event(note)
         try:
             outcome = loop.run(stop)
-        except UserError as error:
+        except Exception as error:
             outcome = loop.failed(error)
+            if not isinstance(error, UserError):
+                raise
         try:
             board.close()
         except StorageFault as error:
             outcome.error = outcome.error or error
+    display.stop()
     try:
         folder.update_record(status=outcome.status, message=outcome.message)
     except StorageFault as error:
         outcome.error = outcome.error or error
     return outcome
+
+
+@contextlib.contextmanager
+def _closed_record(folder: RunFolder) -> Iterator[None]:
+    """Sees to it that a run that ends by an unexpected error, or a second Ctrl-C, is not recorded as running."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        ended = ("failed", internal(error)) if isinstance(error, Exception) else ("interrupted", "interrupted")
+        if folder.record["status"] == "running":
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                folder.update_record(status=ended[0], message=ended[1])
+        raise
 
 
 class _StoppedWhileEvaluating(Exception):
@@ -159,7 +166,7 @@ class _StoppedWhileEvaluating(Exception):
 class _Loop:
     """The state of one process's part of a run, and what happens at each yield of the driver."""
 
-    def __init__(self, setup, driver, folder, display, board, progress, counters):
+    def __init__(self, setup, driver, folder, display, board, progress, counters, pace):
         self.setup: Setup = setup
         self.driver: JitDriver | StepDriver = driver
         self.folder: RunFolder = folder
@@ -167,9 +174,10 @@ class _Loop:
         self.board: TensorBoardSink = board
         self.progress: Progress = progress
         self.counters: Counters = counters
+        self.pace: Pace = pace
         self.begun = time.monotonic() - counters.wall_s
-        self.started = time.monotonic()
         self.saved_at = time.monotonic()
+        self.first_step = int(progress.env_steps)
         total = setup.run.steps
         every = setup.run.eval_every
         self.eval_every = max(total // 4, 1) if every is None else every
@@ -182,6 +190,8 @@ class _Loop:
     def run(self, stop: StopRequest) -> Outcome:
         """Until the steps are done, a limit is reached, or someone asks to stop."""
         self.stop = stop
+        for line in plan_lines(self.setup, self.progress):
+            self.display.line(line)
         self.display.start(self.setup, self.progress)
         if not self.counters.evaluated_at:
             self._keep_stage()
@@ -191,14 +201,18 @@ class _Loop:
             return self._interrupted(stop)
 
     def _until_the_end(self, stop: StopRequest, total: int) -> Outcome:
+        self.display.doing("compiling the first steps")
         for progress in self._driven(total):
             self.progress = progress
+            self.pace.paused()
             steps = int(self.progress.env_steps)
+            stop.begun |= steps > self.first_step
             for note in self.notes:
                 self.event(note)
             self.notes.clear()
             self.log(self._rows())
             self._check_given(steps)
+            self.display.apart = self.pace.apart_s(steps, total, self.eval_every)
             self.display.update(steps, total)
             if stop.by is None and self._evaluation_due(steps, total):
                 if self.evaluate() and steps < total:
@@ -206,11 +220,12 @@ class _Loop:
                 self.save()
             if stop.by is not None:
                 return self._interrupted(stop)
-            if self._out_of_time():
-                minutes = self.setup.run.max_minutes
-                return self._finish(f"stopped at step {steps}: {minutes:g} minutes are over")
+            if steps < total and self.pace.must_end:
+                return self._finish(f"stopped at step {steps}: {self.pace.said()}")
             if time.monotonic() - self.saved_at > self.setup.run.checkpoint_seconds:
                 self.save()
+            self.display.doing(next_work(self.setup.agent, self.progress))
+            self.pace.working()
         return self._finish("")
 
     def _interrupted(self, stop: StopRequest) -> Outcome:
@@ -225,19 +240,22 @@ class _Loop:
             return self.driver.train(self.progress, total_steps=total, pause_every=self.eval_every or None)
         return self.driver.train(self.progress, total_steps=total, notes=self.notes)
 
-    def _out_of_time(self) -> bool:
-        limit = self.setup.run.max_minutes
-        return limit is not None and time.monotonic() - self.started > 60 * limit
-
     def _finish(self, message: str) -> Outcome:
         """The final evaluation, checkpoint and record of a run that has ended as it should."""
+        self.display.doing("saving")
         self.save()
-        evaluator = self.setup.evaluator(self.setup.run.final_episodes)
-        evaluations = self._evaluate(evaluator, final=True)
+        run = self.setup.run
+        evaluator = self.setup.evaluator(run.final_episodes)
+        films = [Film()] if isinstance(evaluator, HostEvaluator) and run.video else []
+        evaluations = self._evaluate(evaluator, final=True, films=films)
+        if (played := len(evaluations[0].returns)) < run.final_episodes:
+            self.event(f"the final evaluation is of {played} of {run.final_episodes} episodes: {self.pace.said()}")
+        for note in baseline.settled(self.setup, self.folder, self.display, self.driver, self.progress):
+            self.event(note)
         self._log_latency()
+        self.display.doing("saving")
         self.save()
-        self.display.stop()
-        return Outcome("finished", message, self.progress, self.counters, evaluations)
+        return Outcome("finished", message, self.progress, self.counters, evaluations, pace=self.pace, films=films)
 
     def _log_latency(self) -> None:
         """How long actions took against their deadline, in this process; nothing where there was none."""
@@ -246,16 +264,18 @@ class _Loop:
         self.log([{"kind": "latency", **self._stamp(0), **latency}])
         self.display.line(self.driver.actor.latency.sentence())
 
-    def failed(self, error: UserError) -> Outcome:
-        """Saves what is whole after the environment or the agent broke."""
-        self.display.stop()
-        message = str(error)
-        if self.setup.run.num_seeds == 1 and not isinstance(error, StorageFault):
-            with contextlib.suppress(StorageFault):  # the first error is the one to tell
+    def failed(self, error: Exception) -> Outcome:
+        """Saves what is whole after the environment or the agent broke, or something that should not."""
+        known = isinstance(error, UserError)
+        message = str(error) if known else internal(error)
+        # The first error is the one to tell; buffers that a driver has taken away leave the last checkpoint.
+        with contextlib.suppress(StorageFault if known else Exception):
+            self.display.stop()
+            if self.setup.run.num_seeds == 1 and not isinstance(error, StorageFault):
                 # Shown by who gets the error.
                 self.folder.log([{"kind": "event", **self._stamp(0), "message": message}])
                 self.save()
-        return Outcome("failed", message, self.progress, self.counters, [], error)
+        return Outcome("failed", message, self.progress, self.counters, [], error if known else None)
 
     # ---- what is logged
 
@@ -331,29 +351,32 @@ class _Loop:
         goal = self.setup.run.stop_at_return
         return goal is not None and self.latest >= goal
 
-    def _evaluate(self, evaluator: Any, *, final: bool) -> list[Evaluation]:
-        found = []
+    def _evaluate(self, evaluator: Any, *, final: bool, films: Sequence[Film] = ()) -> list[Evaluation]:
+        found, begun = [], time.monotonic()
+        self.display.doing("final evaluation" if final else "evaluation")
         for i, state in enumerate(self._seed_slices(self.progress.agent_state)):
-            key = self._seed_slices(self.progress.key)[i]
-            for part in evaluator.steps(state, key=key, clock=int(self.progress.env_steps)):
+            more: dict[str, Any] = {"key": self._seed_slices(self.progress.key)[i]}
+            if final and isinstance(evaluator, HostEvaluator):
+                more |= {"films": films, "enough": self.pace.evaluated_enough}
+            for part in evaluator.steps(state, clock=int(self.progress.env_steps), **more):
                 if isinstance(part, Evaluation):
                     found.append(part)
                     continue
                 self.display.evaluating((i + part) / self.setup.run.num_seeds)
                 if self.stop.by is not None:
                     raise _StoppedWhileEvaluating
+        self.pace.evaluated(time.monotonic() - begun, sum(len(e.returns) for e in found))
         self.counters.evaluated_at = int(self.progress.env_steps)
-        self.latest = float(np.mean([np.mean(e.returns) for e in found]))
+        means = [float(np.mean(e.returns, dtype=np.float64)) for e in found]
+        self.latest = float(np.mean(means))
         rows = []
         for i, e in enumerate(found):
             values = {"returns": e.returns.tolist(), "lengths": e.lengths.tolist()}
-            rows.append(
-                {"kind": "eval", **self._stamp(i), **values, "mean_return": float(np.mean(e.returns)), "final": final}
-            )
+            rows.append({"kind": "eval", **self._stamp(i), **values, "mean_return": means[i], "final": final})
         self.log(rows)
         self._keep_stage()
         self.display.evaluated(self.latest)
-        if self.latest > self.counters.best_return:
+        if self.counters.best_return is None or self.latest > self.counters.best_return:
             self.counters.best_return = self.latest
             self.save(best=True)
         return found

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 Metrics = dict[str, Float[Array, ""]]
@@ -21,6 +22,11 @@ TerminationFunction = Callable[[Array, Array, Array], Array]
 """`(obs [obs], action [action], next_obs [obs]) -> terminated []`, for one transition, written in jax.numpy."""
 
 
+def bounded(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether the square of a Box's range is finite in float32, as planners need it; false for +-1e18 and beyond."""
+    return bool(np.all(np.isfinite(low) & np.isfinite(high) & (np.maximum(np.abs(low), np.abs(high)) < 1e18)))
+
+
 class Box(eqx.Module):
     """Continuous actions in `[low, high]`, in the environment's own units; always one axis, always bounded."""
 
@@ -30,10 +36,13 @@ class Box(eqx.Module):
     def __check_init__(self) -> None:
         if len(self.low) != len(self.high) or not self.low:
             raise ValueError(f"Box: low={self.low} and high={self.high} must have the same length of at least 1")
-        if not all(-float("inf") < lo < hi < float("inf") for lo, hi in zip(self.low, self.high)):
+        low, high = (np.asarray(bound, float) for bound in (self.low, self.high))
+        if not bounded(low, high):
+            raise ValueError(f"Box: low={self.low}, high={self.high} must be finite, and below 1e18; give such bounds")
+        if not (low.astype(np.float32) < high.astype(np.float32)).all():
             raise ValueError(
-                f"Box: low={self.low}, high={self.high} must be finite with low < high in every dimension; "
-                "wrap the environment with gymnasium.wrappers.RescaleAction, or give bounds"
+                f"Box: low={self.low}, high={self.high} must have low < high in every dimension; leave dimensions with "
+                "a single value out of the action, and add them inside the environment"
             )
 
     @property

@@ -12,7 +12,7 @@ from plain_games import TIC_TAC_TOE
 from tiny import copied, run_to, same_bits
 
 from forethought.agents.alphazero import AlphaZero
-from forethought.core import AbstractGame
+from forethought.core import AbstractGame, programs
 from forethought.envs.catch import Catch
 from forethought.envs.games.connect_four import ConnectFour
 from forethought.envs.games.tic_tac_toe import TicTacToe
@@ -75,6 +75,7 @@ def test_games_are_legal_end_to_end_and_targets_are_the_searches(rule):
 
 
 def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
+    programs.forget()  # so that the driver counts every trace
     driver = JitDriver(agent(), GAME, num_envs=3)
     start = driver.start(empty(), seed=0)
     whole = run_to(driver, copied(start), 60)

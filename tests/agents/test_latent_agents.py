@@ -15,6 +15,7 @@ from forethought.agents.dreamer_v1 import DreamerV1
 from forethought.agents.dreamer_v2 import DreamerV2
 from forethought.agents.dreamer_v3 import DreamerV3
 from forethought.agents.planet import PlaNet
+from forethought.core import programs
 from forethought.presets.dreamer_v1 import DreamerV1Config
 from forethought.presets.dreamer_v2 import DreamerV2Config
 from forethought.presets.dreamer_v3 import PRESETS, DreamerV3Config
@@ -73,6 +74,7 @@ def filled(spec, steps: int = 24) -> SequenceReplay:
 
 @pytest.mark.parametrize("name", ["planet", "dreamer-v3"])
 def test_a_run_cut_in_two_is_the_run_in_one_bit_for_bit(name):
+    programs.forget()  # so that the driver counts every trace
     driver = JitDriver(AGENTS[name](Walk().spec), Walk())
     replay = SequenceReplay.empty(Walk().spec, 64)
     whole = run_to(driver, driver.start(replay, seed=0), 30)
@@ -107,9 +109,10 @@ def test_it_takes_pictures_and_numbered_actions(name):
     assert action.dtype == jnp.int32 and 0 <= int(action) < 3
 
 
-def gradients(name, batch, which: str):
+def gradients(name, batch, which: str, **settings):
     """Gradients of the loss of `which` part alone, by replacing the others' by constants."""
     agent = AGENTS[name](VECTOR)
+    agent = type(agent)(VECTOR, dataclasses.replace(agent.config, **settings))
     state = agent.init(key=jr.key(0))
 
     def loss(learned):
@@ -132,6 +135,24 @@ def test_actor_and_critic_losses_reach_only_their_own_part(name):
     actor, critic = gradients(name, batch, "actor/loss"), gradients(name, batch, "critic/loss")
     assert actor["actor"] > 0 and actor["model"] == actor["critic"] == 0
     assert critic["critic"] > 0 and critic["model"] == critic["actor"] == 0
+
+
+@pytest.mark.parametrize("name, settings", [("dreamer-v1", {}), ("dreamer-v2", {"entropy": 0.0})])
+def test_dreams_from_terminal_states_teach_the_actor_nothing(name, settings):
+    batch = random_batch(VECTOR, 3, 5)
+    over = dataclasses.replace(batch, terminated=jnp.ones_like(batch.terminated))
+    assert gradients(name, over, "actor/loss", **settings)["actor"] == 0
+
+
+def test_the_critic_of_v2_learns_a_terminal_state_s_own_reward():
+    agent = DreamerV2(VECTOR, dataclasses.replace(AGENTS["dreamer-v2"](VECTOR).config, imagination=1))
+    state, batch = agent.init(key=jr.key(0)), random_batch(VECTOR, 3, 5)
+    over = dataclasses.replace(batch, terminated=jnp.ones_like(batch.terminated))
+    _, metrics = agent.loss(state.learned, state.target_critic, over, key=jr.key(1))
+    features = state.learned.model.features(state.learned.model.loss(over, key=jr.split(jr.key(1))[0])[1][0])
+    said, reward = state.learned.critic(features).mean(), state.learned.model.reward_head(features).mean()
+    np.testing.assert_allclose(metrics["dream/return"], jnp.mean(reward), rtol=1e-5)
+    np.testing.assert_allclose(metrics["critic/loss"], jnp.mean(0.5 * (said - reward) ** 2), rtol=1e-5)
 
 
 def test_the_replayed_critic_loss_of_v3_reaches_the_model_once_the_critic_says_something():
@@ -194,6 +215,9 @@ def test_presets_of_v3_have_the_size_that_they_are_named_for(name):
         (DreamerV2, DreamerV2Config(actor_gradient="both"), "actor_gradient='both'"),
         (DreamerV1, DreamerV1Config(batch_length=1), "batch_length=1"),
         (PlaNet, PlaNetConfig(updates=0), "updates=0"),
+        (DreamerV1, DreamerV1Config(imagination=1), "imagination=1"),
+        (DreamerV2, DreamerV2Config(imagination=0), "imagination=0"),
+        (DreamerV2, DreamerV2Config(imagination_starts=51), "imagination_starts=51"),
     ],
 )
 def test_settings_that_cannot_be_are_named(kind, config, words):

@@ -53,6 +53,12 @@ class Twice(AbstractAgent):
         return state, {}
 
 
+def test_a_round_under_action_repeat_is_as_many_simulator_steps_as_its_episodes_last():
+    spec = dataclasses.replace(Walk().spec, action_repeat=3)
+    agent = LocalLQR(spec, LocalLQRConfig(control=CONTROL), given=GIVEN)
+    assert agent.rounds.steps == 3 and agent.update_every == STARTS * ROLLOUTS * T
+
+
 def drive(agent, num_envs: int = 1):
     driver = StepDriver(agent, HostedJaxEnv(Walk(), num_envs))
     return driver, driver.start(UniformReplay.empty(Walk().spec, 4 * agent.update_every, agent.extras), seed=0)

@@ -13,7 +13,7 @@ from tiny import history, run_to, same_bits
 from forethought.agents.dyna_q import DynaQ, disagreement
 from forethought.agents.model_samples import ModelSamples
 from forethought.agents.prioritised_sweeping import PrioritisedSweeping
-from forethought.core import AbstractEnv
+from forethought.core import AbstractEnv, programs
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.tabular import maze
 from forethought.errors import EnvironmentFault
@@ -52,6 +52,7 @@ replay = lambda: UniformReplay.empty(ENV.spec, STEPS)
 
 @functools.cache
 def driver(num_seeds=None):
+    programs.forget()  # so that it counts every trace of its own
     return JitDriver(DynaQ(ENV.spec, CONFIG), ENV, num_seeds=num_seeds)
 
 

@@ -28,6 +28,8 @@ from forethought.presets.pets import PRESETS, PETSConfig
 from forethought.presets.run import RunConfig
 from forethought.setup import build
 
+pytestmark = pytest.mark.slow
+
 TINY = work.Networks(hidden=(8, 8), members=3, elites=2)
 SMALL = PETSConfig(
     random_steps=200,

@@ -19,6 +19,8 @@ from forethought.models.rssm import LatentBelief
 from forethought.presets.dreamer_v3 import PRESETS
 from forethought.types import Sequence
 
+pytestmark = pytest.mark.slow
+
 TINY = work.Dreaming(
     deter=16, hidden=8, latents=3, classes=4, units=8, layers=2, behaviour_layers=2, batch=2, length=4, imagination=3
 )

@@ -3,8 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks import dyna
+
+pytestmark = pytest.mark.slow
 
 
 def test_both_arms_are_timed_and_written(tmp_path):

@@ -2,9 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from benchmarks import cartpole_problem as cp
 from benchmarks import optimal_control
+
+pytestmark = pytest.mark.slow
 
 
 def test_cart_pole_obeys_lagranges_equations_and_its_cost_is_zero_upright():

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from benchmarks import search
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_guide_and_batch_is_timed_and_written(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import toy_world
 from toy_world import TINY
 
+from forethought import display
 from forethought.cli.main import main
 
 
@@ -32,6 +33,8 @@ def cli(capsys, monkeypatch, tmp_path):
     """Runs a command line in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(toy_world, "fault", None)
+    for seconds in ("SILENT", "LINE_EVERY"):  # a slow machine must not add lines of progress to what is compared
+        monkeypatch.setattr(display, seconds, 1e9)
 
     def run(*argv: object) -> Said:
         capsys.readouterr()

@@ -33,7 +33,7 @@ from forethought.storage.run_folder import RunFolder
         ("trian pets pendulum", "unknown command 'trian'; did you mean train?"),
         ("--verison", "unknown option '--verison'"),
         ("reproduce pets/cartpol", "unknown card 'pets/cartpol'; did you mean pets/cartpole"),
-        ("reproduce pets/cartpole --num-seeds 0", "num-seeds=0 at least 1"),
+        ("reproduce pets/cartpole --num-seeds 0", "num_seeds=0 must be at least 1"),
         ("list agent", "did you mean agents?"),
         ("completion tcsh", "there is no completion for 'tcsh'"),
         ("evaluate", "RUN is missing"),

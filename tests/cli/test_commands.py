@@ -6,20 +6,27 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from toy_world import TINY
 
+import forethought
 from forethought.cards import CARDS, ORACLES, Arm, Card
 from forethought.cards.marks import median_return
-from forethought.cli import completion
+from forethought.catalogue import AGENTS, find
+from forethought.cli import check_env, completion
 from forethought.cli.main import COMMANDS, main
-from forethought.cli.names import OWN_ENVS
+from forethought.cli.names import GYMNASIUM, OWN_ENVS, newest
+from forethought.cli.parse import parse
 from forethought.cli.plot import pool
-from forethought.cli.train import _names
-from forethought.envs.make import OWN
+from forethought.cli.train import _help, _kind, _names, _preset
+from forethought.envs.make import OWN, make
+from forethought.errors import UserError
 from forethought.presets.mpc_ladder import PRESETS, MPCLadderConfig
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.run import RunConfig
+from forethought.refusals import check_game, check_numbered
 from forethought.storage.run_folder import RunFolder
+from forethought.types import Box
 
 SMALL_PLANS = TINY[TINY.index("--planner.population") : TINY.index("--random-steps")]
 
@@ -81,6 +88,40 @@ def test_report_and_plot_write_where_they_say(cli, trained, tmp_path):
     assert (trained / "report.html").stat().st_size > 1000
     said = cli("plot", trained, "--out", "new.svg")
     assert said.code == 0 and (tmp_path / "new.svg").read_text().startswith("<?xml")
+
+
+def test_a_film_of_several_episodes_goes_where_it_is_asked_to(cli, trained, tmp_path):
+    before = (trained / "report.html").stat().st_mtime_ns
+    said = cli("video", trained, "--episodes", 2, "--fps", 50, "--out", "two.gif")
+    assert said.code == 0 and said.out == "video   two.gif\n", said.err
+    with Image.open(tmp_path / "two.gif") as film:
+        assert film.n_frames == 2 * 101 and film.info["duration"] == 20
+    assert (trained / "report.html").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        ("--episodes 0", "episodes=0 must be at least 1"),
+        ("--fps nan", "fps=nan must be above 0"),
+        ("--fps 0", "fps=0.0 must be above 0"),
+        ("--out film", "has no ending; use .mp4 or .gif"),
+    ],
+)
+def test_a_film_that_cannot_be_is_refused(cli, trained, words, mistake):
+    assert mistake in cli("video", trained, *words.split()).mistake
+
+
+def test_a_run_ends_with_whether_it_learned(cli, trained, tmp_path):
+    argv = ["train", "pets", "point-mass", "--steps", "40", *TINY, "--eval-every", "0", "--no-video", "--out", "run"]
+    said = cli(*argv)
+    outcome = RunFolder.open(tmp_path / "run").record["outcome"]
+    assert said.out.splitlines()[-1] == f"outcome {outcome}"
+
+
+def test_steps_that_are_not_given_are_those_of_the_preset():
+    steps = lambda agent, preset: _kind(find(agent), preset, agent=agent)[1].run.steps
+    assert steps("pets", "default") == 2000 and steps("dreamer-v3", "minatar") == 500_000
 
 
 def test_video_films_an_episode(cli, trained):
@@ -152,6 +193,12 @@ def test_seeds_in_a_jax_environment_are_one_run(cli, tmp_path):
     assert "(seed 0)" in said.out and "(seed 1)" in said.out
 
 
+def test_check_env_says_how_far_it_is_where_it_takes_long(cli, monkeypatch):
+    monkeypatch.setattr(check_env, "QUIET", 0.0)
+    said = cli("check-env", "toy_world:Toy", "--steps", 20, "--max-seconds", 50)
+    assert "making the environment, at most 50 s left" in said.err and "making" not in said.out
+
+
 def test_check_env_exits_1_on_an_error_and_0_without(cli):
     said = cli("check-env", "pendulum", "--steps", 20)
     assert said.code == 0 and "0 errors" in said.out
@@ -172,6 +219,70 @@ def test_lists_name_everything(cli):
         "-pixels[-SIZE][-grey]-velocity",
     ):
         assert name in said.out
+
+
+def test_listed_spaces_are_those_of_the_environments():
+    seen = lambda spec: f"{spec.num_states} states" if spec.num_states is not None else f"vector of {spec.obs_dim}"
+    image = lambda spec: seen(spec) if spec.image is None else f"picture {'x'.join(map(str, spec.image))}"
+    takes = lambda action: f"Box of {len(action.low)}" if isinstance(action, Box) else f"Discrete {action.n}"
+    for names, ids in ((OWN_ENVS, OWN_ENVS), (GYMNASIUM, ("CartPole-v1", "Pendulum-v1", "Taxi-v4", "FrozenLake-v1"))):
+        for id in ids:
+            spec = make(id).spec
+            assert names[id] == (image(spec), takes(spec.action)), id
+
+
+def test_obsolete_ids_are_not_listed():
+    ids = ["Ant-v2", "Ant-v5", "Ant-v4", "phys2d/CartPole-v1", "GymV21Environment-v0", "ALE/Pong-v5", "plain"]
+    assert newest(ids) == ["ALE/Pong-v5", "Ant-v5", "plain"]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_example_of_every_agent_is_one_that_it_can_run(agent):
+    env, *options = AGENTS[agent].example.split()
+    kind, default = _kind(AGENTS[agent], _preset(options, AGENTS[agent], "default"))
+    run = parse(kind, options, command="train", help="", default=default).run
+    world = make(env)
+    check_game(agent, AGENTS[agent], world, run)
+    check_numbered(agent, AGENTS[agent], world)
+    assert AGENTS[agent].example in _help(agent)
+
+
+def test_completion_offers_the_presets_of_the_agent_alone(tmp_path):
+    script = completion.bash() + (
+        "\nCOMP_WORDS=(forethought train pilco pendulum --preset '') COMP_CWORD=5; _forethought; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == list(AGENTS["pilco"].presets)
+    assert "presets=(default pendulum cartpole paper-pendulum paper-cartpole)" in completion.zsh()
+    assert "__fish_seen_subcommand_from pilco' -l preset -a 'default pendulum" in completion.fish()
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--lr", "--model.learning-rate"),
+        ("--hidden", "--model.hidden"),
+        ("--learning_rate", "--model.learning-rate"),
+        ("--gamma", "--planner.discount"),
+        ("--bs", "--model.batch-size"),
+    ],
+)
+def test_an_option_by_its_usual_name_is_pointed_at(cli, option, meant):
+    assert f"unknown option {option}; did you mean {meant}" in cli("train", "pets", "pendulum", option, "3").mistake
+
+
+def test_help_keeps_sentences_together(cli):
+    text = " ".join(cli("doctor", "--help").out.replace("│", " ").split())
+    assert "is found by making one from half of them and judging it on the others." in text
+    assert "or your `pkg.mod:fn`; `auto` takes" in " ".join(cli("train", "--help").out.replace("│", " ").split())
+
+
+def test_evaluate_and_report_agree_on_the_deviation(cli, trained):
+    said = cli("evaluate", trained, "--episodes", "2")
+    row = said.out.splitlines()[1].split()
+    low, high = float(row[4]), float(row[5])
+    assert float(row[3]) == pytest.approx((high - low) / 2**0.5, rel=0.02)
+    assert "start where the run's own evaluations do" in " ".join(cli("evaluate", "--help").out.split())
 
 
 def test_help_teaches_with_an_example_and_groups(cli):
@@ -282,3 +393,14 @@ def test_demo_ends_with_the_score_beside_the_oracle_and_the_paths(cli, monkeypat
 def test_main_answers_python_dash_m():
     done = subprocess.run([sys.executable, "-m", "forethought", "--version"], capture_output=True, text=True)
     assert done.stdout == "forethought 0.1.0\n" and main(["--version"]) == 0
+
+
+def test_a_run_says_what_it_is_and_plots_and_exports_itself(trained, tmp_path):
+    run = forethought.load_run(trained)
+    assert repr(run) == f"Run({str(trained)!r}: pets on point-mass, finished, final return {run.final_return:.4g})"
+    assert run.plot(tmp_path / "new.svg").read_text().startswith("<?xml")
+    assert run.plot() == trained / "figures" / "learning_curve.png"
+    with pytest.raises(UserError, match=r"must end in \.png or \.svg"):
+        run.plot(tmp_path / "new.txt")
+    assert [path.name for path in run.export()] == ["policy.npz", "policy.json", "run_policy.py"]
+    assert run.export(tmp_path / "policy")[0].parent == tmp_path / "policy"

@@ -1,5 +1,7 @@
 """What is asked for most often must not wait for JAX."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -19,7 +21,9 @@ sys.exit(f"imported {heavy}" if heavy else code)
     [
         "--version",
         "--help",
+        "list",
         "list agents",
+        "list envs",
         "list presets",
         "list cards",
         "completion bash",
@@ -57,3 +61,52 @@ def test_threads_and_device_are_set_before_jax_starts():
     device, threads = done.stdout.splitlines()
     assert device.startswith("cpu ") and device.endswith("jax")
     assert threads == "1"
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, types
+
+def slow(argv):
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    {does}
+
+module = types.ModuleType("forethought.cli.listing")
+module.run = slow
+sys.modules["forethought.cli.listing"] = module
+import forethought.__main__ as entry
+sys.argv = ["forethought", "list"]
+sys.exit(entry.main())
+"""
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "import time; time.sleep(30)",
+        "import hashlib; hashlib.pbkdf2_hmac('sha1', b'', b'', 10**9)",  # calls no handler, as XLA while it compiles
+    ],
+)
+def test_ctrl_c_ends_a_command_at_once_with_code_130_and_one_line(does):
+    program = INTERRUPTED.format(does=does)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr, done.stdout) == (130, "forethought: interrupted\n", "")
+
+
+def test_ctrl_c_saves_a_run_that_has_taken_steps_and_the_second_one_is_handed_on():
+    from forethought.cli.interrupts import _would_lose_steps
+    from forethought.training import StopRequest
+
+    handed_on = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: handed_on.append(number))
+    try:
+        with StopRequest() as stop:
+            assert not _would_lose_steps()
+            stop.begun = True
+            assert _would_lose_steps()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert (stop.by, handed_on) == ("Ctrl-C", [])
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            assert handed_on == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -47,8 +47,12 @@ def test_a_reward_of_the_state_before_alone_is_not_taken_for_a_shift():
     assert checks.shifted_reward(logged(data), SPEC, None) == []
 
 
-def test_a_constant_reward_is_no_reason_to_ask():
-    assert checks.shifted_reward(logged(HEALTHY._replace(reward=np.ones_like(HEALTHY.reward))), SPEC, None) == []
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.3, 0.1, 1e-7, 1e9])
+@pytest.mark.parametrize("predicted", [None, 0.0])
+def test_a_constant_reward_is_no_reason_to_ask(value, predicted):
+    reward = np.full_like(HEALTHY.reward, value)  # float32: their standard deviation need not be 0
+    said = None if predicted is None else reward + predicted
+    assert checks.shifted_reward(logged(HEALTHY._replace(reward=reward)), SPEC, said) == []
 
 
 def test_the_time_limit_stored_as_termination_is_found():

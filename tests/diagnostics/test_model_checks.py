@@ -142,3 +142,12 @@ def test_all_of_it_runs_on_a_model_without_networks_and_without_training_data():
     data = type(HEALTHY)(x, a, np.zeros(200, np.float32), 0.9 * x + 0.2 * a, *[np.zeros(200, bool)] * 2)
     evidence = Evidence(spec=spec, fresh=logged(data), training=None, model=Simulator(Walk()))
     assert [f.name for f in find(evidence, key=jr.key(0))] == []
+
+
+@pytest.mark.parametrize("value", [0.0, -1.3, 1e9])
+@pytest.mark.parametrize("error", [0.0, 0.1])
+def test_rewards_that_are_all_equal_belong_to_no_other_step(value, error):
+    data = FRESH.__class__(FRESH.rows._replace(reward=np.full(N, value, np.float32)), FRESH.spans)
+    guess = data.rows.reward + error * np.random.default_rng(0).normal(size=N).astype(np.float32)
+    assert checks.misplaced_given_reward(guess, data) == []
+    assert checks.misplaced_reward(said(data=data, reward=guess), data) == []

@@ -1,6 +1,7 @@
 """The report page: complete, harmless, and whole when parts are missing."""
 
 import base64
+import dataclasses
 import html.parser
 import re
 
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from forethought.diagnostics import doctor_page, page
+from forethought.diagnostics.figures import save_figure
+from forethought.diagnostics.heads import Heads
 from forethought.diagnostics.report import last_evaluations, write_report
 from forethought.errors import StorageFault
 
@@ -94,7 +98,7 @@ def test_page_holds_what_the_run_did(tmp_path):
         "2026-11-21 06:10 UTC",
         "175.0 ± 7.1",
         "standard deviation of 2 episodes",
-        "97.2 % of it",
+        "97 % of it",
         "1 min 23 s",
         "-1.25",
         "1,234,567",
@@ -123,7 +127,7 @@ def test_several_seeds_are_summed_up_with_an_interval_over_seeds(tmp_path):
 def test_a_negative_return_is_placed_between_random_and_oracle(tmp_path):
     rows = [evaluation(3, [-200.0])]
     page = write(tmp_path, rows=rows, summary={"oracle_return": -150.0, "random_return": -1150.0})
-    assert "95.0 % of the way from random actions" in page.text
+    assert "95 % of the way from random actions" in page.text
 
 
 def test_figures_and_video_are_embedded_and_nothing_is_loaded(tmp_path):
@@ -203,3 +207,34 @@ def test_a_place_that_cannot_be_written_is_a_storage_fault(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFault, match="cannot write the report"):
         write(tmp_path / "file")
+
+
+def test_the_text_of_all_figures_has_one_size(tmp_path):
+    for inches, pixels in ((7.2, 720), (4.5, 450)):
+        path = save_figure(tmp_path / f"{pixels}.png", lambda figure: None, size=(inches, 3))
+        assert f'style="max-width: {pixels}px"' in page.picture("a figure", path)
+    vector = save_figure(tmp_path / "figure.svg", lambda figure: None)
+    assert "max-width" not in page.picture("a figure", vector)
+
+
+def test_heads_without_ends_say_nothing_of_pairs():
+    nan = float("nan")
+    heads = Heads(200, 0.1, 0.2, nan, 0, 0.0, 0.0, nan, ())
+    assert doctor_page._heads(heads, None)[0] == page.sentence(
+        "One step ahead of what was filtered, over 200 steps with 0 terminations."
+    )
+    seen = dataclasses.replace(heads, reward_correlation=0.9, terminations=4, told_apart=0.75)
+    assert (
+        "correlation of 0.9. A real end is held likelier than a step that went on in 75 % of pairs."
+        in (doctor_page._heads(seen, None)[0])
+    )
+
+
+def test_the_report_names_random_actions_and_what_was_learned(tmp_path):
+    random = {"returns": [-230.0, -212.0], "source": "episodes of random actions"}
+    record = {"random": random, "outcome": "above random actions by 196 (-25.0 against -221 ± 114)"}
+    figure = save_figure(tmp_path / "curve.png", lambda figure: None)
+    path = write_report(tmp_path / "report.html", record=record, rows=[], figures={"Learning curve": figure})
+    said = path.read_text()
+    assert "Above random actions by 196 (-25.0 against -221 ± 114)." in said
+    assert "-221 ± 114" in said and "mean and 95 % interval of it, 2 episodes of random actions" in said

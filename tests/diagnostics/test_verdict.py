@@ -7,7 +7,7 @@ import pytest
 from examined import HORIZON, look
 from linear_world import NOISE, TRUE, Linear
 
-from forethought.diagnostics.verdict import plain_verdict
+from forethought.diagnostics.verdict import judged, plain_verdict
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,11 @@ def test_coverage_that_may_be_chance_is_not_held_against_the_model(good):
 
 def test_missed_falls_and_false_alarms_are_counted(good):
     missed = dataclasses.replace(good, terminations=25, missed_share=0.04)
-    assert "; termination missed in 4 % of falls;" in plain_verdict(missed)
+    assert "; termination missed in 4 % of real ends;" in plain_verdict(missed)
     few = dataclasses.replace(missed, terminations=2)
-    assert "; termination missed in 4 % of falls (2 seen);" in plain_verdict(few)
+    assert "; termination missed in 4 % of real ends (2 seen);" in plain_verdict(few)
     both = dataclasses.replace(missed, false_alarm_share=0.2)
-    assert "; termination missed in 4 % of falls, imagined where there was none in 20 % of steps;" in plain_verdict(
+    assert "; termination missed in 4 % of real ends, imagined where there was none in 20 % of steps;" in plain_verdict(
         both
     )
     alarms = dataclasses.replace(good, false_alarm_share=0.2)
@@ -155,3 +155,64 @@ def test_one_step_is_all_there_is_to_trust():
 def test_a_model_that_blows_up_is_said_to():
     said = plain_verdict(look(Linear(1e8 * TRUE, NOISE), max_starts=100))
     assert said.startswith("The model's prediction is not finite from step ")
+
+
+# ---- beside what the agent does with it
+
+
+@pytest.fixture(scope="module")
+def slow(good):
+    """Nothing moves one step ahead; later the model is far better than persistence."""
+    far = np.arange(HORIZON) >= 1
+    ratio = np.where(far, 0.3, 1.1)
+    return dataclasses.replace(good, baseline=np.where(far, 0.9, 0.09), ratio_band=ratio * np.ones((2, 1)))
+
+
+def test_a_model_of_slow_positions_is_trusted_though_persistence_is_as_good_one_step_ahead(slow):
+    said = plain_verdict(slow)
+    assert slow.trusted_steps == HORIZON and slow.slow_steps == 1
+    assert said.startswith(
+        "Trust it to all 10 steps examined (at step 1 persistence is as good: error 0.1 of a standard deviation, "
+        "persistence 0.09);"
+    )
+
+
+def test_a_model_that_never_beats_persistence_is_not_trusted_however_small_its_error(good):
+    none = dataclasses.replace(good, ratio_band=1.1 * np.ones((2, HORIZON)))
+    assert none.trusted_steps == none.slow_steps == 0
+
+
+def test_a_model_is_judged_where_its_agent_looks(slow):
+    rough = dataclasses.replace(slow, overall=0.6 * np.ones(HORIZON), overall_band=0.7 * np.ones((2, HORIZON)))
+    said = plain_verdict(rough, used=8)
+    assert said.startswith(
+        "Trust it roughly at most; 8 steps ahead, as far as its agent looks, it is better than nothing (error 0.6 of a "
+        "standard deviation, persistence 0.9);"
+    )
+    assert "10 steps ahead, of its agent's 25, it is better" in plain_verdict(rough, used=25)
+
+
+def test_trust_that_ends_before_the_agent_stops_looking_says_what_is_there(good):
+    band = np.where(np.arange(HORIZON) < 4, 0.1, 0.7) * np.ones((2, 1))
+    short = dataclasses.replace(good, overall_band=band, baseline=0.5 * np.ones(HORIZON))
+    assert plain_verdict(short, used=10).startswith("Trust it to about 4 steps; 10 steps ahead, as far as its agent")
+    assert plain_verdict(short, used=3).startswith("Trust it to about 4 steps; its 90 %")
+
+
+def test_the_return_stands_beside_the_verdict(good):
+    said = plain_verdict(good, beside="its agent returns -25, random actions -112 ± 9")
+    assert said.startswith(
+        "Trust it to all 10 steps examined; its agent returns -25, random actions -112 ± 9; its 90 %"
+    )
+
+
+def test_what_the_verdict_holds_against_a_model_is_a_finding(good):
+    assert judged(good) == []
+    (alarms,) = judged(dataclasses.replace(good, false_alarm_share=0.76))
+    assert alarms.name == "ends-imagined" and "ended in 76 % of the steps" in alarms.sentence
+    (missed,) = judged(dataclasses.replace(good, terminations=25, missed_share=0.8))
+    assert missed.name == "ends-missed" and "at 80 % of real ends" in missed.sentence
+    assert judged(dataclasses.replace(good, terminations=2, missed_share=1.0)) == []  # too few to tell
+    broken = np.full(HORIZON, np.nan)
+    (finite,) = judged(dataclasses.replace(good, overall=broken))
+    assert finite.name == "prediction-not-finite" and finite.severity == "error"

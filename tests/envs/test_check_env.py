@@ -1,13 +1,14 @@
 """The environment lint."""
 
 import re
+import time
 
 import gymnasium
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import spaces
-from toy_envs import Counter, Faulty, Sloppy, Spaces
+from toy_envs import Clock, Counter, Faulty, Sloppy, Spaces, normalised
 
 from forethought.envs.check import check_env, check_given
 from forethought.envs.pendulum import Pendulum, pendulum_reward
@@ -46,11 +47,68 @@ def test_a_sound_environment_has_no_complaints():
         (lambda: gymnasium.wrappers.TimeLimit(Counter(9), 3), "time limit", "ok", "3 steps"),
         (lambda: gymnasium.wrappers.TimeLimit(Counter(9), 3), "episode ends", "ok", "20 truncated"),
         ("no-such-thing", "construction", "error", "unknown environment"),
+        (lambda: NoTimeLimit(), "time limit", "ok", "none is declared.*truncated after 4 steps"),
+        (lambda: Rounded(1 + 2**-52), "observation space", "ok", "inside their bounds"),
+        (lambda: Rounded(-(2**-60)), "observation space", "ok", "inside their bounds"),
+        (lambda: Rounded(1.001), "observation space", "error", r"1.001 in dimension 0 outside \[0, 1\]"),
+        (lambda: Clock(1.7e9, 0.05), "precision", "warning", "dimension 0.*apart.*TransformObservation"),
+        (normalised, "construction", "error", "NormalizeObservation keeps running statistics"),
+        (lambda: Remembering(), "seeds", "error", "not in a fresh copy: something outlives reset"),
     ],
 )
 def test_each_flaw_is_found_and_named(env, name, level, words):
     finding = found(check_env(env, num_steps=60), name)
     assert finding.level == level and re.search(words, finding.message), finding
+
+
+class NoTimeLimit(Counter):
+    """Truncates itself."""
+
+    def step(self, action):
+        obs, reward, _, _, info = super().step(action)
+        return obs, reward, False, self.steps == 4, info
+
+
+class Rounded(Counter):
+    """Shows one number in float64, of a Box from 0 to 1."""
+
+    def __init__(self, number):
+        super().__init__(ends=4)
+        self.number, self.observation_space = number, spaces.Box(0, 1, (1,), np.float64)
+
+    def obs(self):
+        return np.array([self.number])
+
+
+class Remembering(Counter):
+    """Normalises by the largest step that it has ever seen."""
+
+    largest = 0
+
+    def obs(self):
+        self.largest = max(self.largest, self.steps + self.episode)
+        return np.array([self.steps / (1 + self.largest), 0], np.float32)
+
+
+class Slow(Counter):
+    """Takes its time; the number of the episode is not shown, so that episodes repeat."""
+
+    def obs(self):
+        return np.array([0, self.steps], np.float32)
+
+    def step(self, action):
+        time.sleep(0.02)
+        return super().step(action)
+
+
+def test_a_slow_environment_is_looked_at_for_so_long_and_says_how_far_it_is():
+    told, begun = [], time.monotonic()
+    findings = check_env(Slow, num_steps=100_000, max_seconds=1.0, progress=told.append)
+    assert time.monotonic() - begun < 10  # by the steps it would be an hour
+    values = found(findings, "values")
+    assert values.level == "ok" and re.search("random steps of 100000, since it is slow", values.message)
+    assert found(findings, "seeds").level == "ok"
+    assert any("playing random steps" in line and "s left" in line for line in told)
 
 
 class TooLong(Counter):

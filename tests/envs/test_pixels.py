@@ -230,11 +230,25 @@ def test_pictures_of_another_type_or_layout_are_refused_with_a_wrapper_that_mend
 
 
 @pytest.mark.parametrize(
-    "space", [gymnasium.spaces.Box(0, 255, (12, 6, 64), np.uint8), gymnasium.spaces.Box(-1, 1, (2, 3), np.float32)]
+    "space",
+    [
+        gymnasium.spaces.Box(0, 255, (12, 6, 64), np.uint8),
+        gymnasium.spaces.Box(-1, 1, (2, 3), np.float32),
+        gymnasium.spaces.Box(0, 1, (2, 3), np.float32),
+        gymnasium.spaces.Box(0, 9, (8, 8), np.int64),
+        gymnasium.spaces.Box(0, 1, (4, 3, 7), np.float64),
+    ],
 )
-def test_what_is_no_picture_is_to_be_flattened(space):
-    with pytest.raises(UserError, match="FlattenObservation"):
+def test_what_is_no_picture_is_to_be_flattened_without_loss(space):
+    with pytest.raises(UserError, match="FlattenObservation") as caught:
         GymnasiumEnv([Painted(space)])
+    assert "TransformObservation" not in str(caught.value)
+    assert GymnasiumEnv([gymnasium.wrappers.FlattenObservation(Painted(space))]).spec.obs_dim == np.prod(space.shape)
+
+
+def test_what_may_be_a_picture_or_not_gets_both_remedies():
+    with pytest.raises(UserError, match=r"if it is no picture, FlattenObservation; if it is one.*TransformObservation"):
+        GymnasiumEnv([Painted(gymnasium.spaces.Box(0, 1, (8, 8), np.float32))])
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,43 @@ def test_copy_is_made_again_or_copied():
     made = []
     GymnasiumVectorEnv(host.env, again=lambda: made.append(1) or SyncVectorEnv([Counter])).copy()
     assert made == [1]
+
+
+class Says(SyncVectorEnv):
+    """Hands out flags and rewards to choose."""
+
+    said = None
+
+    def step(self, actions):
+        actions *= 2
+        obs, *rest, infos = super().step(actions)
+        said = dict(zip(("reward", "terminated", "truncated"), rest)) | (self.said or {})
+        return obs, *said.values(), infos
+
+
+def saying(**said):
+    host = GymnasiumVectorEnv(Says([Counter, Counter]))
+    host.env.said = said
+    host.start(KEYS)
+    return host
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"terminated": ["False", "True"]}, "number 0.*terminated is 'False', wanted True or False"),
+        ({"truncated": np.array([0.0, np.nan])}, "number 1.*truncated is .*nan.*, wanted True or False"),
+        ({"terminated": np.zeros(3, bool)}, r"terminated has shape \(3,\), wanted a bool for each of 2"),
+        ({"terminated": False}, r"terminated has shape \(\), wanted a bool for each of 2"),
+        ({"reward": np.array([1.0, 1e39])}, r"number 1.*reward 1e\+39 overflows float32"),
+        ({"reward": 1.0}, "rewards have shape"),
+    ],
+)
+def test_flags_and_rewards_that_are_none_are_faults(said, words):
+    with pytest.raises(EnvironmentFault, match=words):
+        play(saying(**said), 1)
+
+
+def test_flags_of_another_type_are_taken_and_actions_changed_in_place_stay_inside():
+    host = saying(terminated=[1, np.array([0])])
+    assert play(host, 1)[0].terminated.tolist() == [True, False]

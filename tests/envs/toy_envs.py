@@ -76,3 +76,20 @@ class Sloppy(Counter):
     def step(self, action):
         self.steps += 1
         return self.obs(), 1e5 * float(action[0]), self.steps >= 4, False, {}
+
+
+def normalised():
+    """Observations by running statistics."""
+    return gymnasium.wrappers.NormalizeObservation(Counter())
+
+
+class Clock(Counter):
+    """Sees the time since `begin` in float64, which goes on by `tick` a step, and the step."""
+
+    def __init__(self, begin: float, tick: float, ends: int = 30) -> None:
+        super().__init__(ends)
+        self.begin, self.tick = begin, tick
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+
+    def obs(self):
+        return np.array([self.begin + self.tick * self.steps, self.steps])

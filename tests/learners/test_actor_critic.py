@@ -19,6 +19,8 @@ from forethought.learners.actor_critic import (
     dream_returns,
     dream_weights,
     in_units,
+    reach_weights,
+    state_returns,
 )
 from forethought.learners.schedule import Schedule
 from forethought.models.world_model import WorldModel
@@ -91,6 +93,22 @@ def test_returns_take_the_reward_for_reaching_the_next_state():
     value = jnp.array([[100.0], [10.0], [20.0]])
     np.testing.assert_allclose(dream_returns(reward, ones, value, 1.0)[:, 0], [23.0, 22.0])
     np.testing.assert_allclose(dream_returns(reward, ones, value, 0.0)[:, 0], [11.0, 22.0])
+
+
+def test_returns_of_states_take_the_reward_for_reaching_the_state_itself():
+    reward, ones = jnp.array([[7.0], [1.0], [2.0]]), jnp.ones((3, 1))
+    value = jnp.array([[100.0], [10.0], [20.0]])
+    np.testing.assert_allclose(state_returns(reward, ones, value, 1.0)[:, 0], [28.0, 21.0])
+    np.testing.assert_allclose(state_returns(reward, ones, value, 0.0)[:, 0], [17.0, 21.0])
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.95, 1.0])
+def test_nothing_imagined_behind_an_end_counts_and_the_end_counts_with_its_reward(lambda_):
+    discount = jnp.array([[0.99], [0.0], [0.99], [0.99], [0.99]])  # state 1 is terminal
+    reward = jnp.array([[0.0], [3.0], [62.7], [62.7], [62.7]])
+    returns = state_returns(reward, discount, jnp.full((5, 1), 62.7).at[1].set(3.0), lambda_)
+    np.testing.assert_allclose(reach_weights(discount)[:, 0], [1.0, 0.99, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(returns[:2, 0], [0.99 * 3.0, 3.0], rtol=1e-6)
 
 
 def test_return_scale_follows_percentiles_and_is_never_below_one():

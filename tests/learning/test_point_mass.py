@@ -17,6 +17,8 @@ from forethought.run.evaluate import JitEvaluator
 from forethought.run.jit import JitDriver
 from forethought.types import Given, never_terminates
 
+pytestmark = pytest.mark.slow
+
 PLANNER = PlannerConfig(horizon=15, population=100, elites=10, iterations=3)
 NETWORK = dataclasses.replace(ONE_NETWORK, hidden=(32,), min_steps=600, batch_size=32)
 SCHEDULE = {"random_steps": 200, "update_every": 200}

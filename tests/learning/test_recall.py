@@ -26,6 +26,8 @@ from forethought.run.evaluate import JitEvaluator
 from forethought.run.jit import JitDriver
 from forethought.types import ActionSpace, Box, Discrete, EnvSpec
 
+pytestmark = pytest.mark.slow
+
 BOX = Box((-1.0,), (1.0,))
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.random as jr
+import pytest
 from tiny import run_to
 
 from forethought.agents.alphazero import AlphaZero
@@ -14,6 +15,8 @@ from forethought.presets.alphazero import PRESETS
 from forethought.replay.games import GameReplay
 from forethought.run.jit import JitDriver
 from forethought.run.lines import every_line
+
+pytestmark = pytest.mark.slow
 
 GAME = TicTacToe()
 

@@ -11,12 +11,14 @@ import pytest
 from latent_world import SMALL, VECTOR, random_batch
 
 from forethought.models.latents import LatentShape
-from forethought.models.rssm import BlockGRU, LatentBelief
+from forethought.models.rssm import BlockGRU, LatentBelief, PlainGRU
 from forethought.models.world_model import WorldModel
+from forethought.presets import dreamer_v1, planet
 
 VARIANTS = {
     "dreamer": SMALL,
     "gaussian": dataclasses.replace(SMALL, cell="gru", latent="gaussian", norm="none", activation="elu"),
+    "plain": dataclasses.replace(SMALL, cell="gru-before", latent="gaussian", norm="none", activation="elu"),
     "rnn": dataclasses.replace(SMALL, cell="gru", latent="point", norm="layer"),
     "ssm": dataclasses.replace(SMALL, cell="none", latent="gaussian"),
 }
@@ -98,6 +100,24 @@ def test_update_gate_keeps_most_of_the_memory_at_first():
     silent = jax.tree.map(jnp.zeros_like, cell)
     deter = jnp.ones((1, 16))
     np.testing.assert_allclose(silent(deter, jnp.zeros((1, 4)), jnp.zeros((1, 2))), 1 - jax.nn.sigmoid(-1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_plain_cells_are_the_published_equations(after):
+    """TensorFlow's GRUBlockCell (PlaNet: gate before the matrix, gate biases of 1), Keras's GRUCell (Dreamer v1)."""
+    cell = PlainGRU(3, 2, 1, 4, "none", "elu", after=after, key=jr.key(0))
+    deter, stoch, action = jnp.array([0.5, -1.0, 2.0]), jnp.array([1.0, -0.3]), jnp.array([0.7])
+    x = np.array(cell.mix(jnp.concatenate([stoch, action])))
+    h, sigmoid = np.array(deter), lambda x: 1 / (1 + np.exp(-x))
+    gates = sigmoid(np.concatenate([x, h]) @ np.array(cell.gates.weight) + (0 if after else 1))
+    reset, keep, recall = gates[:3], gates[3:], np.array(cell.recall.weight)
+    candidate = np.tanh(x @ np.array(cell.candidate.weight) + (reset * (h @ recall) if after else (reset * h) @ recall))
+    np.testing.assert_allclose(cell(deter, stoch, action), keep * h + (1 - keep) * candidate, atol=1e-6)
+
+
+def test_presets_of_the_papers_have_the_cells_of_the_papers():
+    cells = [presets["paper"].model.cell for presets in (planet.PRESETS, dreamer_v1.PRESETS)]
+    assert cells == ["gru-before", "gru-after"]
 
 
 def test_blocks_do_not_see_one_another_directly():

@@ -64,7 +64,10 @@ class Stream:
         return Transition(*(jnp.asarray(np.stack(x)) for x in zip(*rows)))
 
     def cut(self) -> None:
-        """All episodes are abandoned."""
+        """All episodes are abandoned: the newest step of each is truncated."""
+        for steps, obs in zip(self.steps, self.obs):
+            if obs is not None:
+                steps[-1].truncated = True
         self.obs = [None] * len(self.obs)
 
 

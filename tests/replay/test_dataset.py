@@ -1,13 +1,17 @@
 """Logged data: what is read, what is derived, and what is refused."""
 
+import io
 import sys
+import tracemalloc
 import zipfile
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from forethought.errors import UserError
+from forethought.replay import dataset
 from forethought.replay.dataset import load_dataset, save_dataset
 from forethought.types import Box, Discrete, Transition
 
@@ -233,7 +237,9 @@ def minari_log(tmp_path, monkeypatch):
 
     box = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
 
-    def write(observe=lambda obs: obs, space=box):
+    reach = gymnasium.spaces.Box(-2, 2, (1,), np.float32)
+
+    def write(observe=lambda obs: obs, space=box, act=lambda actions: actions, action_space=reach):
         buffers = []
         for episode, steps in enumerate((3, 2)):
             obs = np.arange(2 * (steps + 1), dtype=np.float32).reshape(-1, 2)
@@ -241,7 +247,7 @@ def minari_log(tmp_path, monkeypatch):
                 EpisodeBuffer(
                     id=episode,
                     observations=observe(obs),
-                    actions=np.full((steps, 1), 0.5, np.float32),
+                    actions=act(np.full((steps, 1), 0.5, np.float32)),
                     rewards=[1.0] * steps,
                     terminations=[False] * (steps - 1) + [episode == 1],
                     truncations=[False] * (steps - 1) + [episode == 0],
@@ -250,7 +256,7 @@ def minari_log(tmp_path, monkeypatch):
         minari.create_dataset_from_buffers(
             "toy/log-v0",
             buffers,
-            action_space=gymnasium.spaces.Box(-2, 2, (1,), np.float32),
+            action_space=action_space,
             observation_space=space,
         )
         return "minari:toy/log-v0"
@@ -272,12 +278,62 @@ def test_a_minari_dataset_keeps_every_step_and_its_action_bounds(minari_log, tmp
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_minari_dataset_of_dictionaries_says_how_to_flatten_them(minari_log):
-    import gymnasium
+def test_parts_of_minari_observations_become_one_vector_as_in_environments(minari_log):
+    box, place = spaces.Box(-10, 10, (2,), np.float32), spaces.Discrete(9, start=1)
+    parts = spaces.Dict({"position": box, "at": place, "say": spaces.Text(9)})
+    observe = lambda obs: {"position": obs, "at": obs[:, 0].astype(int) + 1, "say": ["go"] * len(obs)}
+    dataset = load_dataset(minari_log(observe, parts))
+    data = dataset.transitions
+    np.testing.assert_array_equal(data.obs[:, :9].argmax(1), [0, 2, 4, 0, 2])
+    np.testing.assert_array_equal(data.next_obs[:, 9:], data.obs[:, 9:] + 2)
+    assert dataset.notes == [
+        "minari:toy/log-v0: an observation is one vector, Discretes one-hot: at (9), position (2); left out: say"
+    ]
 
-    box = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
-    name = minari_log(lambda obs: {"position": obs}, gymnasium.spaces.Dict({"position": box}))
-    assert "observations are of kind dict" in refused(name)
+
+@pytest.mark.filterwarnings("ignore")
+def test_numbered_states_and_counted_actions_of_minari_begin_at_zero(minari_log):
+    observe, act = lambda obs: 3 + (obs[:, 0] / 2).astype(int), lambda actions: np.array([1, 3, 1])[: len(actions)]
+    name = minari_log(observe, spaces.Discrete(4, start=3), act, spaces.Discrete(3, start=1))
+    dataset = load_dataset(name)
+    assert dataset.spec.action == Discrete(3) and dataset.transitions.action.tolist() == [0, 2, 0, 0, 2]
+    np.testing.assert_array_equal(dataset.transitions.obs, np.eye(4)[[0, 1, 2, 0, 1]])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", [(2, 2), ()])
+def test_minari_actions_of_any_shape_are_vectors(minari_log, shape):
+    act = lambda actions: np.full((len(actions), *shape), 0.5, np.float32)
+    dataset = load_dataset(minari_log(act=act, action_space=spaces.Box(-1, 1, shape, np.float32)))
+    size = int(np.prod(shape))
+    assert dataset.spec.action == Box((-1.0,) * size, (1.0,) * size)
+    np.testing.assert_array_equal(dataset.transitions.action, np.full((5, size), 0.5))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_actions_of_minari_that_no_agent_knows_are_refused(minari_log):
+    name = minari_log(act=lambda actions: np.ones((len(actions), 2), int), action_space=spaces.MultiDiscrete([2, 3]))
+    assert "MultiDiscrete actions are not supported" in refused(name)
+
+
+def test_matrix_actions_of_a_log_are_flattened(store):
+    log = arrays()
+    log["action"] = np.arange(4.0 * len(log["reward"])).reshape(-1, 2, 2)
+    dataset = load_dataset(store(log))
+    assert dataset.transitions.action.shape[1:] == (4,) and dataset.transitions.action[1].tolist() == [4, 5, 6, 7]
+    assert "action of shape [2, 2] is flattened" in " ".join(dataset.notes)
+
+
+def test_numbered_states_of_a_log_are_one_hot(store):
+    log = arrays()
+    log["obs"] = np.arange(len(log["reward"])) % 3
+    log.pop("next_obs", None)
+    dataset = load_dataset(store(log))
+    np.testing.assert_array_equal(dataset.transitions.obs, np.eye(3)[[0, 1, 0, 1]])
+    np.testing.assert_array_equal(dataset.transitions.next_obs, np.eye(3)[[1, 2, 1, 2]])
+    assert "an observation is one-hot (3)" in " ".join(dataset.notes)
+    log["obs"] = log["obs"] - 1
+    assert "numbers of states from -1 to 1" in refused(store(log))
 
 
 def test_a_minari_dataset_that_is_not_here_says_how_to_get_it(tmp_path, monkeypatch):
@@ -290,3 +346,42 @@ def test_a_minari_dataset_that_is_not_here_says_how_to_get_it(tmp_path, monkeypa
 def test_minari_that_is_not_installed_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     assert 'pip install "forethought[offline]"' in refused("minari:toy/log-v0")
+
+
+def inflating(path, name, shape, zeros):
+    """A compressed log of six steps whose `name` has a header of `shape` before so many zeros."""
+    np.savez_compressed(path, **arrays())
+    with zipfile.ZipFile(path) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    members[f"{name}.npy"] = stream.getvalue() + bytes(zeros)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for member, data in members.items():
+            file.writestr(member, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("obs", (2**22, 4), "lengths must agree"),  # all other arrays have six steps
+        ("reward", (6,), "wanted 24 for float32"),
+        ("obs", (6, 2**40), "bytes, wanted"),
+    ],
+)
+def test_a_small_log_that_inflates_to_a_large_one_is_refused_before_it_takes_memory(tmp_path, name, shape, message):
+    path = inflating(tmp_path / "log.npz", name, shape, 2**26)
+    assert path.stat().st_size < 2**20
+    tracemalloc.start()
+    try:
+        assert message in refused(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_log_of_more_than_half_the_memory_is_refused_with_its_size(store, monkeypatch):
+    path = store(arrays())
+    monkeypatch.setattr(dataset, "host_bytes", lambda: 300)
+    assert "GiB once it is inflated, more than half of this machine's memory" in refused(path)

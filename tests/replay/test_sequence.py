@@ -98,7 +98,7 @@ def test_sampled_transitions_are_all_rows_equally_often():
     np.testing.assert_array_equal(found.action, rows.action[in_use][which])
 
 
-def test_after_a_cut_the_next_row_opens_an_episode_without_an_end_before_it():
+def test_after_a_cut_the_next_row_opens_an_episode_and_the_one_before_is_truncated():
     replay, stream = filled(3, num_envs=1, ends=0.0)
     stream.cut()
     for _ in range(2):
@@ -106,7 +106,7 @@ def test_after_a_cut_the_next_row_opens_an_episode_without_an_end_before_it():
     found = row(draw(replay, 1, 7, jr.key(0)), 0)
     assert same_steps(found, stream.steps[0])
     assert found.first.tolist() == [True, False, False, False, True, False, False]
-    assert not found.terminated.any() and not found.truncated.any()
+    assert not found.terminated.any() and found.truncated.tolist() == [False] * 3 + [True] + [False] * 3
 
 
 def test_rows_that_are_not_valid_change_nothing():

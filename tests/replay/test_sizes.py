@@ -6,6 +6,7 @@ import pytest
 from test_training_on_disk import Recalling
 from tiny import Averaging, Walk, run_to
 
+from forethought.envs.repeat import ActionRepeat
 from forethought.errors import UserError
 from forethought.presets.run import RunConfig
 from forethought.replay import machine, sizes
@@ -25,6 +26,18 @@ def test_replay_of_a_run_holds_all_its_steps(env, num_envs):
     capacity = sizes.run_steps(agent, env, run)
     progress = run_to(driver, driver.start(SequenceReplay.empty(env.spec, capacity, num_envs), seed=0), 60)
     assert int(progress.replay.size) == 60
+
+
+@pytest.mark.parametrize(
+    ("env", "repeat", "rows"),
+    [
+        (Walk(limit=8), 4, 15),
+        (Walk(limit=7), 3, 27),  # nine episodes of three actions: 3, 3 and 1 steps
+        (Walk(limit=None, ends_above=0.2), 4, 60),  # any action may be cut short after one step
+    ],
+)
+def test_actions_that_an_episodes_end_cuts_short_have_room_too(env, repeat, rows):
+    assert sizes.run_steps(Averaging(), ActionRepeat(env, repeat), RUN) == rows
 
 
 def test_room_is_as_little_as_the_task_allows():

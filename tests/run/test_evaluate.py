@@ -71,7 +71,7 @@ def test_evaluation_counts_repeated_actions_as_simulator_steps(oracle, state):
     env = make(Walk(), action_repeat=2)
     assert isinstance(env, AbstractEnv)
     found = JitEvaluator(oracle, env, num_episodes=1)(state, key=jr.key(1))
-    assert found.lengths.tolist() == [8]
+    assert found.lengths.tolist() == [7]  # 2, 2, 2 and 1
 
 
 def test_evaluators_refuse_what_cannot_be(oracle):

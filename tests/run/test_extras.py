@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import copied, jit_driver, run_to, same_bits
 
-from forethought.core import AbstractAgent
+from forethought.core import AbstractAgent, programs
 from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.replay.games import GameReplay, Searched
@@ -81,6 +81,7 @@ def test_both_drivers_store_the_same():
 
 
 def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
+    programs.forget()  # so that the driver counts every trace
     one = driver("jit")
     start = one.start(empty(), seed=2)
     whole = run_to(one, copied(start), 70)

@@ -162,13 +162,6 @@ def test_evaluation_compiles_before_the_first_timed_action():
 # ---- the rest
 
 
-def test_frames_of_a_long_episode_are_capped():
-    agent, frames = Averaging(), []
-    evaluator = HostEvaluator(agent, HostedJaxEnv(Walk(limit=None)), num_episodes=1, max_steps=20)
-    *_, last = evaluator.steps(agent.init(key=KEY), key=KEY, frames=frames, max_frames=12)
-    assert len(frames) == 12 and last.lengths.tolist() == [20]
-
-
 def test_run_saved_at_an_episodes_end_goes_on_with_fresh_memory():
     env = GymnasiumVectorEnv(SyncVectorEnv([Pushed] * 2, autoreset_mode=AutoresetMode.NEXT_STEP))
     driver = StepDriver(Averaging(random_steps=0), env)

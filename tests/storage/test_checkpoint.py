@@ -1,10 +1,12 @@
 """Checkpoint files: exact, verified, and whole whatever happens while they are written."""
 
 import errno
+import io
 import json
 import random
 import signal
 import time
+import tracemalloc
 import zipfile
 
 import equinox as eqx
@@ -313,3 +315,59 @@ def test_kill_9_before_the_new_file_is_in_place_keeps_the_old_one(tmp_path, mome
     assert child.returncode == -signal.SIGKILL
     assert assert_whole(tmp_path / "w.npz") == 0
     assert len(leftovers(tmp_path)) == 1  # which the run folder clears away when it next saves
+
+
+MEGABYTES = 64
+
+
+def peak(call) -> float:
+    """Megabytes that Python and NumPy hold at most during a call that is refused in one line."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+        return tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def npy(shape, zeros: int) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return stream.getvalue() + bytes(zeros)
+
+
+@pytest.mark.parametrize("name", ["['w'].npy", "manifest.json"])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_small_file_that_inflates_to_a_large_one_is_refused_before_it_takes_memory(saved, name, compression):
+    path, tree, _ = saved
+    with zipfile.ZipFile(path) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    zeros = MEGABYTES * 2**20
+    members[name] = npy((zeros // 4,), zeros) if name.endswith("npy") else members[name] + b" " * zeros
+    with zipfile.ZipFile(path, "w") as file:
+        for member, data in members.items():
+            file.writestr(member, data, compression if member == name else zipfile.ZIP_STORED)
+    del members
+    assert path.stat().st_size < 2**20
+    assert peak(lambda: checkpoint.load(path, tree)) < 4
+    assert peak(lambda: checkpoint.load(path, {"w": jax.ShapeDtypeStruct((zeros // 4,), np.float32)})) < 4
+
+
+def test_an_array_of_more_bytes_than_its_shape_is_refused_before_it_takes_memory(saved):
+    path, tree, _ = saved
+    with zipfile.ZipFile(path) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for member, data in members.items():
+            file.writestr(member, data + bytes(MEGABYTES * 2**20) if "w" in member else data)
+    del members, data
+    assert peak(lambda: checkpoint.load(path, tree)) < 4
+
+
+def test_a_manifest_says_null_for_what_is_not_finite(tmp_path):
+    checkpoint.save(tmp_path / "a.npz", {}, {"best": -float("inf"), "losses": [float("nan"), 1.0]})
+    with zipfile.ZipFile(tmp_path / "a.npz") as file:
+        assert b"NaN" not in file.read("manifest.json") and b"Infinity" not in file.read("manifest.json")
+    assert checkpoint.read_meta(tmp_path / "a.npz") == {"best": None, "losses": [None, 1.0]}

@@ -412,3 +412,54 @@ def test_a_newer_group_says_how_to_upgrade(tmp_path):
     (tmp_path / "group.json").write_text(json.dumps({"format": 2, "runs": []}))
     with pytest.raises(NewerFormat, match="format 2, this one reads up to 1"):
         open_runs(tmp_path)
+
+
+# --- starts that did not come to their first record
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_folder_whose_process_was_killed_before_its_record_can_be_used(tmp_path, monkeypatch, moment):
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        files.Path, "unlink", lambda self, missing_ok=False: None
+    )  # as kill -9, which cleans up nothing
+    monkeypatch.setattr(files.os, moment, die)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder.create(tmp_path / "run", RECORD)
+    monkeypatch.undo()
+    assert leftovers(tmp_path / "run") and not (tmp_path / "run" / "run.json").exists()
+    run = RunFolder.create(tmp_path / "run", RECORD)
+    assert RunFolder.open(run.path).record == run.record and not leftovers(run.path)
+
+
+def test_a_folder_that_a_full_disk_left_without_a_record_can_be_used(tmp_path, monkeypatch):
+    failing_sync(monkeypatch, errno.ENOSPC)
+    with pytest.raises(StorageFault, match=r"run\.json: No space left"):
+        RunFolder.create(tmp_path / "run", RECORD)
+    monkeypatch.undo()
+    for name in ("checkpoints", "figures", "videos"):  # as older versions left them
+        (tmp_path / "run" / name).mkdir(exist_ok=True)
+    RunFolder.create(tmp_path / "run", RECORD)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "figures/a.png", ".hidden", "other/"])
+def test_a_folder_with_anything_else_in_it_is_in_use(tmp_path, name):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.mkdir() if name.endswith("/") else path.write_text("")
+    with pytest.raises(UserError, match="exists and is not empty"):
+        RunFolder.create(tmp_path / "run", RECORD)
+
+
+def test_a_group_of_which_no_run_began_can_be_started_again(tmp_path):
+    names = ["seed-0", "seed-1"]
+    group = create_group(tmp_path / "group", names)
+    (group / "seed-0" / "checkpoints").mkdir(parents=True)
+    assert create_group(group, names) == group
+    with pytest.raises(UserError, match="exists and is not empty"):
+        create_group(group, ["seed-5"])
+    RunFolder.create(group / "seed-0", RECORD)
+    with pytest.raises(UserError, match="exists and is not empty"):
+        create_group(group, names)

@@ -3,14 +3,19 @@
 The world model of PlaNet; in its imagination an actor climbs lambda returns by gradients through the model, and a
 critic is regressed on them.
 
+As in their code, a state's value includes the reward for reaching it, and a dream counts from its first imagined
+state.
+
 Deviations from the authors' code:
-- a state's value counts the rewards that come after it, as in later versions; theirs also counts the one for reaching
-  the state itself, which no action in the dream can change;
+- terminal states are no starts of dreams; theirs leave out the last state of every sequence, where termination is
+  learned;
+- weights start as in Dreamer v3, where theirs start by Keras's defaults;
 - images are encoded and decoded as in Dreamer v3;
 - sequences may run over an episode's end, where the state is reset; theirs lie within one episode;
 - there are no extra gradient steps before the first action;
 - evaluation takes the squashed mean for the actor's mode, where theirs takes the likeliest of 100 draws;
-- preset `default` is small, with larger step sizes, for CPUs; `paper` has their sizes.
+- preset `default` is small, with larger step sizes, for CPUs, and its GRU's reset gate scales the whole candidate, as
+  in Dreamer v2; `paper` has their sizes and their GRU, whose gate scales what the memory adds to the candidate.
 """
 
 import equinox as eqx
@@ -21,7 +26,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractSequenceReplay
-from ..learners.actor_critic import Actor, Learned, dream, dream_returns, reach_weights
+from ..learners.actor_critic import Actor, Learned, dream, reach_weights, state_returns
 from ..learners.exploration import noisy
 from ..learners.optimiser import by_part, clipped_adam
 from ..learners.schedule import Schedule, descended
@@ -52,7 +57,11 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
         self.spec = spec
         self.config = c = DreamerV1Config() if config is None else config
         self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
-        if c.action_noise < 0:
+        if c.imagination < 2:
+            raise ValueError(
+                f"imagination={c.imagination} must be at least 2: one imagined state, and one to bootstrap"
+            )
+        if not 0 <= c.action_noise < float("inf"):
             raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
     @property
@@ -121,10 +130,12 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
         model = sg(learned.model)
         features = dream(model, learned.actor, starts, c.imagination, key=dream_key).features
         discount, value = model.discounts(features), sg(learned.critic)(features).mean()
-        returns = dream_returns(model.reward_head(features).mean(), discount, value, c.td_lambda)
-        weight = sg(reach_weights(discount)[:-1])
+        # As in the authors' code, the state that a dream starts from has no part in it, unless it is terminal.
+        returns = state_returns(model.reward_head(features).mean(), discount, value, c.td_lambda)[1:]
+        going = (1.0 - batch.terminated).reshape(-1)
+        weight = sg(reach_weights(discount.at[0].set(going))[1:-1])
         actor_loss = -jnp.mean(weight * returns)
-        critic_loss = jnp.mean(weight * learned.critic(sg(features[:-1])).loss(returns))
+        critic_loss = jnp.mean(weight * learned.critic(sg(features[1:-1])).loss(returns))
         metrics |= {
             "actor/loss": actor_loss,
             "critic/loss": critic_loss,

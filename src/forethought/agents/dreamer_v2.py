@@ -3,7 +3,13 @@
 A world model with categorical latents and balanced divergences; in its imagination an actor learns by REINFORCE
 (Discrete actions) or through the model (Box), and a critic against a target network.
 
+As published, a state's value includes the reward for reaching it: the value of a terminal state is its reward, and
+what is imagined behind it has no weight.
+
 Deviations from the authors' code:
+- an action's advantage is the return of its state less the value of its state, as in the paper (eq. 6); the last
+  version of their code takes the return of the next state, which lets rewards behind a terminal state reach the actor;
+- weights start as in Dreamer v3, where theirs start by Keras's defaults;
 - images are encoded and decoded as in Dreamer v3;
 - sequences are drawn uniformly over steps and may run over an episode's end, where the state is reset; theirs lie
   within one episode, and oversample its end on Atari;
@@ -19,7 +25,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractSequenceReplay
-from ..learners.actor_critic import Actor, Learned, dream, dream_returns, reach_weights
+from ..learners.actor_critic import Actor, Learned, dream, reach_weights, state_returns
 from ..learners.optimiser import by_part, clipped_adam
 from ..learners.schedule import Schedule, descended
 from ..models.filtering import FilterMemory
@@ -52,6 +58,10 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         if c.actor_gradient not in ("auto", "reinforce", "dynamics"):
             raise ValueError(f"actor_gradient={c.actor_gradient!r} must be auto, reinforce or dynamics")
         self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
+        if c.imagination < 1:
+            raise ValueError(f"imagination={c.imagination} must be at least 1")
+        if not 0 <= c.imagination_starts <= c.batch_length:
+            raise ValueError(f"imagination_starts={c.imagination_starts} must lie in 0..batch_length={c.batch_length}")
         if c.target_every < 1:
             raise ValueError(f"target_every={c.target_every} must be at least 1")
 
@@ -123,13 +133,14 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         """The sum of the losses of model, actor and critic on a batch `[batch, time, ...]`; none reaches another."""
         c, sg, (model_key, dream_key) = self.config, jax.lax.stop_gradient, jr.split(key)
         model_loss, (beliefs, metrics) = learned.model.loss(batch, key=model_key)
-        starts = jax.tree.map(lambda x: sg(x).reshape(-1, x.shape[-1]), beliefs)
+        count = c.imagination_starts or batch.first.shape[1]
+        starts = jax.tree.map(lambda x: sg(x)[:, -count:].reshape(-1, x.shape[-1]), beliefs)
         model = sg(learned.model)
         imagined = dream(model, learned.actor, starts, c.imagination, key=dream_key)
         features = imagined.features
-        discount = model.discounts(features).at[0].set(c.discount * (1.0 - batch.terminated.reshape(-1)))
+        discount = model.discounts(features).at[0].set(c.discount * (1.0 - batch.terminated[:, -count:].reshape(-1)))
         value = target_critic(features).mean()
-        returns = dream_returns(model.reward_head(features).mean(), discount, value, c.td_lambda)
+        returns = state_returns(model.reward_head(features).mean(), discount, value, c.td_lambda)
         weight = sg(reach_weights(discount)[:-1])
         policy = learned.actor(sg(features[:-1]))
         entropy = policy.entropy()

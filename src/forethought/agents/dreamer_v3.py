@@ -58,7 +58,7 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
         self.spec = spec
         self.config = c = DreamerV3Config() if config is None else config
         self.schedule = Schedule.of(c.train_ratio, c.batch_size, c.batch_length, spec.action_repeat)
-        if c.horizon <= 1:
+        if not 1 < c.horizon < float("inf"):
             raise ValueError(f"horizon={c.horizon} must be above 1 step")
 
     @property

@@ -9,7 +9,9 @@ Deviations from the authors' code:
 - images are encoded and decoded as in Dreamer v3 and not reduced to 5 bits;
 - replayed sequences may run over the end of an episode, where the state is reset; theirs lie within one;
 - tasks that terminate can be told to learn when (`model.continues`); theirs have none;
-- presets other than `paper` have smaller networks, batches and populations.
+- weights start as in Dreamer v3, where theirs start by TensorFlow's defaults;
+- presets other than `paper` have smaller networks, batches and populations, and a GRU whose reset gate scales the whole
+  candidate, as in Dreamer v2; in theirs, and in `paper`, it scales the memory before its matrix.
 """
 
 import equinox as eqx
@@ -59,7 +61,7 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
         self.config = c = PlaNetConfig() if config is None else config
         self.planner = make_planner(spec.action, c.planner) if planner is None else planner
         self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
-        if c.action_noise < 0:
+        if not 0 <= c.action_noise < float("inf"):
             raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
     @property

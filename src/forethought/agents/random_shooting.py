@@ -53,7 +53,7 @@ class RandomShootingMPC(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
         self.given = Given() if given is None else given
         self.planner = make_planner(spec.action, self.config.planner) if planner is None else planner
         self.learner = learner
-        if self.config.action_noise < 0:
+        if not 0 <= self.config.action_noise < float("inf"):
             raise ValueError(f"action_noise={self.config.action_noise} must be at least 0")
 
     @property

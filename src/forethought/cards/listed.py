@@ -8,8 +8,8 @@ from .card import Arm, Card, Mark
 from .control import CONTROL
 from .latent import LATENT
 from .local import LOCAL
-from .marks import gap_between_intervals, median_return, ratio_of_medians
-from .oracles import ORACLES, share_of_gap
+from .marks import gap_between_intervals, lower_end, median_return, ratio_of_medians
+from .oracles import ORACLES, RANDOM_LUNAR_LANDER, share_of_gap
 from .search import SEARCH
 from .tabular import TABULAR
 from .trials import TRIALS
@@ -66,6 +66,31 @@ _ALL = (
         marks=(median_return(share_of_gap("Pendulum-v1", 0.95), "95 % of the gap from random actions to the oracle"),),
         published="none for Pendulum-v1 in the paper",
         raw="reproductions/pets-pendulum",
+    ),
+    Card(
+        name="pets/lunar-lander",
+        agent="pets",
+        env="LunarLanderContinuous-v3",
+        env_version="gymnasium 1.3, Box2D 2.3.10",
+        arms=(
+            Arm(
+                "",
+                "lunar-lander",
+                RunConfig(steps=10_000, eval_every=2500, eval_episodes=3, final_episodes=10, video=False),
+            ),
+        ),
+        seeds=3,
+        given="nothing given: reward and termination are learned",
+        marks=(
+            Mark(
+                "lower end of the 95 % interval of the mean final return",
+                RANDOM_LUNAR_LANDER,
+                "above the interval of random actions",
+                lower_end,
+            ),
+        ),
+        published="none in the paper",
+        raw="reproductions/pets-lunar-lander",
     ),
     Card(
         name="mpc-ladder/cartpole",

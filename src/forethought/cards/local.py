@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 
 from ..presets.run import RunConfig
+from ..text import percent
 from .card import Arm, Card, Mark, Results
 from .marks import Measure
 
@@ -61,7 +62,7 @@ def _card(env: str, *, starts: int, steps: int, error: float, version: str = "fo
     reached = Mark(
         "what is left of the distance to the goal, medians over episodes and seeds",
         error,
-        f"{error:.0%} of it, from starts and to targets that no local controller was trained for",
+        f"{percent(error)} of it, from starts and to targets that no local controller was trained for",
         _error_left,
         at_most=True,
     )

@@ -69,6 +69,13 @@ def share_of_seeds_by(field: str, most: float) -> Measure:
     return measure
 
 
+def lower_end(results: Results) -> float:
+    """Lower end of the 95 % bootstrap interval, over seeds, of the mean final return of a card's only arm."""
+    from ..diagnostics.statistics import bootstrap_interval
+
+    return bootstrap_interval(values(results, "", "final_return"), lambda x: x.mean()).low
+
+
 def gap_between_intervals(above: str, below: str) -> Measure:
     """Lower end of the 95 % interval of arm `above` minus the upper end of arm `below`.
 

@@ -23,6 +23,10 @@ ORACLES: dict[str, Oracle] = {
     ),
 }
 
+RANDOM_LUNAR_LANDER = -199.228
+"""Upper end of the 95 % interval of random actions' mean return on LunarLanderContinuous-v3: 400 episodes, mean -212.2
+(reproductions/random/LunarLanderContinuous-v3.json)."""
+
 
 def share_of_gap(env: str, share: float) -> float:
     """The return at `share` of the way from random actions to the oracle."""

@@ -13,7 +13,7 @@ from ..errors import UserError, nearest
 from .common import Switch
 from .listing import WHATS
 from .main import COMMANDS
-from .names import OWN_ENVS
+from .names import OWN_ENVS, newest
 from .parse import option_names, parse
 
 HELP = """Print a completion script: commands, agents, environments, presets, cards and options.
@@ -56,7 +56,7 @@ class Words:
     first: dict[str, list[str]]  # by command: the first argument; empty: files
     second: dict[str, list[str]]  # by command: the second argument
     options: dict[str, list[str]]  # by command
-    presets: list[str]
+    presets: dict[str, list[str]]  # by agent
 
 
 def words() -> Words:
@@ -66,7 +66,7 @@ def words() -> Words:
     first |= {"train": list(AGENTS), "check-env": envs, "reproduce": list(CARDS), "list": list(WHATS)}
     first |= {"completion": ["bash", "zsh", "fish"]}
     options = {name: [*_options(name), "--help"] for name in COMMANDS}
-    presets = sorted({name for entry in AGENTS.values() for name in entry.presets})
+    presets = {name: list(entry.presets) for name, entry in AGENTS.items()}
     return Words(first, {"train": envs}, options, presets)
 
 
@@ -74,7 +74,7 @@ def environments() -> list[str]:
     """Our own tasks and what Gymnasium has registered."""
     import gymnasium
 
-    return [*OWN_ENVS, *sorted(name for name in gymnasium.registry if "/" not in name)]
+    return [*OWN_ENVS, *newest(name for name in gymnasium.registry if "/" not in name)]
 
 
 def _options(command: str) -> list[str]:
@@ -90,9 +90,11 @@ def bash() -> str:
         options = " ".join(w.options[name])
         cases.append(f"    {name}) first={shlex.quote(first)}; second={shlex.quote(second)}; options={options!r} ;;")
     lines = "\n".join(cases)
+    presets = "\n".join(f"    {agent}) presets='{' '.join(found)}' ;;" for agent, found in w.presets.items())
     return f"""# bash completion of forethought
 _forethought() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" first="" second="" options=""
+  local presets="default"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "{" ".join(COMMANDS)} --help --version" -- "$current"))
@@ -101,8 +103,11 @@ _forethought() {{
   case "${{COMP_WORDS[1]}}" in
 {lines}
   esac
+  case "${{COMP_WORDS[2]}}" in
+{presets}
+  esac
   if [ "$before" = "--preset" ]; then
-    COMPREPLY=($(compgen -W "{" ".join(w.presets)}" -- "$current"))
+    COMPREPLY=($(compgen -W "$presets" -- "$current"))
   elif [[ "$current" == -* ]]; then
     COMPREPLY=($(compgen -W "$options" -- "$current"))
   elif [ "$COMP_CWORD" -eq 2 ] && [ -n "$first" ]; then
@@ -125,11 +130,12 @@ def zsh() -> str:
         first, second = " ".join(w.first[name]), " ".join(w.second.get(name, []))
         cases.append(f"    {name}) first=({first}); second=({second}); options=({' '.join(w.options[name])}) ;;")
     lines = "\n".join(cases)
+    presets = "\n".join(f"    {agent}) presets=({' '.join(found)}) ;;" for agent, found in w.presets.items())
     described = "\n".join(f"    {shlex.quote(f'{name}:{command.summary}')}" for name, command in COMMANDS.items())
     return f"""#compdef forethought
 # zsh completion of forethought
 _forethought() {{
-  local -a commands first second options
+  local -a commands first second options presets=(default)
   commands=(
 {described}
   )
@@ -140,8 +146,11 @@ _forethought() {{
   case "$words[2]" in
 {lines}
   esac
+  case "$words[3]" in
+{presets}
+  esac
   if [[ "$words[CURRENT-1]" == --preset ]]; then
-    compadd -- {" ".join(w.presets)}
+    compadd -- $presets
   elif [[ "$PREFIX" == -* ]]; then
     compadd -- $options
   elif (( CURRENT == 3 && $#first )); then
@@ -174,7 +183,7 @@ def fish() -> str:
         for option in w.options[name]:
             if option != "--preset":
                 lines.append(f"complete -c forethought -n '{seen}' -l {option[2:]}")
-    lines.append(
-        f"complete -c forethought -x -n '__fish_seen_subcommand_from train' -l preset -a '{' '.join(w.presets)}'"
-    )
+    for agent, found in w.presets.items():
+        seen = f"__fish_seen_subcommand_from train; and __fish_seen_subcommand_from {agent}"
+        lines.append(f"complete -c forethought -x -n '{seen}' -l preset -a '{' '.join(found)}'")
     return "\n".join(lines) + "\n"

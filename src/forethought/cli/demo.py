@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 
 from ..cards import ORACLES, find
+from ..presets.bounds import Seed
 from ..presets.run import RunConfig
-from . import machine
+from ..text import percent
+from . import machine, tables
 from .common import Anywhere, Machine, Switch
 from .parse import option_names, parse
 
@@ -25,7 +27,7 @@ class Demo:
 
     steps: int = SETTINGS.steps
     """Environment steps to train for."""
-    seed: int = SETTINGS.seed
+    seed: Seed = SETTINGS.seed
     """Seed of everything random."""
     out: Path | None = None
     """Folder of the run; default: runs/pets-pets-cartpole-DATE-TIME."""
@@ -44,6 +46,7 @@ def run(argv: list[str]) -> int:
     options = parse(Demo, argv, command="demo", help=HELP)
     machine.prepare(options.machine.threads, options.machine.device)
     from .. import api
+    from .seeds import stopped_code
 
     card = find(CARD)
     settings = dataclasses.replace(
@@ -65,7 +68,7 @@ def run(argv: list[str]) -> int:
     )
     if trained.status == "finished":
         _show(trained)
-    return 0
+    return stopped_code(trained)
 
 
 def _show(run) -> None:
@@ -74,7 +77,8 @@ def _show(run) -> None:
     path = os.path.relpath(run.path)
     print()
     print(
-        f"final return {score:.1f}, oracle {oracle:.1f} (a planner that knows the true dynamics): {score / oracle:.0%}"
+        f"final return {score:.1f}, oracle {oracle:.1f} (a planner that knows the true dynamics): "
+        f"{percent(score / oracle)}"
     )
     episodes = card.arms[0].run.final_episodes
     print(
@@ -83,12 +87,13 @@ def _show(run) -> None:
     )
     shown = run.shown
     if shown is not None:
-        if shown.verdict:
-            print(f"model   {shown.verdict}")
+        tables.show_model(shown)
         for what, found in (("report", shown.report), ("curve", shown.curve), ("video", shown.video)):
             if found is not None:
                 print(f"{what:<7} {os.path.relpath(found)}")
     print(f"run     {path}")
+    if shown is not None and shown.outcome:
+        print(f"outcome {shown.outcome}")
     print()
     print("Go on with:")
     print(f"  forethought evaluate {path} --episodes 20")

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import UserError
+from ..presets.bounds import Ahead, Seed
 from . import machine, tables
 from .common import Anywhere, Machine, Switch
 from .parse import option_names, parse
@@ -36,11 +37,11 @@ class Doctor:
     episodes: int | None = None
     """[RUN] Fresh episodes; default: 20. All of them make the recalibration; how good it is is found by making one
     from half of them and judging it on the others."""
-    horizon: int = 25
+    horizon: Ahead = 25
     """Steps ahead up to which the model is examined."""
     best: Switch = False
     """[RUN] The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """[RUN] Which seed of a run that has several; default: the first."""
     out: Path | None = None
     """Folder to write to; default: `doctor` in the folder of the run or model."""
@@ -58,10 +59,6 @@ def run(argv: list[str]) -> int:
     A run of a group that cannot be looked at costs no other: it is named, and a UserError is raised at the end.
     """
     options = parse(Doctor, argv, command="doctor", help=HELP)
-    for name in ("episodes", "horizon"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"{name}={value} must be at least 1")
     machine.prepare(options.machine.threads, options.machine.device)
     from .. import api
 
@@ -70,7 +67,12 @@ def run(argv: list[str]) -> int:
         for name, given in asked.items():
             if given:
                 raise UserError(f"--{name} is for runs, and {options.target} is none; leave it out")
-        _show(api.doctor(options.target, data=options.data, horizon=options.horizon, out=options.out))
+        from ..display import Display
+
+        with Display() as display:
+            display.doing("examining the model")
+            found = api.doctor(options.target, data=options.data, horizon=options.horizon, out=options.out)
+        _show(found)
         return 0
     if options.data is not None:
         raise UserError("--data is for fitted models; a run is judged on fresh episodes of its policy")
@@ -104,15 +106,19 @@ def _runs(target: Path) -> list[Path]:
 def _look(path: Path, options: Doctor, *, grouped: bool) -> None:
     """Looks at one run, and prints what was found."""
     from .. import api, checkup
+    from ..display import Display
 
     trained = api.load_run(path)
-    found = trained.doctor(
-        episodes=checkup.EPISODES if options.episodes is None else options.episodes,
-        horizon=options.horizon,
-        which="best" if options.best else "last",
-        seed=options.seed,
-        out=options.out / path.name if grouped and options.out is not None else options.out,
-    )
+    with Display() as display:
+        display.doing("loading the run")
+        found = trained.doctor(
+            display=display,
+            episodes=checkup.EPISODES if options.episodes is None else options.episodes,
+            horizon=options.horizon,
+            which="best" if options.best else "last",
+            seed=options.seed,
+            out=options.out / path.name if grouped and options.out is not None else options.out,
+        )
     for text in trained.notes:
         tables.note(text)
     _show(found)

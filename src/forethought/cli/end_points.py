@@ -22,7 +22,7 @@ def end_points(run: Run, *, episodes: int) -> dict[str, list[float]]:
     if not isinstance(env, AbstractTask):
         raise UserError(f"{env.spec.name} has no place to reach, so it cannot be said how far from it a policy ends")
     found = JitEvaluator(setup.agent, env, num_episodes=episodes)(run.agent_state(), key=jr.key(setup.run.seed + NEW))
-    played, last = found.trajectories, found.lengths // env.spec.action_repeat - 1
+    played, last = found.trajectories, -(-found.lengths // env.spec.action_repeat) - 1
     seen = {"first_distances": played.obs[:, 0], "last_distances": played.next_obs[np.arange(episodes), last]}
     distances = {name: env.goal_distance(jnp.asarray(obs)) for name, obs in seen.items()}
     return {name: [float(f"{x:.5g}") for x in np.asarray(distance)] for name, distance in distances.items()}

@@ -3,11 +3,14 @@
 import dataclasses
 
 from ..errors import UserError
+from ..presets.bounds import Natural, Positive, Seed
+from ..storage.files import own
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
 
-HELP = """Play fresh episodes with the policy of a run, without exploration.
+HELP = """Play episodes with the policy of a run, without exploration. They start where the run's own evaluations do;
+other starts are drawn with --start-seed.
 
 Example:
   forethought evaluate runs/first --episodes 20 --best"""
@@ -23,15 +26,15 @@ class Evaluate:
     """Episodes per seed."""
     best: Switch = False
     """The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Which seed of a run that has several; default: all."""
-    start_seed: int | None = None
+    start_seed: Seed | None = None
     """Draw other first states than those of the run's own evaluations."""
     recalibrated: Switch = False
     """Plan in the model as `forethought doctor RUN` has recalibrated it."""
-    plan_ms: float | None = None
+    plan_ms: Positive | None = None
     """Milliseconds of wall-clock per action: plan until the time is up."""
-    simulations: int | None = None
+    simulations: Natural | None = None
     """[alphazero, expert-iteration] Simulations of each search; 0: the network alone."""
     opponent: str | None = None
     """[Games of two] Whom to play against: random, or uct-N; default: as in training."""
@@ -46,10 +49,6 @@ def option_list() -> list[str]:
 def run(argv: list[str]) -> int:
     """Prints one row per seed, and their mean."""
     options = parse(Evaluate, argv, command="evaluate", help=HELP)
-    for name in ("episodes", "plan_ms"):
-        value = getattr(options, name)
-        if value is not None and value <= 0:
-            raise UserError(f"{name.replace('_', '-')}={value} must be above 0")
     machine.prepare(options.machine.threads, options.machine.device)
     from ..storage.run_folder import open_runs
 
@@ -76,6 +75,8 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
 
     from .. import api
     from ..checkup import plan_recalibrated
+    from ..display import Display
+    from ..refusals import check_opponent
     from ..run.host_evaluate import HostEvaluator
     from ..setup import searching
 
@@ -89,16 +90,20 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     if options.simulations is not None:
         setup = searching(setup, options.simulations)
     if options.opponent is not None:
+        check_opponent(setup.env, options.opponent)
         setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, opponent=options.opponent))
     if options.recalibrated:
         words = ["forethought doctor", str(path), *(["--best"] if options.best else [])]
         words += ["--seed", str(seed)] if setup.run.num_seeds > 1 else []
-        file = path / "doctor" / "recalibration.npz"
+        file = own(path, "doctor", "recalibration.npz")
         setup, state = plan_recalibrated(setup, state, file, source=str(path), seed=seed, again=" ".join(words))
     evaluator = setup.evaluator(options.episodes)
-    found = evaluator(state, key=jr.key(seed if options.start_seed is None else options.start_seed))
+    key = jr.key(seed if options.start_seed is None else options.start_seed)
+    with Display() as display:
+        found = display.watched(evaluator.steps(state, key=key), f"playing {options.episodes} episodes of seed {seed}")
     if isinstance(evaluator, HostEvaluator) and evaluator.actor.plan_ms is not None:
         tables.note(evaluator.actor.latency.sentence())
-    returns = np.asarray(found.returns)
-    values = (returns.mean(), returns.std(), returns.min(), returns.max(), np.mean(found.lengths))
+    returns = np.asarray(found.returns, np.float64)
+    spread = returns.std(ddof=1) if len(returns) > 1 else np.nan  # as in the report
+    values = (returns.mean(), spread, returns.min(), returns.max(), np.mean(found.lengths))
     return [str(seed), str(len(returns)), *(tables.number(float(v)) for v in values)], float(returns.mean())

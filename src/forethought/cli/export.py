@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+from ..presets.bounds import Seed
+from ..storage.files import own
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
@@ -24,7 +26,7 @@ class Export:
     """Folder to write to; default: RUN/policy."""
     best: Switch = False
     """The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Which seed of a run that has several; default: the first."""
     machine: Anywhere = Machine()
 
@@ -42,7 +44,7 @@ def run(argv: list[str]) -> int:
 
     run = api.load_run(options.run)
     which = "best" if options.best else "last"
-    written = export.export_policy(run, options.out or options.run / "policy", which=which, seed=options.seed)
+    written = export.export_policy(run, options.out or own(options.run, "policy"), which=which, seed=options.seed)
     for text in run.notes:
         tables.note(text)
     for path in written:

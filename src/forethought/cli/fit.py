@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from ..presets.fit import FitConfig
+from ..text import percent
 from . import machine, tables
 from .common import Anywhere, Machine, Switch
 from .parse import option_names, parse
@@ -75,7 +76,7 @@ class Meter:
         from ..display import clock
 
         elapsed = time.monotonic() - self.began
-        text = f"fit {part:4.0%}"
+        text = f"fit {percent(part):>5}"
         if loss is None:
             text += "  compiling"
         else:

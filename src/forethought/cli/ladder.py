@@ -1,11 +1,11 @@
 """`forethought ladder RUN`."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..presets.bounds import Natural, Pair, Seed
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
@@ -23,15 +23,15 @@ class Ladder:
 
     run: RunPath
     """Folder of a run of a game of two."""
-    stages: int = 8
+    stages: Pair = 8
     """How many of its stages take part, evenly spread over the run."""
-    games: int = 40
+    games: Pair = 40
     """Games of each pair, half of them on each side."""
-    simulations: int | None = None
+    simulations: Natural | None = None
     """Simulations of each search; 0: the networks alone; default: as in training."""
     opponent: str = "uct-200"
     """Who takes part besides: uct-N, or `random` for nobody else."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Which seed of a run that has several; default: the first."""
     out: Path | None = None
     """The .json to write; default: ladder.json in the run's folder, with a picture among its figures."""
@@ -48,10 +48,8 @@ def option_list() -> list[str]:
 def run(argv: list[str]) -> int:
     """Plays, prints the ratings, writes them and draws them."""
     options = parse(Ladder, argv, command="ladder", help=HELP)
-    if options.stages < 2:
-        raise UserError(f"stages={options.stages} must be at least 2")
-    if options.games < 2 or options.games % 2:
-        raise UserError(f"games={options.games} must be even and at least 2, half for each side")
+    if options.games % 2:
+        raise UserError(f"games={options.games} must be even, half for each side")
     if options.out is not None and options.out.suffix != ".json":
         raise UserError(f"--out {options.out} must end in .json")
     machine.prepare(options.machine.threads, options.machine.device)
@@ -61,6 +59,7 @@ def run(argv: list[str]) -> int:
     from ..core import AbstractGame
     from ..diagnostics.elo import ratings
     from ..diagnostics.ladder_figure import plot_ladder
+    from ..room import check_search_room
     from ..run.ladder import climb, spread
     from ..run.matches import AgentPlayer, RandomPlayer
     from ..setup import opponent, searching
@@ -76,6 +75,7 @@ def run(argv: list[str]) -> int:
             f"{options.run} has {len(stages)} stages, a ladder needs 2; let it train to its first evaluation "
             "(`--eval-every` above 0)"
         )
+    check_search_room(game.spec.action, options.games, name="games", count=run.setup.env.spec.obs_dim)
     setup = run.setup if options.simulations is None else searching(run.setup, options.simulations)
     players: dict[str, Any] = {"random": RandomPlayer(game)}
     if options.opponent != "random":
@@ -104,7 +104,7 @@ def run(argv: list[str]) -> int:
     write_json(path, record)
     print(f"ladder  {path}")
     if options.out is None:
-        figure = plot_ladder(json.loads(path.read_text()), run.folder.figures / "ladder.png")
+        figure = plot_ladder(record, run.folder.figures / "ladder.png")
         run.report()
         print(f"curve   {figure}")
     return 0

@@ -10,13 +10,15 @@ from ..catalogue import AGENTS
 from ..errors import UserError, nearest
 from . import machine, tables
 from .common import Switch
+from .names import GYMNASIUM, OWN_ENVS, newest
 from .parse import option_names, parse
 
 WHATS = ("agents", "envs", "presets", "cards")
 NOTES = (
     "behind an id: -pixels[-SIZE][-grey]            seen as pictures (ours but catch, Gymnasium, dm_control)",
     "              -pixels[-SIZE][-grey]-velocity   pictures and, beside them, the velocities (ours but catch)",
-    "              -no-velocity                     seen without the velocities (ours but catch)",
+    "              -no-velocity                     seen without the velocities, as pendulum-no-velocity",
+    "others:       dm_control/<domain>-<task>-v0, gymnax/<id>, minatar-<game>, pgx/<game> (`list envs --all-envs`)",
     "yours:        package.module:EnvClass",
 )
 HELP = """What there is: agents, envs, presets, cards; all of them if none is named.
@@ -31,6 +33,8 @@ class List:
 
     what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WHAT")] = "all"
     """agents, envs, presets or cards."""
+    all_envs: Switch = False
+    """Also name the tasks of dm_control, gymnax and pgx, which have to be imported for that."""
     debug: Switch = False
     """Show the traceback of an error."""
 
@@ -42,7 +46,8 @@ def option_list() -> list[str]:
 
 def run(argv: list[str]) -> int:
     """Prints a table of each kind."""
-    what = parse(List, argv, command="list", help=HELP).what
+    options = parse(List, argv, command="list", help=HELP)
+    what = options.what
     if what not in (*WHATS, "all"):
         raise UserError(f"there is no list of {what!r}; {nearest(what, list(WHATS))}")
     shown = {"agents": _agents, "envs": _envs, "presets": _presets, "cards": _cards}
@@ -50,6 +55,8 @@ def run(argv: list[str]) -> int:
         if i:
             print()
         shown[name]()
+    if options.all_envs:
+        _other_envs()
     return 0
 
 
@@ -58,12 +65,22 @@ def _agents() -> None:
 
 
 def _envs() -> None:
+    import gymnasium
+
+    rows = [["forethought", name, *spaces] for name, spaces in OWN_ENVS.items()]
+    rows += [["gymnasium", name, *GYMNASIUM.get(name, ("", ""))] for name in newest(gymnasium.registry)]
+    tables.show(["family", "environment", "observation", "action"], rows)
+    print("\n".join(NOTES))
+
+
+def _other_envs() -> None:
+    """Families that take seconds to import."""
     machine.prepare()
     from ..envs.make import list_envs
 
-    rows = [[family, name] for family, names in list_envs().items() for name in names]
+    found = list_envs()
+    rows = [[family, name] for family in found if family not in ("forethought", "gymnasium") for name in found[family]]
     tables.show(["family", "environment"], rows)
-    print("\n".join(NOTES))
 
 
 def _presets() -> None:

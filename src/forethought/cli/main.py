@@ -9,8 +9,9 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import UserError, nearest
+from .interrupts import INTERRUPTED, Interrupts
 
-INTERNAL, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
+INTERNAL, PIPE_CLOSED = 70, 141
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("Learn", "AGENT ENV", "train an agent in an environment", "train"),
     "resume": Command("Learn", "RUN", "go on with a run that was stopped", "resume"),
     "fit": Command("Learn", "DATA", "fit a model to logged transitions, no environment needed", "fit"),
-    "evaluate": Command("Look", "RUN", "play fresh episodes with a trained policy", "evaluate"),
+    "evaluate": Command("Look", "RUN", "play episodes with a trained policy", "evaluate"),
     "play": Command("Look", "RUN", "play a game against a trained agent, in the terminal", "play"),
     "ladder": Command("Look", "RUN", "rate an agent against its own earlier stages (games)", "ladder"),
     "doctor": Command("Look", "RUN|MODEL", "examine the model, and find what is wrong with it or its data", "doctor"),
@@ -49,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 a check did not pass, 2 a mistake in what was asked for, 3 the environment broke, 4 the disk, 5 training
     diverged, 70 an error of ours, 130 interrupted. Mistakes are one line; `--debug` shows the traceback.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with Interrupts(for_good=argv is None):
+        return _guarded(list(sys.argv[1:] if argv is None else argv))
+
+
+def _guarded(argv: list[str]) -> int:
+    """The exit code of a command line; whatever went wrong has been said in one line."""
     debug = "--debug" in argv
     try:
         code = _dispatch([word for word in argv if word != "--debug"])
@@ -59,20 +65,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:
+    except Exception as error:
+        if debug and not isinstance(error, BrokenPipeError):
+            raise
+        return _told(error)
+
+
+def _told(error: Exception) -> int:
+    """Says in one line what went wrong; the exit code."""
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except UserError as error:
-        if debug:
-            raise
+    if isinstance(error, UserError):
         return _say(f"error: {error}", error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, ValueError) and _is_ours(error):
-            return _say(f"error: {error}", UserError.exit_code)
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return _say(f"internal error: {what[:500]}; run again with --debug for the traceback", INTERNAL)
+    if isinstance(error, ValueError) and _is_ours(error):
+        return _say(f"error: {error}", UserError.exit_code)
+    if isinstance(error, OSError) and error.filename is not None:
+        return _say(f"error: {error.filename}: {error.strerror}; give another path", UserError.exit_code)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _say(f"internal error: {what[:500]}; run again with --debug for the traceback", INTERNAL)
 
 
 def _dispatch(argv: list[str]) -> int:

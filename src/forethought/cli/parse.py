@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
-import difflib
 import io
 import re
+import types
 import typing
 from typing import Annotated, Any, TypeVar
 
-from ..errors import UserError
+from ..errors import UserError, near_names
+from ..presets.values import checked
 
 Options = TypeVar("Options")
 
@@ -32,6 +33,9 @@ def parse(kind: type[Options], argv: list[str], *, command: str, help: str, defa
     import tyro
 
     prog = f"forethought {command}"
+    if {"-h", "--help"} & set(argv):
+        _unbreak(kind)
+    _refuse_empty(argv, prog)
     complaint = io.StringIO()
     extra = {} if default is None else {"default": default}
     try:
@@ -45,7 +49,30 @@ def parse(kind: type[Options], argv: list[str], *, command: str, help: str, defa
         raise UserError(f"{_one_line(complaint.getvalue())}; see {prog} --help") from None
     if unknown:
         raise UserError(_unknown(unknown, kind, prog))
-    return options
+    return checked(options)
+
+
+def _unbreak(kind: Any) -> None:
+    """Gives tyro each field's text as one line: it would break it where ours is broken, amid a sentence."""
+    import docstring_parser
+
+    texts = {p.arg_name: p.description for p in docstring_parser.parse_from_object(kind).params if p.description}
+    for field in dataclasses.fields(kind):
+        if field.name in texts:
+            field.metadata = types.MappingProxyType({**field.metadata, "help": " ".join(texts[field.name].split())})
+    for hint in typing.get_type_hints(kind).values():
+        if dataclasses.is_dataclass(hint):
+            _unbreak(hint)
+
+
+def _refuse_empty(argv: list[str], prog: str) -> None:
+    """Raises UserError for an empty word, which as a path would mean the current folder."""
+    before = "an argument"
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if not word.strip() or (name.startswith("--") and equals and not value.strip()):
+            raise UserError(f"{name if equals else before} is empty; give a value, or leave it out; see {prog} --help")
+        before = name if name.startswith("--") else "an argument"
 
 
 def flat(name: str, parts: dict[str, tuple[type, Any]]) -> tuple[type, Any]:
@@ -89,7 +116,7 @@ def _unknown(words: list[str], kind: type, prog: str) -> str:
         if word.startswith("-") and len(word) > 1 and not word[1].isdigit():
             name = word.partition("=")[0]
             known = {option.lstrip("-"): option for option in option_names(kind)}
-            close = difflib.get_close_matches(name.lstrip("-").replace("_", "-"), known, n=3, cutoff=0.6)
+            close = near_names(name.lstrip("-").replace("_", "-"), list(known))
             hint = f"did you mean {' or '.join(known[c] for c in close)}?" if close else f"see {prog} --help"
             return f"unknown option {name}; {hint}"
     return f"unexpected argument {words[0]!r}; see {prog} --help"

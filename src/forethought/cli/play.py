@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from ..errors import UserError
+from ..presets.bounds import Natural, Seed
 from . import machine, tables
 from .common import Anywhere, Machine, RunPath, Switch
 from .parse import option_names, parse
@@ -25,11 +26,11 @@ class Play:
     """You make the first move (the default)."""
     second: Switch = False
     """The agent makes the first move."""
-    simulations: int | None = None
+    simulations: Natural | None = None
     """Simulations of each of the agent's searches; 0: its network alone; default: as it was trained."""
     best: Switch = False
     """The checkpoint with the best evaluation instead of the last one."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Which seed of a run that has several; default: the first."""
     machine: Anywhere = Machine()
 

@@ -10,6 +10,7 @@ import tyro
 
 from ..cards import oracle_return
 from ..errors import UserError
+from ..storage.files import own
 from ..storage.run_folder import RunFolder, open_runs
 from . import machine, tables
 from .common import Switch
@@ -77,7 +78,9 @@ def _draw(pools: dict[str, list[RunFolder]], out: Path, metric: Literal["eval", 
     from ..diagnostics.curves import learning_curves, plot_learning_curves
     from ..diagnostics.statistics import bootstrap_band
 
-    rows = {label: [row for folder in folders for row in folder.metrics()] for label, folders in pools.items()}
+    rows = {
+        label: [row for folder in folders for row in folder.metrics(whole=True)] for label, folders in pools.items()
+    }
     envs = {folder.record["env"] for folders in pools.values() for folder in folders}
     oracle = oracle_return(next(iter(envs))) if len(envs) == 1 else None
     plot_learning_curves(rows, out, metric=metric, oracle=oracle)
@@ -96,8 +99,9 @@ def _draw(pools: dict[str, list[RunFolder]], out: Path, metric: Literal["eval", 
 def _default_out(paths: Sequence[Path]) -> Path:
     if len(paths) != 1:
         return Path("learning-curves.png")
-    single = paths[0] / "figures" / "learning_curve.png"
-    return single if (paths[0] / "run.json").is_file() else paths[0] / "learning_curve.png"
+    if (paths[0] / "run.json").is_file():
+        return own(paths[0], "figures") / "learning_curve.png"
+    return paths[0] / "learning_curve.png"
 
 
 def _settings(folder: RunFolder) -> str:

@@ -1,7 +1,7 @@
 """`forethought reproduce CARD`."""
 
+import contextlib
 import dataclasses
-import json
 import subprocess
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ import tyro
 from ..cards import Arm, Card, find
 from ..catalogue import AGENTS
 from ..errors import UserError
+from ..presets.bounds import Seed, check_seeds
 from ..presets.values import to_dict
 from . import machine, tables
 from .common import Anywhere, Machine, Switch
@@ -18,8 +19,9 @@ from .parse import option_names, parse
 
 MOST_ROWS = 1000  # of episodes, and of updates, in a raw file
 
-HELP = """Run a result card and say whether it passes: the card's preset on its environment, one seed after another.
-Seeds that are finished in --out are not run again; one that was stopped goes on. Exit code 0 passed, 1 not.
+HELP = """Run a result card and say whether it passes: the card's preset on its environment, one seed after another,
+or side by side where the card says so. Seeds that are finished in --out are not run again; one that was stopped goes
+on. Exit code 0 passed, 1 not.
 
 Example:
   forethought reproduce pets/cartpole --seed 3 --num-seeds 1 --out my-reproduction"""
@@ -31,10 +33,10 @@ class Reproduce:
 
     card: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CARD")]
     """Name of a card (`forethought list cards`)."""
-    seed: int = 0
+    seed: Seed = 0
     """The first seed."""
     num_seeds: int | None = None
-    """How many seeds; default: as many as the card has, or one if --seed is given."""
+    """How many seeds of each arm; default: as many as the card has, or one if --seed is given."""
     out: Path | None = None
     """Folder for one JSON file of raw curves per seed, and the runs; default: reproduced/CARD."""
     quiet: Switch = False
@@ -53,29 +55,42 @@ def run(argv: list[str]) -> int:
     card = find(options.card)
     count = options.num_seeds
     if count is None:
-        count = 1 if any(word.partition("=")[0] == "--seed" for word in argv) else card.seeds
-    if count < 1 or options.seed < 0:
-        raise UserError(f"seed={options.seed} must be at least 0 and num-seeds={count} at least 1")
+        count = 1 if any(word.partition("=")[0] == "--seed" for word in argv) else _all_seeds(card)
+    check_seeds(options.seed, count)
     machine.prepare(options.machine.threads, options.machine.device)
     out = options.out or Path("reproduced") / card.name.replace("/", "-")
-    seeds = range(options.seed, options.seed + count)
     results: dict[str, dict[int, dict[str, Any]]] = {arm.name: {} for arm in card.arms}
-    for seed in seeds:  # seed by seed, so that a run that is stopped early has all arms of what it has
+    # Seed by seed, so that a run that is stopped early has all arms of what it has.
+    for seed, side_by_side in groups(card, options.seed, count):
         for arm in card.arms:
-            raw = _one(card, arm, seed, out, options, argv)
-            if raw is None:
+            arm = dataclasses.replace(arm, run=dataclasses.replace(arm.run, seed=seed, num_seeds=side_by_side))
+            raw = _one(card, arm, out, options, argv)
+            if isinstance(raw, int):
                 tables.note(f"stopped; the same command goes on: forethought reproduce {' '.join(argv)}")
-                return 0
+                return raw
             results[arm.name][seed] = raw
     return _verdict(card, results, out)
 
 
-def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: list[str]) -> dict[str, Any] | None:
-    """The raw file of one run, which is run, resumed or found finished; None if it was stopped."""
-    from .. import api
+def groups(card: Card, first: int, count: int) -> list[tuple[int, int]]:
+    """The runs of each arm for `count` seeds from `first` on: the first seed of each, and how many go side by side."""
+    most = card.arms[0].run.num_seeds
+    return [(seed, min(most, first + count - seed)) for seed in range(first, first + count, most)]
 
+
+def _all_seeds(card: Card) -> int:
+    """How many seeds of each arm the card has."""
+    return card.seeds * card.arms[0].run.num_seeds
+
+
+def _one(card: Card, arm: Arm, out: Path, options: Reproduce, argv: list[str]) -> dict[str, Any] | int:
+    """The raw file of one run, which is run, resumed or found finished; the exit code if it was stopped."""
+    from .. import api
+    from .seeds import stopped_code
+
+    seed = arm.run.seed
     path = out / "runs" / arm.name / f"seed-{seed}"
-    wanted = dataclasses.replace(arm.run, seed=seed, threads=options.machine.threads, device=options.machine.device)
+    wanted = dataclasses.replace(arm.run, threads=options.machine.threads, device=options.machine.device)
     config, commit = AGENTS[card.agent].preset(arm.preset), _commit()
     if (path / "run.json").is_file():
         run = api.load_run(path)
@@ -90,7 +105,7 @@ def _one(card: Card, arm: Arm, seed: int, out: Path, options: Reproduce, argv: l
             card.agent, card.env, preset=arm.preset, run=wanted, out=path, quiet=options.quiet, argv=command
         )
     if run.status != "finished":
-        return None
+        return stopped_code(run)
     run.folder.update_record(commit=commit)
     return _raw(card, arm, run, out / arm.name / f"seed-{seed}.json")
 
@@ -115,11 +130,14 @@ def _recorded(record: dict[str, Any]) -> Any:
 def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
     """The raw curves of one run with all that is needed to judge them, as written to `path`."""
     from ..storage.files import replacing
-    from ..storage.records import plain
+    from ..storage.records import dumps, loads
 
     record = run.folder.record
-    if path.is_file() and (written := json.loads(path.read_text()))["created"] == record["created"]:
-        return written
+    if path.is_file():
+        with contextlib.suppress(ValueError):  # damaged: written again
+            written = loads(path.read_bytes())
+            if isinstance(written, dict) and written.get("created") == record["created"]:
+                return written
     rows = run.metrics()
     kept = {
         "card": card.name,
@@ -153,13 +171,13 @@ def _raw(card: Card, arm: Arm, run: Any, path: Path) -> dict[str, Any]:
         "wall_s": rows[-1]["wall_s"],
         **{name: record[name] for name in ("hardware", "versions", "commit", "created", "command")},
     }
-    lines = [f"  {json.dumps(name)}: {json.dumps(value, default=plain)}" for name, value in kept.items()]
-    listed = [json.dumps(row, default=plain) for row in thinned(rows, most)]
+    lines = [f"  {dumps(name)}: {dumps(value)}" for name, value in kept.items()]
+    listed = [dumps(row) for row in thinned(rows, most)]
     text = "{\n" + ",\n".join(lines) + ',\n  "rows": [\n    ' + ",\n    ".join(listed) + "\n  ]\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(text.encode())
-    return json.loads(text)
+    return loads(text)
 
 
 def thinned(rows: list[dict[str, Any]], most: int = MOST_ROWS) -> list[dict[str, Any]]:
@@ -209,11 +227,10 @@ def _verdict(card: Card, results: dict[str, dict[int, dict[str, Any]]], out: Pat
         bound = f"{'at most ' if mark.at_most else ''}{tables.number(mark.bound)}"
         sign = "" if mark.passed(value) else ": missed"
         print(f"{mark.what} {tables.number(value)}, mark {bound} ({mark.reason}){sign}")
-    side_by_side = card.arms[0].run.num_seeds
-    count = len(results[card.arms[0].name]) * side_by_side
+    count = sum(raw["run"]["num_seeds"] for raw in results[card.arms[0].name].values())
     seeds = f"over {count} seed{'s' * (count > 1)}"
-    if count < card.seeds * side_by_side:
-        seeds += f", fewer than the card's {card.seeds}"
+    if count < _all_seeds(card):
+        seeds += f", fewer than the card's {_all_seeds(card)}"
     print(f"card {card.name}: {'passed' if passed else 'not passed'} {seeds}")
     print(f"raw curves in {out}")
     return 0 if passed else 1

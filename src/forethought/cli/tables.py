@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def show(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -24,6 +25,15 @@ def show(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def show_model(shown: Any) -> None:
+    """The doctor's verdict on a run's model, and what it found to be wrong."""
+    if shown.verdict:
+        print(f"model   {shown.verdict}")
+    for finding in shown.findings:
+        if finding.severity != "note":
+            print(f"{finding.severity:<7} {finding.name}: {finding.sentence}")
 
 
 def note(text: str) -> None:

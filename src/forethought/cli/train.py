@@ -7,20 +7,26 @@ from typing import Annotated, Any
 from ..catalogue import AGENTS, Entry, find
 from ..errors import UserError, nearest
 from ..presets.run import RunConfig
+from ..presets.steps import usual_steps
+from ..presets.values import merged
 from . import machine
+from .common import EnvOptions
 from .parse import flat, option_names, parse
+from .settings_file import NONE, Settings, read_settings
 
 USAGE = "forethought train AGENT ENV [options]"
 
 
-def _kind(entry: Entry | None, preset: str) -> tuple[type, Any]:
-    """The options of an agent, all in one, and their defaults."""
+def _kind(entry: Entry | None, preset: str, settings: Settings = NONE, agent: str | None = None) -> tuple[type, Any]:
+    """The options of an agent, all in one, and their defaults: the preset with what a file of settings changes."""
     import tyro
 
     @dataclasses.dataclass(frozen=True)
     class TrainOptions:
         preset: str = "default"
         """Settings to start from; every option below changes one of them (`forethought list presets`)."""
+        config: Path | None = None
+        """File of settings, .json, .toml or .yaml, or the run.json of a run; options on the command line win."""
         out: Path | None = None
         """Folder of the run; default: runs/AGENT-ENV-DATE-TIME."""
         from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
@@ -32,10 +38,11 @@ def _kind(entry: Entry | None, preset: str) -> tuple[type, Any]:
 
     parts: dict[str, tuple[type, Any]] = {
         "options": (TrainOptions, TrainOptions(preset=preset)),
-        "run": (RunConfig, RunConfig()),
+        "env": (EnvOptions, EnvOptions()),
+        "run": (RunConfig, merged(RunConfig(steps=usual_steps(agent or "", preset)), settings.run)),
     }
     if entry is not None:
-        parts["config"] = (entry.config_type, entry.preset(preset))
+        parts["config"] = (entry.config_type, merged(entry.preset(preset), settings.config))
     return flat("Train", parts)
 
 
@@ -50,8 +57,10 @@ def run(argv: list[str]) -> int:
     agent, env, rest = _names(argv)
     asks_help = bool({"-h", "--help"} & set(argv))
     entry = None if agent is None or ":" in agent else find(agent)
-    preset = _preset(rest, entry)
-    kind, default = _kind(entry, preset)
+    file = _word_after("--config", rest)
+    settings = NONE if file is None or asks_help else read_settings(file, agent, entry)
+    preset = _preset(rest, entry, settings.preset or "default")
+    kind, default = _kind(entry, preset, settings, agent)
     if asks_help:
         parse(kind, ["--help"], command=f"train {agent or 'AGENT'} {env or 'ENV'}", help=_help(agent), default=default)
     if agent is None or env is None:
@@ -67,6 +76,7 @@ def run(argv: list[str]) -> int:
         preset=preset,
         config=None if entry is None else options.config,
         run=options.run,
+        env_kwargs=options.env.arguments,
         out=options.options.out,
         start_from=options.options.from_,
         quiet=options.options.quiet,
@@ -89,14 +99,21 @@ def _names(argv: list[str]) -> tuple[str | None, str | None, list[str]]:
     return agent, env, rest
 
 
-def _preset(argv: list[str], entry: Entry | None) -> str:
-    """The preset that is asked for, looked up before the other options since it is their default."""
-    name = "default"
+def _word_after(option: str, argv: list[str]) -> str | None:
+    """The value of an option that must be known before the others are parsed, since it is where they come from."""
+    found = None
     for word, following in zip(argv, [*argv[1:], ""]):
-        if word == "--preset":
-            name = following
-        elif word.startswith("--preset="):
-            name = word.partition("=")[2]
+        if word == option:
+            found = following
+        elif word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _preset(argv: list[str], entry: Entry | None, default: str) -> str:
+    """The preset that is asked for, on the command line or in the file of settings."""
+    asked = _word_after("--preset", argv)
+    name = default if asked is None else asked
     if entry is not None:
         entry.preset(name)
     elif name != "default":
@@ -115,6 +132,6 @@ def _help(agent: str | None) -> str:
     presets = ", ".join(AGENTS[agent].presets) if agent in AGENTS else "none"
     return (
         f"Train {agent} in an environment: one of our tasks, a Gymnasium id, dm_control/..., gymnax/..., or your own "
-        f"pkg.mod:EnvClass.\nPresets: {presets}.\n\n"
-        f"Example:\n  forethought train {agent} pets-cartpole --steps 2000 --model.hidden 64 64 --planner.kind icem"
+        f"pkg.mod:EnvClass.\n\nPresets: {presets}.\n\n"
+        f"Example:\n  forethought train {agent} {AGENTS[agent].example if agent in AGENTS else 'pendulum --steps 2000'}"
     )

@@ -2,9 +2,10 @@
 
 import abc
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -33,6 +34,12 @@ class AbstractEnv(eqx.Module, Generic[EnvState]):
     ) -> tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
         """`(state, next_obs, reward, terminated, truncated)` after one step."""
 
+    def counted_step(
+        self, state: EnvState, action: Array, *, key: PRNGKeyArray
+    ) -> tuple[tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]], Array]:
+        """What `step` returns, and how many simulator steps it took: fewer where an episode ends inside a repeat."""
+        return self.step(state, action, key=key), jnp.int32(self.spec.action_repeat)
+
     @property
     def reward_function(self) -> RewardFunction | None:
         """The task's reward as a function of one transition, where it has one."""
@@ -41,6 +48,11 @@ class AbstractEnv(eqx.Module, Generic[EnvState]):
     @property
     def termination_function(self) -> TerminationFunction | None:
         """The task's termination as a function of one transition, where it has one."""
+        return None
+
+    @property
+    def render_fps(self) -> float | None:
+        """Frames a second at which its pictures are shown at the speed they are meant to have; None: any."""
         return None
 
     def state_from(self, obs: Float[Array, " obs"]) -> EnvState | None:
@@ -98,6 +110,7 @@ class HostStep(NamedTuple):
     obs: np.ndarray  # what the policy sees next: the reset observation where an episode has ended
     fresh: np.ndarray  # bool: `obs` is the first of an episode, so per-episode memory must be reset
     valid: np.ndarray  # bool: False where this call only reset (vector environments that reset on the next step)
+    steps: Any = None  # int `[num_envs]`: simulator steps that the action took; None: `spec.action_repeat`
 
 
 class AbstractHostEnv(abc.ABC):
@@ -110,6 +123,9 @@ class AbstractHostEnv(abc.ABC):
     num_envs: int
     reward_function: RewardFunction | None = None
     termination_function: TerminationFunction | None = None
+    render_fps: float | None = None  # as of an `AbstractEnv`
+    filmed: bool = False  # set from outside: environment 0 is drawn at an episode's end, before it is reset
+    last_frame: np.ndarray | None = None  # that picture; None where there is none
 
     def set_clock(self, env_steps: int) -> None:
         """Told before `start` and `step` how many steps the run has made, for tasks that change; others need it not."""

@@ -32,7 +32,8 @@ class AbstractReplay(eqx.Module):
         """
 
     def cut(self) -> Self:
-        """The same, told that all episodes were abandoned: what is added next follows nothing that is stored."""
+        """Abandons all episodes: their newest rows count as truncated, and what is added next continues no stored
+        row."""
         return self
 
     @abc.abstractmethod

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
+from ..text import percent
 from ..types import Box, EnvSpec
 from .finding import Finding
 from .logged import Logged
-from .on_host import difference, features
+from .on_host import difference, features, varies
 from .over_episodes import spearman
 from .regression import FOLDS, folds, fourier, linear_error, thinned, unexplained
 
@@ -228,7 +229,7 @@ def shifted_reward(data: Logged, spec: EnvSpec, predicted: np.ndarray | None) ->
     rewards, what it leaves over belongs to another transition. None: the reward itself is asked.
     """
     middle, reward = _with_neighbours(data, before=1, after=1), data.rows.reward
-    if len(middle) < FEWEST_ROWS or reward[middle].std() < 1e-9:
+    if len(middle) < FEWEST_ROWS or not varies(reward[middle]):
         return []
     rows = thinned(middle, LAG_ROWS)
     left, whole = reward[rows], float(reward[rows].var())
@@ -245,7 +246,7 @@ def shifted_reward(data: Logged, spec: EnvSpec, predicted: np.ndarray | None) ->
         return [] if predicted is None else _not_learned(beyond, own, spearman(predicted[rows], reward[rows]))
     sentence = (
         f"the reward belongs to the transition one step {side} the one it is stored with: that leaves "
-        f"{_percent(best)} of its variance unexplained, its own {_percent(own)}. It is stored one step too {word}"
+        f"{percent(best)} of its variance unexplained, its own {percent(own)}. It is stored one step too {word}"
     )
     remedy = "store with each action the reward that followed it, then train again"
     return [Finding("reward-shifted", "error", sentence, remedy, {"own": own, "shifted": best})]
@@ -259,8 +260,8 @@ def _not_learned(left: float, regression: float, rank: float) -> list[Finding]:
     if left < UNLEARNED or regression > 0.5 * left or rank > RANKED:
         return []
     sentence = (
-        f"the predicted reward leaves {_percent(left)} of the reward's variance in the training data unexplained, a "
-        f"plain regression {_percent(regression)}: the model has not learned the reward, and plans cannot seek it"
+        f"the predicted reward leaves {percent(left)} of the reward's variance in the training data unexplained, a "
+        f"plain regression {percent(regression)}: the model has not learned the reward, and plans cannot seek it"
     )
     remedy = "give the reward as a function if you know it (--reward), fit longer, or explore where rewards differ"
     return [Finding("reward-not-learned", "warning", sentence, remedy, {"left": left, "regression": regression})]
@@ -290,7 +291,7 @@ def hidden_state(data: Logged, spec: EnvSpec, model_share: np.ndarray | None) ->
         return []
     sentence = (
         f"the step before helps to predict the next change: in dimension {dim} it lowers what is left unexplained from "
-        f"{_percent(alone[dim])} to {_percent(helped[dim])}. The observation does not hold all that matters, a "
+        f"{percent(alone[dim])} to {percent(helped[dim])}. The observation does not hold all that matters, a "
         "velocity perhaps"
     )
     remedy = "add what is missing to the observation, or stack the last two observations"
@@ -330,8 +331,8 @@ def clipped_action(data: Logged, spec: EnvSpec) -> list[Finding]:
         ends = f"{middle - level * half:.3g} and {middle + level * half:.3g}"
         sentence = (
             f"action {dim} has no more effect beyond about {ends}, though its bounds are {low[dim]:g} and "
-            f"{high[dim]:g}: with the action clipped there the error of a regression falls by {_percent(1 - ratio)}. "
-            f"{_percent(beyond)} of the actions lie beyond"
+            f"{high[dim]:g}: with the action clipped there the error of a regression falls by {percent(1 - ratio)}. "
+            f"{percent(beyond)} of the actions lie beyond"
         )
         remedy = "find what clips it (a wrapper, the motor), and give the environment the bounds that hold"
         numbers = {"level": level, "error_ratio": ratio, "beyond": beyond}
@@ -379,7 +380,3 @@ def _nearest(obs: np.ndarray, episode: np.ndarray, starts: np.ndarray, other: np
 
 def _dims(dims: list[int]) -> str:
     return f"dimension{'s' if len(dims) > 1 else ''} {', '.join(map(str, dims))}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"

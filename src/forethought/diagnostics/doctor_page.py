@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..text import percent
 from . import page
 from .calibration import CoverageChange
 from .examination import Examination
@@ -67,7 +68,7 @@ def doctor_page(
 def found(findings: Sequence[Finding]) -> str:
     """The findings as HTML, or a sentence that there are none."""
     if not findings:
-        return page.sentence("None of the doctor's tests fired.", "quiet")
+        return page.sentence("None of the doctor's tests fired; the verdict says how far to trust the model.", "quiet")
     return "".join(page.finding(f.severity, f.name, f.sentence, f.remedy) for f in findings)
 
 
@@ -85,11 +86,11 @@ def _heads(heads: Heads, e: Examination | None) -> list[str]:
         ("reward: error", _number(heads.reward_error), _number(heads.reward_constant)),
         ("going on: squared error", _number(heads.brier), _number(heads.brier_constant)),
     ]
-    said = (
-        f"One step ahead of what was filtered, over {heads.steps:,} steps with {heads.terminations} terminations. "
-        f"Predicted and real rewards have a correlation of {_number(heads.reward_correlation)}; a real end is held "
-        f"likelier than a step that went on in {_percent(heads.told_apart)} of pairs."
-    )
+    said = f"One step ahead of what was filtered, over {heads.steps:,} steps with {heads.terminations} terminations."
+    if math.isfinite(heads.reward_correlation):
+        said += f" Predicted and real rewards have a correlation of {_number(heads.reward_correlation)}."
+    if math.isfinite(heads.told_apart):
+        said += f" A real end is held likelier than a step that went on in {percent(heads.told_apart)} of pairs."
     parts = [page.sentence(said), page.table(rows, ["", "model", "best constant"])]
     if heads.terminations:
         few = " Few ends leave wide intervals." if heads.terminations < 10 else ""
@@ -111,7 +112,7 @@ def _cards(findings: Sequence[Finding], e: Examination | None, episodes: Mapping
         return [page.card("Findings", str(len(findings)), said), page.card("Examined on", "–", fresh)]
     pictures = e.names[0] == "picture"
     grey = f"; pictures: {e.error[0, 0] * e.scale[0]:.2g} a pixel in 0..1" if pictures else ""
-    covered = page.card("Inside 90 % intervals", _percent(e.covered_90[0]), f"one step ahead; {_last(e)}")
+    covered = page.card("Inside 90 % intervals", percent(e.covered_90[0]), f"one step ahead; {_last(e)}")
     return [
         page.card("Trusted to", f"{e.trusted_steps} steps", f"of {e.horizon} examined"),
         page.card("One-step error", f"{e.overall[0]:.3g} sd", f"nothing changes: {e.baseline[0]:.3g} sd{grey}"),
@@ -122,7 +123,7 @@ def _cards(findings: Sequence[Finding], e: Examination | None, episodes: Mapping
 
 
 def _last(e: Examination) -> str:
-    return f"{_percent(e.covered_90[-1])} {e.horizon} ahead"
+    return f"{percent(e.covered_90[-1])} {e.horizon} ahead"
 
 
 def _horizons(e: Examination) -> str:
@@ -134,9 +135,9 @@ def _horizons(e: Examination) -> str:
         i = h - 1
         drift = e.drift[i] / abs(e.real_return[i]) if abs(e.real_return[i]) > 1e-9 else math.nan
         numbers = [e.overall[i], e.baseline[i], *[e.error[i, 0] * e.scale[0]] * pictures]
-        covered = _percent(e.covered_90[i]) if e.states_uncertainty else "–"
+        covered = percent(e.covered_90[i]) if e.states_uncertainty else "–"
         rest = [e.nll[i], e.rank[i], e.reward_error[i]]
-        gap = f"{100 * drift:+.1f} %" if math.isfinite(drift) else "–"
+        gap = percent(drift, signed=True)
         lines.append((h, int(e.count[i]), *map(_number, numbers), covered, *map(_number, rest), gap))
     return page.table(lines, head)
 
@@ -148,7 +149,7 @@ def _meanings() -> str:
 def _recalibration(change: CoverageChange) -> list[str]:
     rows = change.rows()
     shown = [r for r in rows if r["horizon"] in SHOWN]
-    lines = [(r["horizon"], _percent(r["before"]), _percent(r["after"]), r["starts"]) for r in shown]
+    lines = [(r["horizon"], percent(r["before"]), percent(r["after"]), r["starts"]) for r in shown]
     said = (
         "Share of real observations inside the 90 % intervals before and after a recalibration from every other "
         "episode, on the rest. recalibration.npz holds one from all of them; forethought evaluate RUN --recalibrated "
@@ -164,7 +165,3 @@ def command_line(target: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "–"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if math.isfinite(share) else "–"

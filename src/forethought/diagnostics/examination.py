@@ -109,13 +109,25 @@ class Examination:
     def trusted_steps(self) -> int:
         """The largest h such that predictions are good at every horizon up to h; 0 if not even at one.
 
-        Good means: the overall error is below that of persistence (upper end of the band of their ratio below
-        1) and below TRUSTED_ERROR (upper end of its band). With one episode the estimates stand in for the
-        ends of the bands.
+        Good means: the overall error is below TRUSTED_ERROR (upper end of its band) and below that of persistence
+        (`beats_persistence`), which the first steps alone (`slow_steps`) need not be. With one episode the estimates
+        stand in for the ends of the bands.
         """
         upper = np.where(np.isfinite(self.overall_band[1]), self.overall_band[1], self.overall)
+        beats = self.beats_persistence[: _leading(upper < TRUSTED_ERROR)]
+        first = int(np.argmax(beats)) if beats.any() else 0
+        return first + _leading(beats[first:])
+
+    @property
+    def beats_persistence(self) -> np.ndarray:
+        """Horizons `[H]` at which it errs less than persistence (upper end of the band of their ratio below 1)."""
         ratio = np.where(np.isfinite(self.ratio_band[1]), self.ratio_band[1], self.overall / self.baseline)
-        return _leading((upper < TRUSTED_ERROR) & (ratio < 1))
+        return ratio < 1
+
+    @property
+    def slow_steps(self) -> int:
+        """First horizons of the trusted ones at which persistence is as good, since hardly anything moves so soon."""
+        return _leading(~self.beats_persistence[: self.trusted_steps])
 
     @property
     def overconfident(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..text import percent
 from .examination import TERMINATION_STEPS, TRUSTED_ERROR, Examination
 from .figures import GRID, INK, MUTED, PALETTE, save_figure, spread_labels
 
@@ -25,17 +26,23 @@ class _Line:
 
 
 def plot_examination(
-    examination: Examination, path: str | PathLike[str], *, recalibrated: Examination | None = None
+    examination: Examination,
+    path: str | PathLike[str],
+    *,
+    recalibrated: Examination | None = None,
+    coverage: bool = True,
 ) -> Path:
     """The two figures that say most: error by horizon against persistence, and coverage of 90 % intervals; the path.
 
-    Where predicted deviation and error agree, the model knows how wrong it is.
+    Where predicted deviation and error agree, the model knows how wrong it is. Without `coverage`, for pages that have
+    `plot_coverage`, the first alone.
     """
 
     def draw(figure: Any) -> None:
-        errors, cover = figure.subplots(1, 2)
-        _draw_errors(errors, examination)
-        _draw_coverage(cover, examination, recalibrated)
+        panels = figure.subplots(1, 2 if coverage else 1, squeeze=False)[0]
+        _draw_errors(panels[0], examination)
+        if coverage:
+            _draw_coverage(panels[1], examination, recalibrated)
         _note(figure, f"{_sample(examination)} {_BANDS}")
 
     return save_figure(path, draw, size=(8.8, 3.6))
@@ -212,7 +219,7 @@ def _draw_coverage(
         for one, colour, name in ((e, MODEL, ""), (recalibrated, AFTER, " recalibrated")):
             if one is not None and one.states_uncertainty:
                 band = 100 * one.covered_90_band if level == 0.9 else None
-                lines.append(_Line(f"{100 * level:.0f} %{name}", 100 * one.covered(level), colour, band=band))
+                lines.append(_Line(f"{percent(level)}{name}", 100 * one.covered(level), colour, band=band))
     _draw(axes, e.horizon, lines, span=(0, 102))
     if not e.states_uncertainty:
         _certain(axes, 0.25)

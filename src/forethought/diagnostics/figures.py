@@ -1,5 +1,6 @@
 """The look that all figures share: light, thin spines, colours that colour-blind readers tell apart."""
 
+import io
 import itertools
 from collections.abc import Callable
 from os import PathLike
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageFault
+from ..storage.files import replacing
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D46", "#4D4D4D")
 """Okabe and Ito (2008), blue first, black and yellow replaced by tones that read on white."""
@@ -62,9 +64,12 @@ def save_figure(
         draw(figure)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(target, dpi=150, format=target.suffix[1:].lower())
-        except OSError as error:
-            raise StorageFault(f"cannot write the figure {str(target)!r}: {error}") from error
+            drawn = io.BytesIO()
+            figure.savefig(drawn, dpi=150, format=target.suffix[1:].lower())
+            with replacing(target) as file:
+                file.write(drawn.getvalue())
+        except (OSError, StorageFault) as error:
+            raise StorageFault(f"cannot write the figure {str(target)!r}: {error.__cause__ or error}") from error
     return target
 
 

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractFilter, AbstractModel
+from ..core.programs import over_rows
 from ..types import EnvSpec, RewardFunction, Transition
 from . import data_checks, heads, model_checks
 from .finding import Finding, told
@@ -99,7 +99,7 @@ def _one_step(model: AbstractModel, data: Logged, spec: EnvSpec, key: PRNGKeyArr
 def _shifted_reward(evidence: Evidence, data: Logged, key: PRNGKeyArray) -> list[Finding]:
     if evidence.reward is not None:
         rows = data.rows
-        answer = jax.jit(jax.vmap(evidence.reward))(rows.obs, rows.action, rows.next_obs)
+        answer = over_rows(evidence.reward)(rows.obs, rows.action, rows.next_obs)
         return model_checks.misplaced_given_reward(np.asarray(answer), data)
     if evidence.model is None or data is not evidence.training:
         return data_checks.shifted_reward(data, evidence.spec, None)

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 
+from ..text import percent
 from .finding import Finding
 from .logged import Logged
 from .one_step import OneStep
@@ -40,8 +41,8 @@ class Heads:
         for low, high, steps, ends in self.bins:
             if steps:
                 least, most = wilson(ends, steps)
-                share, interval = f"{100 * ends / steps:.3g} %", f"{100 * least:.2g} to {100 * most:.2g} %"
-                lines.append((f"{100 * low:g} to {100 * high:g} %", steps, ends, share, interval))
+                share, interval = percent(ends / steps), f"{percent(least)} to {percent(most)}"
+                lines.append((f"{percent(low)} to {percent(high)}", steps, ends, share, interval))
         return lines
 
 

@@ -9,11 +9,12 @@ from scipy.spatial import KDTree
 
 from ..core import AbstractModel
 from ..fit import AbstractFittable
+from ..text import percent
 from ..types import EnvSpec, Transition
 from .data_checks import FEWEST_ROWS, change
 from .finding import Finding
 from .logged import Logged, Rows
-from .on_host import difference, features
+from .on_host import difference, features, varies
 from .one_step import OneStep
 
 SHIFTED = 0.5  # shift of a mean, in standard deviations of the data, that a refit explains no longer
@@ -35,9 +36,7 @@ def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
     index = np.unique(np.linspace(0, len(rows.reward) - 1, 32).astype(int))
     one = Transition(*jax.tree.map(lambda x: x[index][:, None, None], rows))
     spread = jax.tree.map(lambda x: np.broadcast_to(x, (len(index), model.num_members, 1, *x.shape[3:])), one)
-    errors = np.asarray(
-        jax.jit(jax.vmap(lambda batch: model.losses(model.examples(batch))[1]))(spread)
-    )  # [rows, members]
+    errors = np.asarray(_errors(model, spread))  # [rows, members]
     gap = np.abs(errors[:, :, None] - errors[:, None, :])
     size = np.maximum(np.abs(errors[:, :, None]), np.abs(errors[:, None, :])) + 1e-12
     alike = (np.median(gap / size, axis=0) < ALIKE) & ~np.eye(model.num_members, dtype=bool)
@@ -51,6 +50,11 @@ def copied_members(model: AbstractModel, rows: Rows) -> list[Finding]:
     remedy = "start every member from weights of its own (a key each) and let each learn from its own resample"
     numbers = {"members": float(model.num_members), "copies": float(len(members))}
     return [Finding("members-are-copies", "error", sentence, remedy, numbers)]
+
+
+@eqx.filter_jit
+def _errors(model: AbstractFittable, rows: Transition) -> Any:
+    return jax.vmap(lambda batch: model.losses(model.examples(batch))[1])(rows)
 
 
 def other_statistics(model: AbstractModel, rows: Transition, in_use: np.ndarray) -> list[Finding]:
@@ -153,7 +157,7 @@ def misplaced_given_reward(answer: np.ndarray, data: Logged) -> list[Finding]:
 def _nearer_neighbour(guess: np.ndarray, data: Logged) -> tuple[float, float, int] | None:
     """Error of `guess` `[n]` against the reward of its own row and of the row -1 or 1 away, if that is much nearer."""
     rows, real = np.setdiff1d(np.arange(len(guess)), np.concatenate([data.first, data.last])), data.rows.reward
-    if len(rows) < FEWEST_ROWS:
+    if len(rows) < FEWEST_ROWS or not varies(real):
         return None
     own, before, after = (float(np.sqrt(np.mean((guess[rows] - real[rows + lag]) ** 2))) for lag in (0, -1, 1))
     best, lag = min((before, -1), (after, 1))
@@ -177,7 +181,7 @@ def imagined_ends(said: OneStep, fresh: Logged) -> list[Finding]:
         numbers = {"at_limit": float(at_limit), "of": float(len(last))}
         return [Finding("truncation-as-termination", "error", sentence, remedy, numbers)]
     if anywhere > 0.05:
-        sentence = f"the model expects an end in {100 * anywhere:.0f} % of fresh steps that were followed by more"
+        sentence = f"the model expects an end in {percent(anywhere)} of fresh steps that were followed by more"
         remedy = "check how `terminated` is stored; plans cut short by it look worse than they are"
         return [Finding("ends-imagined", "warning", sentence, remedy, {"share": anywhere})]
     return []

@@ -19,6 +19,11 @@ def features(space: EnvSpec | ActionSpace, x: np.ndarray) -> np.ndarray:
     return np.asarray(_features(space, x))
 
 
+def varies(values: np.ndarray) -> bool:
+    """Whether numbers `[n]` differ by more than float32 rounds, so that anything can be said of what explains them."""
+    return bool(np.ptp(values) > 1e-6 * np.abs(values).max())
+
+
 @eqx.filter_jit
 def _difference(spec: EnvSpec, next_obs: Any, obs: Any) -> Array:
     return spec.difference(next_obs, obs)

@@ -5,7 +5,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from ..errors import UserError
+from ..storage.files import read_own
+
 _TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".gif": "image/gif", ".mp4": "video/mp4"}
+DOTS = 1.5  # of a figure on one of the page, so that the text of all figures has one size
 _LARGEST = 32 * 2**20  # bytes of one embedded file; browsers struggle with longer data URIs
 
 
@@ -85,7 +89,16 @@ def picture(title: str, path: Path) -> str:
     uri = _data_uri(path)
     if not uri.startswith("data:"):
         return sentence(f"{title}: {uri}", "quiet")
-    return f'<figure><img src="{uri}" alt="{text(title)}"></figure>'
+    wide = _width(path)
+    size = "" if wide is None else f' style="max-width: {round(wide / DOTS)}px"'
+    return f'<figure><img src="{uri}" alt="{text(title)}"{size}></figure>'
+
+
+def _width(path: Path) -> int | None:
+    """Pixels that a .png is wide, as its header says; None for other files."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    return int.from_bytes(head[16:20], "big") if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24 else None
 
 
 def still(title: str, path: Path) -> str:
@@ -112,10 +125,12 @@ def _data_uri(path: Path) -> str:
     if kind is None:
         return f"{path} cannot be shown here; use one of {', '.join(_TYPES)}."
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
         if size > _LARGEST:
             return f"{path} is {size / 2**20:.0f} MB, too large to embed; open the file itself."
-        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+        return f"data:{kind};base64,{base64.b64encode(read_own(path)).decode('ascii')}"
+    except UserError as error:
+        return f"{error}."
     except OSError as error:
         return f"{path} cannot be read ({error.strerror or error})."
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import StorageFault
+from ..storage.files import replacing
 from .divergence import APART, TOGETHER
 from .figures import PALETTE
 from .imagined_pictures import PictureTrace
@@ -126,9 +127,10 @@ def strip(traces: Sequence[PictureTrace], path: str | PathLike[str], *, columns:
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.concatenate(padded)).save(target)
-    except OSError as error:
-        raise StorageFault(f"cannot write the picture {str(target)!r}: {error}") from error
+        with replacing(target) as file:
+            Image.fromarray(np.concatenate(padded)).save(file, format="PNG")
+    except (OSError, StorageFault) as error:
+        raise StorageFault(f"cannot write the picture {str(target)!r}: {error.__cause__ or error}") from error
     return target
 
 

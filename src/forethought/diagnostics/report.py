@@ -2,7 +2,6 @@
 
 import datetime
 import math
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -12,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import StorageFault
+from ..storage.files import replacing
+from ..text import percent
+from .baseline import Baseline
 from .curves import Row, is_number, seed_series
 from .doctor_page import found, imagined_beside_real
 from .finding import Finding
@@ -52,7 +54,7 @@ def write_report(
     body = [
         _header(record),
         _cards(record, rows, known),
-        _learning(rows, {t: f for t, f in images.items() if not t.startswith("Model")}),
+        _learning(rows, record, {t: f for t, f in images.items() if not t.startswith("Model")}),
         _model({t: f for t, f in images.items() if t.startswith("Model")}, verdict, findings),
         imagined_beside_real(*imagined),
         _film(None if video is None else Path(video)),
@@ -69,16 +71,12 @@ def write_report(
 
 
 def _write(target: Path, document: str) -> None:
-    part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(document, encoding="utf-8", errors="backslashreplace")
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageFault(f"cannot write the report {str(target)!r}: {error}") from error
+        with replacing(target) as file:
+            file.write(document.encode("utf-8", errors="backslashreplace"))
+    except (OSError, StorageFault) as error:
+        raise StorageFault(f"cannot write the report {str(target)!r}: {error.__cause__ or error}") from error
 
 
 def _header(record: Mapping[str, Any]) -> str:
@@ -102,7 +100,7 @@ def _header(record: Mapping[str, Any]) -> str:
 
 
 def _cards(record: Mapping[str, Any], rows: Sequence[Row], known: Mapping[str, Any]) -> str:
-    parts = [_return_card(rows), *_oracle_card(rows, known)]
+    parts = [_return_card(rows), *_random_card(record), *_oracle_card(rows, known)]
     steps = max((int(row["env_steps"]) for row in rows), default=0)
     seeds = len({row.get("seed") for row in rows}) or 1
     total = record.get("total_steps")
@@ -121,32 +119,40 @@ def _return_card(rows: Sequence[Row]) -> str:
     if not finals:
         return card("Return", "–", "not evaluated yet")
     label = "Final return" if all(row.get("final") for row in finals.values()) else "Latest return"
-    episodes = sum(len(_returns(row)) for row in finals.values())
+    episodes = sum(len(returns_of(row)) for row in finals.values())
     if len(finals) == 1:
-        returns = _returns(next(iter(finals.values())))
+        returns = returns_of(next(iter(finals.values())))
         if len(returns) == 1:
             return card(label, _number(returns[0]), "of one episode")
         both = " ± ".join(_column([float(np.mean(returns)), float(np.std(returns, ddof=1))]))
         return card(label, both, f"mean ± standard deviation of {episodes} episodes")
-    middle, low, high = bootstrap_interval([np.mean(_returns(row)) for row in finals.values()])
+    middle, low, high = bootstrap_interval([np.mean(returns_of(row)) for row in finals.values()])
     shown, lowest, highest = _column([middle, low, high])
     detail = f"interquartile mean of {len(finals)} seeds: 95 % interval {lowest} to {highest}; {episodes} episodes"
     return card(label, shown, detail)
+
+
+def _random_card(record: Mapping[str, Any]) -> Iterator[str]:
+    baseline = Baseline.of_record(record)
+    if baseline is not None:
+        several = "mean and 95 % interval of it, " if len(baseline.returns) > 1 else ""
+        count = f"{len(baseline.returns)} " if len(baseline.returns) > 1 else ""
+        yield card("Random actions", str(baseline), f"{several}{count}{baseline.source}")
 
 
 def _oracle_card(rows: Sequence[Row], known: Mapping[str, Any]) -> Iterator[str]:
     oracle, random = known.get("oracle_return"), known.get("random_return")
     if oracle is None:
         return
-    finals = [np.mean(_returns(row)) for row in last_evaluations(rows).values()]
+    finals = [np.mean(returns_of(row)) for row in last_evaluations(rows).values()]
     detail = "planner on the true dynamics"
     if finals:
         reached = float(interquartile_mean(finals))
         if reached > 0 and oracle > 0:
-            detail = f"this run: {reached / oracle:.1%} of it".replace("%", " %")
+            detail = f"this run: {percent(reached / oracle)} of it"
         elif random is not None and oracle > random:
             share = (reached - random) / (oracle - random)
-            detail = f"{share:.1%} of the way from random actions ({_number(random)})".replace("%", " %")
+            detail = f"{percent(share)} of the way from random actions ({_number(random)})"
         else:
             detail = f"this run: {reached - oracle:+,.4g} against it"
     yield card("Oracle return", _number(oracle), detail)
@@ -170,9 +176,11 @@ def _latency_card(rows: Sequence[Row]) -> Iterator[str]:
         yield card("Time per action", f"{_number(last.get('p50_ms'))} ms", detail)
 
 
-def _learning(rows: Sequence[Row], figures: Mapping[str, Path]) -> str:
+def _learning(rows: Sequence[Row], record: Mapping[str, Any], figures: Mapping[str, Path]) -> str:
     if figures:
-        return section("Learning", *(picture(title, file) for title, file in figures.items()))
+        said = str(record["outcome"]) if record.get("outcome") else ""
+        said = sentence(f"{said[:1].upper()}{said[1:]}.", "verdict") if said else ""
+        return section("Learning", said, *(picture(title, file) for title, file in figures.items()))
     nothing = "No episode has finished yet." if not rows else "No learning curve has been drawn."
     return section("Learning", sentence(nothing, "quiet"))
 
@@ -196,7 +204,7 @@ def _seeds(rows: Sequence[Row]) -> str:
     if not finals:
         return section("Seeds", sentence("No evaluation has been logged yet.", "quiet"))
     ordered = sorted(finals.items())
-    returns = [_returns(row) for _, row in ordered]
+    returns = [returns_of(row) for _, row in ordered]
     means = _column([float(np.mean(r)) for r in returns])
     spreads = _column([float(np.std(r, ddof=1)) if len(r) > 1 else math.nan for r in returns])
     lows, highs = _column([float(r.min()) for r in returns]), _column([float(r.max()) for r in returns])
@@ -269,14 +277,15 @@ def last_evaluations(rows: Sequence[Row]) -> dict[int, Row]:
     """For each seed the row of its final evaluation, or of the latest while there is no final one."""
     found: dict[int, Row] = {}
     for row in rows:
-        if row.get("kind") == "eval" and len(_returns(row)):
+        if row.get("kind") == "eval" and len(returns_of(row)):
             seed = int(row["seed"])
             if row.get("final") or not found.get(seed, {}).get("final"):
                 found[seed] = row
     return found
 
 
-def _returns(row: Row) -> np.ndarray:
+def returns_of(row: Row) -> np.ndarray:
+    """The finite returns of an evaluation's row."""
     returns = row.get("returns")
     numbers = [value for value in returns if is_number(value)] if isinstance(returns, list) else []
     return np.array([value for value in numbers if math.isfinite(value)], float)

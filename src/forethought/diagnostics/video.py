@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import StorageFault, UserError
 
+MOST_FPS = 240
 _NO_PICTURE = (
     'the environment gave no picture; make it with render_mode="rgb_array", or, for one of your own, '
     "return RGB frames [height, width, 3] uint8 from render()"
@@ -29,10 +30,7 @@ def write_video(path: str | PathLike[str], frames: Iterable[np.ndarray | None], 
     is no RGB picture, and StorageFault if the file cannot be written.
     """
     target = Path(path)
-    if target.suffix.lower() not in (".mp4", ".gif"):
-        raise UserError(f"video path {str(target)!r} ends in {target.suffix!r}; use .mp4 or .gif")
-    if not fps > 0:
-        raise UserError(f"fps={fps} must be above 0; 30 is usual")
+    check_video(target, fps)
     pictures = _checked(frames)
     first = next(pictures, None)
     if first is None:
@@ -44,6 +42,7 @@ def write_video(path: str | PathLike[str], frames: Iterable[np.ndarray | None], 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            part.unlink(missing_ok=True)  # a link there would be written through
             write(part, first, pictures, fps)
             os.replace(part, target)
         finally:
@@ -51,6 +50,15 @@ def write_video(path: str | PathLike[str], frames: Iterable[np.ndarray | None], 
     except OSError as error:
         raise StorageFault(f"cannot write the video {str(target)!r}: {error}") from error
     return target
+
+
+def check_video(path: Path, fps: float | None) -> None:
+    """Raises UserError for a path or a number of frames a second that no video has, before anything is drawn."""
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        ends = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+        raise UserError(f"video path {str(path)!r} {ends}; use .mp4 or .gif")
+    if fps is not None and not 0 < fps <= MOST_FPS:
+        raise UserError(f"fps={fps} must be above 0 and at most {MOST_FPS}; 30 is usual")
 
 
 def overlay(frame: np.ndarray, text: str) -> np.ndarray:

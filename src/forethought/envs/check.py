@@ -1,19 +1,23 @@
 """Plays random steps in an environment and says what would hurt an agent."""
 
 import time
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax.random as jr
 import numpy as np
-from gymnasium import spaces
 
 from ..core import AbstractHostEnv
 from ..errors import EnvironmentFault, UserError
+from ..presets.bounds import Positive, Seed, checked_number
+from ..space_parts import value_at
 from ..types import Box, RewardFunction, TerminationFunction, Transition
 from .given import check_given
-from .host import GymnasiumEnv
+from .host import GymnasiumEnv, GymnasiumVectorEnv
 from .make import make
 from .pixels import Frame
+from .precision import PrecisionWarning
 from .spaces import channels_first
 from .vector import seed_from
 
@@ -21,6 +25,7 @@ __all__ = ["Finding", "check_env", "check_given"]
 
 LARGE_REWARD, SMALL_REWARD, LARGE_ACTION = 1e3, 1e-3, 1e3
 SLOW = 100.0  # simulator steps/s
+ROUNDING = 1e-6  # relative: what float32 makes of a bound
 
 
 class Finding(NamedTuple):
@@ -36,6 +41,25 @@ class _Play(NamedTuple):
 
     transitions: Transition  # NumPy leaves [steps, ...]
     rate: float  # simulator steps/s of all environments together
+    asked: int  # steps; the time may have been over before
+
+
+class _Clock:
+    """Until when an environment is looked at, and who is told how far it is."""
+
+    def __init__(self, seconds: float, progress: Callable[[str], None] | None) -> None:
+        self.end, self.seconds, self._progress = time.monotonic() + seconds, seconds, progress
+        self._told = 0.0
+
+    def over(self, share: float = 1.0) -> bool:
+        """Whether that share of the time is over."""
+        return time.monotonic() > self.end - (1 - share) * self.seconds
+
+    def tell(self, what: str) -> None:
+        """Shows what is being done, at most four times a second."""
+        if self._progress is not None and time.monotonic() - self._told > 0.25:
+            self._told = time.monotonic()
+            self._progress(f"{what}, at most {max(self.end - self._told, 0):.0f} s left")
 
 
 def check_env(
@@ -45,24 +69,34 @@ def check_env(
     seed: int = 0,
     reward: RewardFunction | None = None,
     termination: TerminationFunction | None = None,
+    max_seconds: float = 60.0,
+    progress: Callable[[str], None] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """What `num_steps` random steps show about `env` (anything that `make` takes).
+    """What `num_steps` random steps show about `env` (anything that `make` takes, with `env_kwargs`).
+
+    A slow environment is looked at for about `max_seconds`, with fewer steps; `progress` is told how far it is.
 
     `reward` and `termination` are checked against the real transitions; without them, the environment's own are.
-    An environment that cannot be made is a finding too. Raises UserError if `num_steps` is below 1.
+    An environment that cannot be made is a finding too. Raises UserError for numbers that cannot be.
     """
-    if num_steps < 1:
-        raise UserError(f"num_steps={num_steps} must be at least 1")
+    num_steps, seed = checked_number(int, num_steps, "num_steps"), checked_number(Seed, seed, "seed")
+    max_seconds = checked_number(Positive, max_seconds, "max_seconds")
+    clock = _Clock(max_seconds, progress)
+    clock.tell("making the environment")
     try:
-        host = make(env, host=True)
+        host = make(env, host=True, env_kwargs=env_kwargs)
     except UserError as error:
         return [Finding("error", "construction", str(error))]
     findings = [_describe(host), _action_bounds(host)]
     try:
-        findings.append(_raw_observations(host, seed))
-        play = _play(host, num_steps, seed)
-        findings.append(Finding("ok", "values", f"{num_steps} random steps, all finite and of the right shape"))
-        findings.append(_reproducible(host, min(num_steps, 200), seed))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", PrecisionWarning)
+            findings.append(_raw_observations(host, seed, clock))
+            play = _play(host, num_steps, seed, clock, share=0.6)
+        findings += _precision(caught)
+        findings.append(_values(play))
+        findings.append(_reproducible(host, min(len(play.transitions.reward), 200), seed, clock))
     except EnvironmentFault as error:
         return [*findings, Finding("error", "values", str(error))]
     findings += [*_images(host, play), _rewards(play), *_endings(host, play)]
@@ -70,10 +104,29 @@ def check_env(
     return [*findings, _picture(host), _speed(play)]
 
 
+def _values(play: _Play) -> Finding:
+    count = len(play.transitions.reward)
+    if count == play.asked:
+        return Finding("ok", "values", f"{count} random steps, all finite and of the right shape")
+    message = f"{count} random steps of {play.asked}, since it is slow; all finite and of the right shape"
+    return Finding("ok", "values", message)
+
+
+def _precision(caught: list[warnings.WarningMessage]) -> list[Finding]:
+    """Observations whose changes float32 cannot hold; other warnings are given again."""
+    for other in caught:
+        if not issubclass(other.category, PrecisionWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    lost = [str(w.message) for w in caught if issubclass(w.category, PrecisionWarning)]
+    return [Finding("warning", "precision", message) for message in lost[:1]]
+
+
 def _describe(host: AbstractHostEnv) -> Finding:
     spec = host.spec
     seen = f"{spec.obs_dim} observations" if spec.num_states is None else f"{spec.num_states} numbered states"
-    return Finding("ok", "construction", f"{spec.name}: {seen}, actions {spec.action}")
+    note = host.seen.note if isinstance(host, GymnasiumEnv | GymnasiumVectorEnv) else None
+    more = f"; {note}" if note else ""
+    return Finding("ok", "construction", f"{spec.name}: {seen}, actions {spec.action}{more}")
 
 
 def _action_bounds(host: AbstractHostEnv) -> Finding:
@@ -87,28 +140,32 @@ def _action_bounds(host: AbstractHostEnv) -> Finding:
     return Finding("ok", "action space", f"{len(space.low)} bounded dimensions")
 
 
-def _raw_observations(host: AbstractHostEnv, seed: int) -> Finding:
+def _raw_observations(host: AbstractHostEnv, seed: int, clock: _Clock) -> Finding:
     """Whether observations are what the declared space says, before any adapter has touched them."""
     name = "observation space"
-    space = host.observation_space if isinstance(host, GymnasiumEnv) else None
-    if not isinstance(host, GymnasiumEnv) or not isinstance(space, spaces.Box | spaces.Dict):
+    if not isinstance(host, GymnasiumEnv):
         return Finding("ok", name, f"{host.spec.obs_dim} dimensions, float32")
     env = host.envs[0]
     host.start([jr.key(seed)])  # so that a fault here is reported as one
     obs, _ = env.reset(seed=seed_from(jr.key(seed)))
     rng = np.random.default_rng(seed)
     for step in range(50):
-        for key, part in space.spaces.items() if isinstance(space, spaces.Dict) else [("", space)]:
-            flaw = _flaw(f"observation {key!r}" if key else "observation", obs[key] if key else obs, part, step)
-            if flaw is not None:
+        clock.tell(f"looking at observations: step {step} of 50")
+        for part in host.seen.parts:
+            what = f"observation {part.label!r}" if part.path else "observation"
+            flaw = _flaw(what, value_at(obs, part.path), part.space, step) if not part.counts else None
+            if flaw is not None:  # Discretes were checked above
                 return Finding(flaw[0], name, flaw[1])
         try:
             obs, _, terminated, truncated, _ = env.step(host.to_env(_random_action(host, rng)))
         except Exception:  # told with episode and step by the longer play that follows
             break
-        if terminated or truncated:
+        if clock.over(0.2):
+            break
+        if np.any(terminated) or np.any(truncated):
             obs, _ = env.reset()
-    kind = "the dtypes declared" if isinstance(space, spaces.Dict) else space.dtype
+    dtypes = [str(part.space.dtype) for part in host.seen.parts]
+    kind = dtypes[0] if len(dtypes) == 1 else "the dtypes declared"
     return Finding("ok", name, f"{host.spec.obs_dim} dimensions, {kind}, inside their bounds")
 
 
@@ -118,12 +175,19 @@ def _flaw(what: str, obs: Any, space: Any, step: int) -> tuple[Literal["warning"
     if not isinstance(obs, np.ndarray) or obs.dtype != space.dtype:
         got = obs.dtype if isinstance(obs, np.ndarray) else type(obs).__name__
         return "warning", f"{what}s are {got}, the space says {space.dtype}; cast them"
-    outside = np.flatnonzero((obs < space.low) | (obs > space.high)) if obs.shape == space.shape else []
+    if obs.shape != space.shape:
+        return None
+    low, high = space.low, space.high
+    if np.issubdtype(space.dtype, np.floating):  # agents see float32, in which these are the bounds themselves
+        largest = np.maximum(np.abs(low), np.abs(high))
+        slack = ROUNDING * np.where(np.isfinite(largest), largest, 1)
+        low, high = low - slack, high + slack
+    outside = np.flatnonzero((obs < low) | (obs > high))
     if not len(outside):
         return None
     d = int(outside[0])
     seen, low, high = (x.flat[d] for x in (obs, space.low, space.high))
-    where = f"{seen:g} in dimension {d} outside [{low:g}, {high:g}] at step {step}"
+    where = f"{seen:.7g} in dimension {d} outside [{low:g}, {high:g}] at step {step}"
     return "error", f"{what} {where}; widen the space or clip the observation"
 
 
@@ -158,13 +222,13 @@ def _random_action(host: AbstractHostEnv, rng: np.random.Generator) -> np.ndarra
     return np.array(rng.integers(space.n), np.int32)
 
 
-def _play(host: AbstractHostEnv, num_steps: int, seed: int) -> _Play:
+def _play(host: AbstractHostEnv, num_steps: int, seed: int, clock: _Clock, share: float = 1.0) -> _Play:
+    """At most `num_steps` random steps, fewer where that share of the time is over before."""
     key, rng = jr.key(seed), np.random.default_rng(seed)
     obs = host.start(list(jr.split(key, host.num_envs)))
     rows: list[tuple] = []
-    actions = [np.stack([_random_action(host, rng) for _ in range(host.num_envs)]) for _ in range(num_steps)]
-    step_keys = list(jr.split(key, num_steps))
-    resets = 0
+    steps_key = jr.fold_in(key, -1 % 2**32)
+    resets = taken = 0
 
     def reset_key(i: int):
         nonlocal resets
@@ -172,32 +236,64 @@ def _play(host: AbstractHostEnv, num_steps: int, seed: int) -> _Play:
         return jr.fold_in(key, resets)
 
     begin = None
-    while len(rows) < num_steps:
-        action = actions[len(rows)]
-        out = host.step(action, step_key=step_keys[len(rows)], reset_key=reset_key)
+    while len(rows) < num_steps and not (rows and clock.over(share)):
+        clock.tell(f"playing random steps: {len(rows)} of {num_steps}")
+        action = np.stack([_random_action(host, rng) for _ in range(host.num_envs)])
+        out = host.step(action, step_key=jr.fold_in(steps_key, len(rows)), reset_key=reset_key)
+        if begin is not None:
+            taken += int(np.sum(np.full(host.num_envs, host.spec.action_repeat) if out.steps is None else out.steps))
         begin = begin or time.perf_counter()  # the first step may compile
         if out.valid[0]:
             now = (obs, action, out.reward, out.next_obs, out.terminated, out.truncated)
             rows.append(tuple(part[0] for part in now))
         obs = out.obs
     seconds = time.perf_counter() - (begin or 0.0)
-    steps = (num_steps - 1) * host.num_envs * host.spec.action_repeat
     columns: list[Any] = [np.stack(part) for part in zip(*rows)]
-    return _Play(Transition(*columns), steps / max(seconds, 1e-9))
+    return _Play(Transition(*columns), taken / max(seconds, 1e-9), num_steps)
 
 
-def _reproducible(host: AbstractHostEnv, num_steps: int, seed: int) -> Finding:
-    first, second = (_play(host, num_steps, seed).transitions for _ in range(2))
+def _reproducible(host: AbstractHostEnv, num_steps: int, seed: int, clock: _Clock) -> Finding:
+    clock.tell("repeating the steps with the same seed")
+    first = _play(host, num_steps, seed, clock, share=0.8).transitions
+    second = _play(host, len(first.reward), seed, clock).transitions
+    found = _difference(first, second)
+    if found is None:
+        return Finding("ok", "seeds", f"the same seed and actions repeat {len(second.reward)} steps exactly")
+    name, step = found
+    if _outlives(host, len(second.reward), seed, clock):
+        message = (
+            f"the same seed and actions give another {name} at step {step} after other episodes, though not in a fresh "
+            "copy: something outlives reset() (running statistics, a counter, a curriculum), so evaluations and "
+            "resumed runs see another environment; set it again in reset()"
+        )
+        return Finding("error", "seeds", message)
+    message = (
+        f"the same seed and actions give another {name} at step {step}; draw all randomness from the "
+        "generator that reset(seed=...) seeds (self.np_random)"
+    )
+    return Finding("error", "seeds", message)
+
+
+def _difference(first: Transition, second: Transition) -> tuple[str, int] | None:
+    """What differs first, and at which step; the second may be shorter."""
+    count = len(second.reward)
     for name in ("obs", "reward", "next_obs", "terminated", "truncated"):
-        differs = getattr(first, name) != getattr(second, name)
+        differs = getattr(first, name)[:count] != getattr(second, name)
         if differs.any():
-            step = int(np.argmax(differs.reshape(num_steps, -1).any(axis=1)))
-            message = (
-                f"the same seed and actions give another {name} at step {step}; draw all randomness from the "
-                "generator that reset(seed=...) seeds (self.np_random)"
-            )
-            return Finding("error", "seeds", message)
-    return Finding("ok", "seeds", f"the same seed and actions repeat {num_steps} steps exactly")
+            return name, int(np.argmax(differs.reshape(count, -1).any(axis=1)))
+    return None
+
+
+def _outlives(host: AbstractHostEnv, num_steps: int, seed: int, clock: _Clock) -> bool:
+    """Whether two fresh copies agree, which have played no episodes before."""
+    try:
+        copies = [host.copy(1), host.copy(1)]
+    except UserError:
+        return False
+    first, second = (_play(copied, num_steps, seed, clock).transitions for copied in copies)
+    for copied in copies:
+        copied.close()
+    return _difference(first, second) is None
 
 
 def _rewards(play: _Play) -> Finding:
@@ -219,7 +315,12 @@ def _endings(host: AbstractHostEnv, play: _Play) -> list[Finding]:
     lengths = np.diff(ends, prepend=-1) * repeat
     longest = int(max(lengths.max(initial=0), (len(t.reward) - 1 - (ends[-1] if ends.size else -1)) * repeat))
     findings = []
-    if limit is None:
+    cut = lengths[np.asarray(t.truncated)[ends]]
+    if limit is None and cut.size:
+        after = f"{cut.min()} steps" if cut.min() == cut.max() else f"{cut.min()} to {cut.max()} steps"
+        message = f"none is declared, but episodes were truncated after {after}"
+        findings.append(Finding("ok", "time limit", message))
+    elif limit is None:
         message = "no time limit is declared; wrap the environment with gymnasium.wrappers.TimeLimit"
         findings.append(Finding("warning", "time limit", message))
     elif longest >= limit + repeat:

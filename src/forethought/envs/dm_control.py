@@ -50,6 +50,7 @@ class DmControlEnv(gymnasium.Env):
         limit = self._env._step_limit  # the suite has no public name for it
         steps = math.ceil(limit) if math.isfinite(limit) else None
         self._pixels, self._grey = pixels, grey
+        self.metadata = {**self.metadata, "render_fps": 1 / self._env.control_timestep()}
         asked = {"id": id, "pixels": pixels, "grey": grey}
         self._name = name = id if pixels is None else named(id, pixels, grey)
         entry_point = "forethought.envs.dm_control:DmControlEnv"

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..core.programs import over_rows
 from ..types import RewardFunction, TerminationFunction, Transition
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-4  # float32 against an environment that may compute in float64
@@ -32,7 +33,7 @@ def check_given(
 def _mismatch(kind: str, function: Callable[..., Any], t: Transition, wanted: np.ndarray) -> str | None:
     label = f"given {kind} function {getattr(function, '__name__', repr(function))}"
     try:
-        got = jax.jit(jax.vmap(function))(t.obs, t.action, t.next_obs)
+        got = over_rows(function)(t.obs, t.action, t.next_obs)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         return (
             f"{label} cannot be traced by JAX ({type(error).__name__}): write it with jax.numpy instead of numpy, "

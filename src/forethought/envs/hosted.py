@@ -1,6 +1,5 @@
 """A JAX-native environment, stepped from Python."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,8 +10,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractEnv, AbstractHostEnv, HostStep
+from ..core.programs import compiled, shared
 from ..types import Box
-from .faults import Place, checked_obs, checked_reward
+from .faults import Place, checked_flags, checked_obs, checked_reward
 
 
 class _Compiled(NamedTuple):
@@ -29,12 +29,9 @@ def _compile(env: AbstractEnv) -> _Compiled:
 
     def step(states, actions, step_key):
         keys = jax.vmap(lambda i: jr.fold_in(step_key, i))(jnp.arange(actions.shape[0]))
-        return jax.vmap(lambda state, action, key: env.step(state, action, key=key))(states, actions, keys)
+        return jax.vmap(lambda state, action, key: env.counted_step(state, action, key=key))(states, actions, keys)
 
-    return _Compiled(jax.jit(reset), jax.jit(step))
-
-
-_compile_once = functools.lru_cache(maxsize=32)(_compile)
+    return _Compiled(compiled(reset), compiled(step))
 
 
 @jax.jit
@@ -55,12 +52,10 @@ class HostedJaxEnv(AbstractHostEnv):
         self.env = env
         self.spec = env.spec
         self.num_envs = num_envs
+        self.render_fps = env.render_fps
         self.reward_function = env.reward_function
         self.termination_function = env.termination_function
-        try:
-            self._compiled = _compile_once(env)
-        except TypeError:  # an environment that holds arrays cannot be looked up
-            self._compiled = _compile(env)
+        self._compiled = shared(_compile, env)
         self._states = None
         self._clock = 0
         self._places = [Place(self.spec.name, f"number {i}") for i in range(num_envs)]
@@ -86,13 +81,16 @@ class HostedJaxEnv(AbstractHostEnv):
         for place in self._places:
             place.step += self.spec.action_repeat
         try:
-            self._states, *rest = self._compiled.step(self._states, taken, step_key)
+            (self._states, *rest), steps = self._compiled.step(self._states, taken, step_key)
             next_obs, reward, terminated, truncated = (np.array(x) for x in rest)
         except Exception as error:
             what = f"step raised {type(error).__name__}: {error}"
             raise self._places[0].fault(what, actions) from error
         if next_obs.shape != (wanted := (self.num_envs, self.spec.obs_dim)):
             raise self._places[0].fault(f"observations of shape {next_obs.shape}, expected {wanted},", actions)
+        terminated = checked_flags("terminated", terminated, self._places, actions)
+        truncated = checked_flags("truncated", truncated, self._places, actions)
+        steps = np.array(steps, np.int32)
         obs, fresh = next_obs.copy(), terminated | truncated
         sound = np.isfinite(next_obs).all(axis=1) & np.isfinite(reward)
         for i, place in enumerate(self._places):
@@ -100,12 +98,14 @@ class HostedJaxEnv(AbstractHostEnv):
                 checked_obs(next_obs[i], self.spec.obs_dim, place, actions[i])
                 checked_reward(reward[i], place, actions[i])
             if fresh[i]:
-                now = self._clock + self.num_envs * self.spec.action_repeat
+                if i == 0 and self.filmed:
+                    self.last_frame = self.render()
+                now = self._clock + int(steps.sum())
                 state, first = self._compiled.reset(jnp.stack([reset_key(i)]), jnp.int32(now))
                 self._states = _put(self._states, i, state)
                 place.begin()
                 obs[i] = checked_obs(first[0], self.spec.obs_dim, place)
-        return HostStep(next_obs, reward, terminated, truncated, obs, fresh, np.ones(self.num_envs, bool))
+        return HostStep(next_obs, reward, terminated, truncated, obs, fresh, np.ones(self.num_envs, bool), steps)
 
     def render(self) -> np.ndarray | None:
         """An RGB frame `[height, width, 3]` uint8 of environment 0; None where there is no picture."""

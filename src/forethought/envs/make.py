@@ -3,29 +3,29 @@
 import difflib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, Literal, overload
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, overload
 
 import gymnasium
-from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import VectorEnv
 
 from ..core import AbstractEnv, AbstractGame, AbstractHostEnv
 from ..errors import UserError, nearest
+from ..presets.bounds import Within, checked_number
 from . import dm_control, gymnax
 from .acrobot import Acrobot
 from .acrobot_swingup import AcrobotSwingUp
 from .block_pushing import BlockPushing
 from .cartpole_swingup import CartPoleSwingUp
 from .catch import Catch
+from .construct import construct, make_registered
 from .games import pgx
 from .games.connect_four import ConnectFour
 from .games.tic_tac_toe import TicTacToe
 from .gridworld import GridWorld
-from .headless import choose_renderers, no_picture, opengl_failed
+from .headless import choose_renderers
 from .host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv, duplicate
 from .mountain_car import MountainCar, MountainCarContinuous
 from .partial import SUFFIX, NoVelocity
@@ -39,9 +39,13 @@ from .point_mass_obstacle import PointMassObstacle
 from .quadrotor import PlanarQuadrotor
 from .reacher import Reacher
 from .repeat import ActionRepeat
+from .sharing import refuse_running_statistics
 from .tabular import TABULAR
 from .task import AbstractTask
+from .third_party import PIP, route
 from .vehicle import DynamicBicycle, KinematicBicycle, Vehicle
+
+MOST_ENVS = 100_000  # of Python objects side by side, of about 10 kB each
 
 TASKS: dict[str, Callable[[], AbstractTask]] = {
     "pets-cartpole": PetsCartPole,
@@ -70,6 +74,12 @@ GAMES: dict[str, Callable[[], AbstractGame]] = {"tic-tac-toe": TicTacToe, "conne
 
 OWN: dict[str, Callable[[], AbstractEnv]] = {**TASKS, **GAMES, **TABULAR}
 
+OTHERS: dict[str, Callable[..., Any]] = {
+    "dm_control/": dm_control.DmControlEnv,
+    "gymnax/": gymnax.GymnaxEnv,
+    pgx.PREFIX: pgx.PgxGame,
+}
+
 ALIASES: dict[str, str] = {
     "minatar-asterix": "gymnax/Asterix-MinAtar",
     "minatar-breakout": "gymnax/Breakout-MinAtar",
@@ -79,42 +89,81 @@ ALIASES: dict[str, str] = {
 
 
 @overload
-def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: Literal[True]) -> AbstractHostEnv: ...
+def make(
+    env: Any,
+    *,
+    num_envs: int = 1,
+    action_repeat: int = 1,
+    host: Literal[True],
+    env_kwargs: Mapping[str, Any] | None = None,
+    numbered: bool = True,
+) -> AbstractHostEnv: ...
 @overload
 def make(
-    env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False
+    env: Any,
+    *,
+    num_envs: int = 1,
+    action_repeat: int = 1,
+    host: bool = False,
+    env_kwargs: Mapping[str, Any] | None = None,
+    numbered: bool = True,
 ) -> AbstractEnv | AbstractHostEnv: ...
-def make(env: Any, *, num_envs: int = 1, action_repeat: int = 1, host: bool = False) -> AbstractEnv | AbstractHostEnv:
+def make(
+    env: Any,
+    *,
+    num_envs: int = 1,
+    action_repeat: int = 1,
+    host: bool = False,
+    env_kwargs: Mapping[str, Any] | None = None,
+    numbered: bool = True,
+) -> AbstractEnv | AbstractHostEnv:
     """The environment that `env` names or is.
 
     `env` is one of our own ids, `dm_control/<domain>-<task>-v0`, `gymnax/<id>`, `minatar-<game>`, `pgx/<game>`, a
-    Gymnasium id, `package.module:EnvClass`, an instance, or a class or function that makes one. An id with `-pixels`
-    behind it (then `-32` for a size, `-grey`, `-velocity`) is that task seen as pictures, 64x64 in colour; one of our
-    own with `-no-velocity` behind it does not show its velocities. JAX-native ones come as they are unless `host`; all
-    others come with `num_envs` environments side by side.
+    Gymnasium id, `package:ID` for one that importing the package registers, `package.module:EnvClass`, an instance, or
+    a class or function that makes one, which is handed `env_kwargs`. An id with `-pixels` behind it (then `-32` for a
+    size, `-grey`, `-velocity`) is that task seen as pictures, 64x64 in colour; one of our own with `-no-velocity`
+    behind it does not show its velocities. JAX-native ones come as they are unless `host`; all others come with
+    `num_envs` environments side by side. Discrete observations are the number of a state where `numbered`, else
+    one-hot.
     Raises UserError if there is no such environment, its package is missing, or its spaces are not supported.
     """
-    if num_envs < 1:
-        raise UserError(f"num_envs={num_envs} must be at least 1")
-    if action_repeat < 1:
-        raise UserError(f"action_repeat={action_repeat} must be at least 1")
+    num_envs = checked_number(int, num_envs, "num_envs")
+    action_repeat = checked_number(int, action_repeat, "action_repeat")
     choose_renderers()
-    name, again = (env, _maker(env)) if isinstance(env, str) else (None, env)
-    made = _construct(again, name) if callable(again) and not _is_env(again) else again
+    name, again = (env, _maker(env, env_kwargs)) if isinstance(env, str) else (None, _bound(env, env_kwargs))
+    made = again if _is_env(again) or not callable(again) else again()
     if not _is_env(made):
         raise UserError(
             f"{env!r} gives {type(made).__name__}, wanted a gymnasium.Env, a gymnasium.vector.VectorEnv, an "
             "AbstractEnv or an AbstractHostEnv, or a class or function that makes one"
         )
+    _check_spaces(made, name or type(made).__name__)
     instance = again is made
     if isinstance(made, AbstractEnv):
         made = ActionRepeat(made, action_repeat) if action_repeat > 1 else made
         return HostedJaxEnv(made, num_envs) if host else made
     if isinstance(made, gymnasium.Env):
-        more = (lambda: duplicate(made)) if instance else (lambda: _construct(again))
+        more: Callable[[], Any] = (lambda: duplicate(made)) if instance else again
+        checked_number(Annotated[int, Within(1, MOST_ENVS)], num_envs, "num_envs")
         envs = [made, *(more() for _ in range(num_envs - 1))]
-        return GymnasiumEnv(envs, again=more, name=name, action_repeat=action_repeat)
-    return _side_by_side(made, None if instance else again, num_envs, action_repeat)
+        return GymnasiumEnv(envs, again=more, name=name, action_repeat=action_repeat, numbered=numbered)
+    return _side_by_side(made, None if instance else again, num_envs, action_repeat, numbered)
+
+
+def _check_spaces(env: Any, name: str) -> None:
+    """Raises UserError for a Gymnasium environment that does not say what it observes and takes."""
+    if not isinstance(env, gymnasium.Env | VectorEnv):
+        return
+    kinds = ("single_" if isinstance(env, VectorEnv) else "") + "observation_space", "action_space"
+    for kind in kinds:
+        try:
+            getattr(env, kind)
+        except AttributeError:
+            raise UserError(
+                f"{name} has no {kind}, which every Gymnasium environment must have; set self.{kind} to a "
+                "gymnasium.spaces.Box or Discrete in its __init__"
+            ) from None
 
 
 def list_envs() -> dict[str, list[str]]:
@@ -137,7 +186,7 @@ def _is_env(env: object) -> bool:
     return isinstance(env, gymnasium.Env | VectorEnv | AbstractEnv | AbstractHostEnv)
 
 
-def _side_by_side(env, again, num_envs: int, action_repeat: int) -> AbstractHostEnv:
+def _side_by_side(env, again, num_envs: int, action_repeat: int, numbered: bool) -> AbstractHostEnv:
     """A vector environment, or a host environment of the user's own."""
     if action_repeat > 1:
         raise UserError(
@@ -146,75 +195,73 @@ def _side_by_side(env, again, num_envs: int, action_repeat: int) -> AbstractHost
         )
     if num_envs not in (1, env.num_envs):
         raise UserError(f"num_envs={num_envs}, but {type(env).__name__} has {env.num_envs}; leave the option out")
-    return GymnasiumVectorEnv(env, again=again) if isinstance(env, VectorEnv) else env
+    if isinstance(env, VectorEnv):
+        return GymnasiumVectorEnv(env, again=again, numbered=numbered)
+    refuse_running_statistics(env.spec.name, env)
+    return env
 
 
-def _maker(id: str) -> Any:
-    """What makes the environment called `id`. Raises UserError if nothing does."""
+def _bound(env: Any, kwargs: Mapping[str, Any] | None, name: str | None = None) -> Any:
+    """A function without arguments that makes the environment; `env` itself where it is one."""
+    if not _is_env(env) and callable(env):
+        return lambda: construct(env, name, kwargs)
+    if kwargs:
+        label = name or type(env).__name__
+        raise UserError(f"env_kwargs: {label} is constructed already; hand in its class, or leave env_kwargs out")
+    return env
+
+
+def _maker(id: str, kwargs: Mapping[str, Any] | None = None) -> Any:
+    """What makes the environment called `id`, without arguments. Raises UserError if nothing does."""
     if id in OWN:
-        return OWN[id]
-    if id in ALIASES:
-        return lambda: gymnax.GymnaxEnv(ALIASES[id])
+        return _bound(OWN[id], kwargs, id)
     if (asked := requested(id)) is not None:
-        return _seen(asked)
+        return _seen(asked, kwargs)
     if id.endswith(SUFFIX):
-        whole = _maker(id.removesuffix(SUFFIX))
-        return lambda: NoVelocity(_construct(whole))
-    if id.startswith("dm_control/"):
-        return lambda: dm_control.DmControlEnv(id)
-    if id.startswith("gymnax/"):
-        return lambda: gymnax.GymnaxEnv(id)
-    if id.startswith(pgx.PREFIX):
-        return lambda: pgx.PgxGame(id)
+        whole = _maker(id.removesuffix(SUFFIX), kwargs)
+        return lambda: NoVelocity(whole())
+    name = ALIASES.get(id, id)
+    for start, kind in OTHERS.items():
+        if name.startswith(start):
+            if kwargs:
+                raise UserError(f"env_kwargs: {id} takes no arguments; leave env_kwargs out")
+            return lambda: construct(kind, id, {"id": name})
     if ":" in id:
         found = _import(id)
         if found is not None:
-            return found
+            return _bound(found, kwargs, id)
         id = id.split(":", 1)[1]
     try:
         gymnasium.spec(id)
     except (gymnasium.error.Error, ValueError) as error:
         raise UserError(f"unknown environment {id!r}; {_suggest(id)}") from error
-    return lambda: _make_registered(id)
+    return lambda: make_registered(id, kwargs)
 
 
-def _seen(asked: Request) -> Callable[[], Any]:
+def _seen(asked: Request, kwargs: Mapping[str, Any] | None) -> Callable[[], Any]:
     """What makes a task that is seen as pictures."""
     if asked.env.startswith("dm_control/"):
         check_size(asked.size)
         if asked.velocity:
             raise no_velocity(asked.env)
+        if kwargs:
+            raise UserError(f"env_kwargs: {asked.env} takes no arguments; leave env_kwargs out")
         return lambda: dm_control.DmControlEnv(asked.env, pixels=asked.size, grey=asked.grey)
-    plain = _maker(asked.env)
-    return lambda: as_pixels(_construct(plain), *asked[1:])
+    plain = _maker(asked.env, kwargs)
+    return lambda: as_pixels(plain() if callable(plain) and not _is_env(plain) else plain, *asked[1:])
 
 
 def _suggest(id: str) -> str:
-    """The nearest known ids; the slow families are only looked at if the others have nothing near."""
-    quick = difflib.get_close_matches(id, [*OWN, *ALIASES, *gymnasium.registry], n=3, cutoff=0.75)
-    known = quick or [name for names in list_envs().values() for name in names]
-    hint = nearest(id, known)
-    if not hint.startswith("did you mean"):
-        hint = f"known: {', '.join(OWN)}; `forethought list` shows all"
-    return hint
-
-
-def _make_registered(id: str) -> gymnasium.Env:
-    spec = gymnasium.spec(id)
-    try:
-        creator = spec.entry_point
-        if isinstance(creator, str):
-            creator = load_env_creator(creator)
-        drawn = "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())
-        return gymnasium.make(spec, render_mode="rgb_array" if drawn else None, disable_env_checker=True)
-    except Exception as error:
-        if opengl_failed(error):
-            raise no_picture(id, error) from error
-        if not isinstance(error, ImportError | gymnasium.error.Error):
-            raise
-        ours = "not installed" in str(error) and ("mujoco" in str(error).lower() or "pygame" in str(error))
-        remedy = '; run: pip install "forethought[envs]"' if ours else ""
-        raise UserError(f"{id} cannot be made: {error}{remedy}") from error
+    """How to name it: by its package, or as the nearest known ids. The slow families are looked at last."""
+    if (known := route(id)) is not None:
+        return known
+    near = difflib.get_close_matches(id, [*OWN, *ALIASES, *gymnasium.registry], n=3, cutoff=0.75)
+    near = near or difflib.get_close_matches(id, [x for names in list_envs().values() for x in names], n=3, cutoff=0.7)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if "/" in id:
+        return f"import the package that registers it: package:{id} (`forethought list envs` shows what is known)"
+    return f"known: {', '.join(OWN)}; `forethought list` shows all; for one that a package registers give package:ID"
 
 
 def _import(path: str) -> Any:
@@ -230,29 +277,22 @@ def _import(path: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise UserError(f"{path!r}: no module {module_name!r} in {here} or among the installed packages") from error
+            package = PIP.get(module_name.partition(".")[0])
+            remedy = f'; run: pip install "{package}"' if package else ""
+            raise UserError(
+                f"{path!r}: no module {module_name!r} in {here} or among the installed packages{remedy}"
+            ) from error
         raise UserError(f"{path!r}: importing {module_name} needs {error.name}, not installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
     if name in vars(module):
         return vars(module)[name]
+    register = vars(module).get("register_envs")  # some packages register nothing before it is called
+    if name not in gymnasium.registry and callable(register):
+        register()
     if name in gymnasium.registry:
         return None
     public = [known for known in vars(module) if not known.startswith("_")]
+    package = module_name.partition(".")[0]
+    public += [id for id, spec in gymnasium.registry.items() if str(spec.entry_point).startswith(package)]
     raise UserError(f"{path!r}: module {module_name} has no {name!r}; {nearest(name, public)}")
-
-
-def _construct(maker: Callable[..., Any], name: str | None = None) -> Any:
-    """Call the class or function, asking for RGB frames if it is a class that offers them; `name` is for messages."""
-    arguments = {}
-    if inspect.isclass(maker) and issubclass(maker, gymnasium.Env):
-        offered = "rgb_array" in maker.metadata.get("render_modes", ())
-        if offered and "render_mode" in inspect.signature(maker).parameters:
-            arguments = {"render_mode": "rgb_array"}
-    try:
-        return maker(**arguments)
-    except UserError:
-        raise
-    except Exception as error:
-        label = name or getattr(maker, "__name__", repr(maker))
-        raise UserError(f"{label} cannot be constructed without arguments: {type(error).__name__}: {error}") from error

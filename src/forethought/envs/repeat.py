@@ -16,6 +16,7 @@ from .view import AbstractView
 class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     """Takes each action `repeat` times, sums the rewards and stops where the episode ends.
 
+    `counted_step` tells how many were taken.
     Of our own tasks seen as pictures only the last one is drawn. The time limit stays in simulator steps. The summed
     reward is no function of one transition, so there is no `reward_function`; a `termination_function` that looks at
     `next_obs` alone still holds.
@@ -49,22 +50,31 @@ class ActionRepeat(AbstractEnv[EnvState], Generic[EnvState]):
     def step(
         self, state: EnvState, action: Array, *, key: PRNGKeyArray
     ) -> tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]]:
+        return self.counted_step(state, action, key=key)[0]
+
+    def counted_step(
+        self, state: EnvState, action: Array, *, key: PRNGKeyArray
+    ) -> tuple[tuple[EnvState, Float[Array, " obs"], Float[Array, ""], Bool[Array, ""], Bool[Array, ""]], Array]:
         view: Any = self.env if isinstance(self.env, AbstractView) else None
         env: Any = view.env if view else self.env  # pictures are drawn once, of the last state
-        first = env.step(state, action, key=jr.fold_in(key, 0))
+        first = env.counted_step(state, action, key=jr.fold_in(key, 0))
 
         def again(now, i):
-            state, _, reward, terminated, truncated = now
-            following = env.step(state, action, key=jr.fold_in(key, i))
+            (state, _, reward, terminated, truncated), steps = now
+            following, more = env.counted_step(state, action, key=jr.fold_in(key, i))
             following = (*following[:2], reward + following[2], *following[3:])
             over = terminated | truncated
-            return jax.tree.map(lambda old, new: jnp.where(over, old, new), now, following), None
+            return jax.tree.map(lambda old, new: jnp.where(over, old, new), now, (following, steps + more)), None
 
-        (state, obs, *rest), _ = jax.lax.scan(again, first, jnp.arange(1, self.repeat))
-        return state, view.look(state, obs) if view else obs, *rest
+        ((state, obs, *rest), steps), _ = jax.lax.scan(again, first, jnp.arange(1, self.repeat))
+        return (state, view.look(state, obs) if view else obs, *rest), steps
 
     def state_from(self, obs: Float[Array, " obs"]) -> EnvState | None:
         return self.env.state_from(obs)
+
+    @property
+    def render_fps(self) -> float | None:
+        return None if self.env.render_fps is None else max(self.env.render_fps / self.spec.action_repeat, 1.0)
 
     def render(self, state: EnvState):
         return self.env.render(state)

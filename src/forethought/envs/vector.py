@@ -1,9 +1,8 @@
 """Gymnasium vector environments under all three of their ways to reset."""
 
 import contextlib
-import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -14,13 +13,23 @@ from jaxtyping import PRNGKeyArray
 
 from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
-from .faults import Place, checked_reward
+from ..space_parts import value_at
+from .faults import Place, checked_flags, checked_rewards
+from .sharing import copied, refuse_running_statistics, require_separate, shared, side_by_side
 from .spaces import translate
 
 
 def seed_from(key: PRNGKeyArray) -> int:
     """A seed in 0 .. 2^31 - 1 for an environment's own generator."""
     return int(jr.bits(key)) >> 1
+
+
+def fps_of(metadata: object, action_repeat: int = 1) -> float | None:
+    """Frames a second that an environment's `metadata` asks for, at one frame an action; None if it asks for none."""
+    asked = metadata.get("render_fps") if isinstance(metadata, dict) else None
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 < asked < float("inf"):
+        return None
+    return max(asked / action_repeat, 1.0)
 
 
 def close_quietly(env: gymnasium.Env | VectorEnv) -> None:
@@ -51,20 +60,29 @@ class GymnasiumVectorEnv(AbstractHostEnv):
     NEXT_STEP the call after an episode's end only resets, and its row is not valid.
     """
 
-    def __init__(self, env: VectorEnv, *, again: Callable[[], VectorEnv] | None = None) -> None:
+    def __init__(self, env: VectorEnv, *, again: Callable[[], VectorEnv] | None = None, numbered: bool = True) -> None:
         self.env = env
         self.num_envs = env.num_envs
         self.mode = _mode_of(env)
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         limit = env.spec.max_episode_steps if env.spec is not None else None
-        self.spec, self._seen, self._to_env = translate(
-            name, env.single_observation_space, env.single_action_space, limit, action_repeat=1
+        self._numbered = numbered
+        self.spec, self.seen, self.to_env = translate(
+            name, env.single_observation_space, env.single_action_space, limit, 1, numbered
         )
+        require_separate(name, *side_by_side(env))
+        refuse_running_statistics(name, env)
+        self.render_fps = fps_of(env.metadata)
         self._again = again
         self._closed = False
         self._places = [Place(name, f"number {i}") for i in range(self.num_envs)]
         self._together = Place(name, f"one of {self.num_envs}")  # for what cannot be told of a single one
         self._ended = np.zeros(self.num_envs, bool)
+        self._warn_once_with(self._places[0])
+
+    def _warn_once_with(self, place: Place) -> None:
+        for own in self._places:
+            own.precision.told = place.precision.told
 
     @property
     def observation_space(self):
@@ -83,15 +101,21 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         self, actions: np.ndarray, *, step_key: PRNGKeyArray, reset_key: Callable[[int], PRNGKeyArray]
     ) -> HostStep:
         """Act in every environment."""
-        batch = np.stack([self._to_env(action) for action in actions])
+        batch = np.stack([self.to_env(action) for action in actions])
         valid = ~self._ended if self.mode == AutoresetMode.NEXT_STEP else np.ones(self.num_envs, bool)
         self._together.step += 1
         for i in np.flatnonzero(valid):
             self._places[i].step += 1
-        answer = self._call(lambda: self.env.step(batch), batch)
+        answer = self._call(lambda: self.env.step(batch.copy()), batch)
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            raise self._together.fault("step must return (obs, reward, terminated, truncated, infos)", batch)
         out, reward, terminated, truncated, infos = answer
-        terminated, truncated = np.array(terminated, bool), np.array(truncated, bool)
+        terminated = checked_flags("terminated", terminated, self._places, batch)
+        truncated = checked_flags("truncated", truncated, self._places, batch)
+        reward = np.where(valid, checked_rewards(reward, self._places, batch), 0).astype(np.float32)
         ended = (terminated | truncated) & valid
+        if ended[0] and self.filmed:  # under SAME_STEP the new episode is what can be drawn
+            self.last_frame = None if self.mode == AutoresetMode.SAME_STEP else self.render()
         if self.mode == AutoresetMode.SAME_STEP:
             next_obs, obs = self._final(out, ended, infos, batch), self._checked(out, ended, None)
             obs[~ended] = next_obs[~ended]
@@ -106,8 +130,6 @@ class GymnasiumVectorEnv(AbstractHostEnv):
             self._ended = ended
         for i in np.flatnonzero(fresh):
             self._places[i].begin()
-        rewards = [checked_reward(r, p, a) for r, p, a in zip(np.asarray(reward), self._places, batch)]
-        reward = np.where(valid, np.array(rewards, np.float32), 0).astype(np.float32)
         return HostStep(next_obs, reward, terminated & valid, truncated & valid, obs, fresh, valid)
 
     def render(self) -> np.ndarray | None:
@@ -126,15 +148,11 @@ class GymnasiumVectorEnv(AbstractHostEnv):
 
         Raises UserError if this one was handed in as an instance that cannot be copied, or has another number.
         """
-        if self._again is None:
-            try:
-                return GymnasiumVectorEnv(copy.deepcopy(self.env))
-            except Exception as error:
-                raise UserError(
-                    f"{self.spec.name}: this vector environment cannot be copied ({type(error).__name__}); pass a "
-                    "function that makes one instead of an instance"
-                ) from error
-        return GymnasiumVectorEnv(self._again(), again=self._again)
+        env = self.env if self._again is None else self._again()
+        env = env if shared(self.env, env) is None else copied(env, [self.env])
+        made = GymnasiumVectorEnv(env, again=self._again, numbered=self._numbered)
+        made._warn_once_with(self._places[0])
+        return made
 
     def close(self) -> None:
         """Release what the environments hold; a second call does nothing, and failures are not reported."""
@@ -161,15 +179,19 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         out = np.zeros((self.num_envs, self.spec.obs_dim), np.float32)
         for i, row in enumerate(self._rows(obs, actions)):
             taken = None if actions is None or not rows[i] else actions[i]
-            out[i] = self._seen(row, self._places[i], taken)
+            out[i] = self.seen(row, self._places[i], taken)
         return out
 
     def _rows(self, obs: Any, actions: np.ndarray | None) -> list[Any]:
         """The observations one by one."""
-        for part in obs.values() if isinstance(obs, Mapping) else [obs]:
-            if len(part) != self.num_envs:
-                raise self._together.fault(f"observations of shape {np.shape(part)}", actions)
-        return [self._seen.row(obs, i) for i in range(self.num_envs)]
+        for part in self.seen.parts:
+            try:
+                rows = value_at(obs, part.path)
+            except ValueError as error:
+                raise self._together.fault(f"observations {error},", actions) from None
+            if len(rows) != self.num_envs:
+                raise self._together.fault(f"observations of shape {np.shape(rows)}", actions)
+        return [self.seen.row(obs, i) for i in range(self.num_envs)]
 
     def _final(self, obs: object, ended: np.ndarray, infos: dict, actions: np.ndarray) -> np.ndarray:
         """The true successors under SAME_STEP: those of ended episodes are in `infos['final_obs']`."""
@@ -180,7 +202,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         rows = self._rows(obs, actions)
         for i in np.flatnonzero(ended):
             rows[i] = infos["final_obs"][i]
-        return np.stack([self._seen(r, p, a) for r, p, a in zip(rows, self._places, actions)])
+        return np.stack([self.seen(r, p, a) for r, p, a in zip(rows, self._places, actions)])
 
     def _reset(self, ended: np.ndarray, reset_key: Callable[[int], PRNGKeyArray]) -> np.ndarray:
         if not ended.any():

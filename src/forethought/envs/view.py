@@ -39,5 +39,9 @@ class AbstractView(AbstractEnv[TaskState]):
         state, obs, reward, terminated, truncated = self.env.step(state, action, key=key)
         return state, self.look(state, obs), reward, terminated, truncated
 
+    @property
+    def render_fps(self) -> float | None:
+        return self.env.render_fps
+
     def render(self, state: TaskState) -> np.ndarray:
         return self.env.render(state)

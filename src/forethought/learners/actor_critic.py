@@ -306,7 +306,11 @@ def dream_weights(discount: Float[Array, "time starts"]) -> Float[Array, "time s
 
 
 def reach_weights(discount: Float[Array, "time starts"]) -> Float[Array, "time starts"]:
-    """The probability, discounted, that the episode reached each imagined state: 1 at the start (Dreamer v1, v2)."""
+    """The probability, discounted, that the episode reached each imagined state: 1 at the start (Dreamer v1, v2).
+
+    For values that include the state's own reward, as `state_returns` are: a terminal state still counts, with that
+    reward alone, and what is imagined behind it does not.
+    """
     return jnp.concatenate([jnp.ones_like(discount[:1]), jnp.cumprod(discount[:-1], 0)])
 
 
@@ -319,6 +323,18 @@ def dream_returns(
     """Lambda returns of all states but the last. Arguments are of states: the reward for reaching it, the discount
     of what comes after it, its value."""
     return lambda_returns(reward[1:], discount[1:], value[1:], lambda_)
+
+
+def state_returns(
+    reward: Float[Array, "time starts"],
+    discount: Float[Array, "time starts"],
+    value: Float[Array, "time starts"],
+    lambda_: float,
+) -> Float[Array, "time_m1 starts"]:
+    """Lambda returns of all states but the last, each with the reward for reaching the state itself (Hafner et al.
+    2021, eq. 4). Arguments are of states, as those of `dream_returns`; a terminal state's return is its reward.
+    """
+    return lambda_returns(reward[:-1], discount[:-1], value[1:], lambda_)
 
 
 def blended(slow, fast, rate: float):

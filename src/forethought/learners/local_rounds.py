@@ -69,7 +69,7 @@ class LocalRounds(eqx.Module):
     @property
     def env_steps(self) -> int:
         """Environment steps in a round."""
-        return self.starts * self.rollouts * self.steps * self.spec.action_repeat
+        return self.starts * self.rollouts * (self.spec.max_episode_steps or 0)
 
     @property
     def half_range(self) -> Float[Array, " action"]:

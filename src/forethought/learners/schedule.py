@@ -27,7 +27,7 @@ class Schedule(eqx.Module):
 
         Raises ValueError for a ratio that is not positive and for batches that are empty or too short to learn from.
         """
-        if train_ratio <= 0:
+        if not 0 < train_ratio < float("inf"):
             raise ValueError(f"train_ratio={train_ratio} must be above 0")
         _check(batch_size, batch_length)
         actions = max(1, round(batch_size * batch_length / train_ratio))

@@ -107,7 +107,7 @@ class BayesianNetwork(AbstractFittable):
         """
         if not hidden or min(hidden) < 1:
             raise ValueError(f"hidden={hidden} must hold at least one width, each at least 1")
-        if particles < 1 or prior_scale <= 0:
+        if particles < 1 or not 0 < prior_scale < float("inf"):
             raise ValueError(f"particles={particles} must be at least 1 and prior_scale={prior_scale} above 0")
         sizes, size = [spec.feature_dim + spec.action.feature_dim, *hidden], hidden[-1] + 1
         outputs = spec.obs_dim + (given.reward is None)

@@ -252,7 +252,7 @@ class GreedyLearner(AbstractLearner):
         for name, value in {"steps": steps, "batch_size": batch_size, "divergence_steps": divergence_steps}.items():
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
-        if learning_rate <= 0:
+        if not 0 < learning_rate < float("inf"):
             raise ValueError(f"learning_rate={learning_rate} must be above 0")
         self.model, self.steps, self.batch_size = model, steps, batch_size
         self.learning_rate, self.divergence_steps = learning_rate, divergence_steps

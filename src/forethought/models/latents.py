@@ -115,7 +115,7 @@ class LatentShape(eqx.Module):
             raise ValueError(f"latents={self.latents} must be at least 1 and classes={self.classes} at least 2")
         if not 0 <= self.unimix < 1:
             raise ValueError(f"unimix={self.unimix} must be at least 0 and below 1; 0.01 is usual")
-        if self.kind == "gaussian" and self.min_std <= 0:
+        if self.kind == "gaussian" and not 0 < self.min_std < float("inf"):
             raise ValueError(f"min_std={self.min_std} must be above 0; 0.1 is usual")
 
     @property

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from .latents import AbstractLatent, LatentShape
 from .layers import ACTIVATIONS, ActivationName, BlockLinear, Dense, Linear, Norm, NormKind
 
-CellKind = Literal["block-gru", "layer-gru", "gru", "none"]
+CellKind = Literal["block-gru", "layer-gru", "gru", "gru-before", "gru-after", "none"]
 
 
 class LatentBelief(eqx.Module):
@@ -88,9 +88,9 @@ class BlockGRU(AbstractCell):
 
 
 class GRU(AbstractCell):
-    """One GRU behind one dense layer: plain in PlaNet and Dreamer v1, its gates under a layer norm in Dreamer v2.
+    """One GRU behind one dense layer, whose reset gate scales the whole candidate, input included.
 
-    With the norm, the update gate has a bias of -1, as in the code of v2.
+    With a layer norm on the gates it is the cell of Dreamer v2: the update gate then has a bias of -1, as in its code.
     """
 
     mix: Dense
@@ -120,6 +120,46 @@ class GRU(AbstractCell):
         reset, candidate, update = jnp.split(x, 3, -1)
         update = jax.nn.sigmoid(update if self.gates_norm.kind == "none" else update - 1)
         return update * jnp.tanh(jax.nn.sigmoid(reset) * candidate) + (1 - update) * deter
+
+
+class PlainGRU(AbstractCell):
+    """One GRU behind one dense layer, whose reset gate acts on the memory alone (Cho et al. 2014).
+
+    The gate scales the memory before its matrix, with gate biases of 1 (TensorFlow's `GRUBlockCell`, in PlaNet), or
+    with `after` what the matrix makes of it, with biases of 0 (Keras's `GRUCell`, in Dreamer v1).
+    """
+
+    mix: Dense
+    gates: Linear
+    candidate: Linear
+    recall: Linear
+    after: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        deter: int,
+        stoch: int,
+        action: int,
+        hidden: int,
+        norm: NormKind,
+        activation: ActivationName,
+        *,
+        after: bool,
+        key: PRNGKeyArray,
+    ):
+        keys = jr.split(key, 4)
+        self.mix = Dense(stoch + action, hidden, norm, activation, key=keys[0])
+        self.gates = Linear(hidden + deter, 2 * deter, key=keys[1])
+        self.candidate = Linear(hidden, deter, key=keys[2])
+        self.recall = Linear(deter, deter, key=keys[3])
+        self.after = after
+
+    def __call__(self, deter, stoch, action):
+        x = self.mix(jnp.concatenate([stoch, action], -1))
+        gates = self.gates(jnp.concatenate([x, deter], -1)) + (0.0 if self.after else 1.0)
+        reset, keep = jnp.split(jax.nn.sigmoid(gates), 2, -1)
+        recalled = reset * self.recall(deter) if self.after else self.recall(reset * deter)
+        return keep * deter + (1 - keep) * jnp.tanh(self.candidate(x) + recalled)
 
 
 class Memoryless(AbstractCell):
@@ -170,10 +210,12 @@ class RSSM(eqx.Module):
         elif cell in ("gru", "layer-gru"):
             gates_norm = "layer" if cell == "layer-gru" else "none"
             self.cell = GRU(deter, latent.stoch, action, hidden, gates_norm, **style)
+        elif cell in ("gru-before", "gru-after"):
+            self.cell = PlainGRU(deter, latent.stoch, action, hidden, **style, after=cell == "gru-after")
         elif cell == "none":
             self.cell = Memoryless(deter, latent.stoch, action, **style)
         else:
-            raise ValueError(f"cell={cell!r} must be block-gru, layer-gru, gru or none")
+            raise ValueError(f"cell={cell!r} must be block-gru, layer-gru, gru, gru-before, gru-after or none")
         sizes = [deter, *[hidden] * prior_layers]
         self.prior_hidden = [
             Dense(i, o, norm, activation, key=k) for i, o, k in zip(sizes[:-1], sizes[1:], keys[4:], strict=True)

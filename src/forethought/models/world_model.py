@@ -232,7 +232,7 @@ def _check(config: WorldModelConfig) -> None:
         if getattr(config, name) < 1:
             raise ValueError(f"{name}={getattr(config, name)} must be at least 1")
     for name in ("prior_layers", "layers", "head_layers", "overshooting", "free_nats"):
-        if getattr(config, name) < 0:
+        if not 0 <= getattr(config, name) < float("inf"):
             raise ValueError(f"{name}={getattr(config, name)} must be at least 0")
-    if config.observation_weight <= 0:
+    if not 0 < config.observation_weight < float("inf"):
         raise ValueError(f"observation_weight={config.observation_weight} must be above 0")

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Fraction, Natural, Positive
 from .search import OpeningConfig, PolicyValueConfig
 
 
@@ -14,23 +15,23 @@ class AlphaZeroConfig:
     """Moves, all games together, between rounds of gradient steps."""
     updates: int = 16
     """Gradient steps in a round."""
-    simulations: int = 64
+    simulations: Natural = 64
     """Simulations of a search."""
     play_simulations: int | None = None
     """Simulations of a search that plays for real, without exploring; default: as many as it learns with."""
     rule: Literal["puct", "gumbel"] = "puct"
     """How a search chooses: AlphaZero's own rule, or Gumbel MuZero's, which needs few simulations."""
-    discount: float = 1.0
+    discount: Fraction = 1.0
     """Discount per move."""
     c_init: float = 1.25
     """[puct] Weight of the prior."""
-    c_base: float = 19652.0
+    c_base: Positive = 19652.0
     """[puct] Visits after which the prior's weight begins to grow."""
-    noise_fraction: float = 0.25
+    noise_fraction: Fraction = 0.25
     """[puct] Share of noise in the prior at the root, while playing to learn."""
-    noise_alpha: float = 0.3
+    noise_alpha: Positive = 0.3
     """[puct] Concentration of that noise; about 10 divided by the usual number of legal moves."""
-    temperature_moves: int = 30
+    temperature_moves: Natural = 30
     """[puct] Moves of each game that are drawn in proportion to visits; later ones are the most visited."""
     considered: int = 16
     """[gumbel] Actions that a search considers at its root."""

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from .bounds import FewOrNone, Fraction, Natural, Pair, Positive
 from .world_model import WorldModelConfig
 
 _PAPER_MODEL = WorldModelConfig(
-    cell="gru",
+    cell="gru-after",
     latent="gaussian",
     deter=200,
     hidden=200,
@@ -33,7 +34,7 @@ _PAPER_MODEL = WorldModelConfig(
 class DreamerV1Config:
     """A world model; an actor that climbs imagined values through it, and a critic."""
 
-    random_steps: int = 5000
+    random_steps: Natural = 5000
     """Environment steps with uniform actions before the first update."""
     update_every: int = 1000
     """Environment steps between rounds of learning."""
@@ -41,28 +42,28 @@ class DreamerV1Config:
     """Gradient steps in each round."""
     batch_size: int = 50
     """Sequences in a batch."""
-    batch_length: int = 50
+    batch_length: Pair = 50
     """Steps in a sequence."""
     imagination: int = 15
     """Steps imagined from every posterior state."""
-    discount: float = 0.99
+    discount: Fraction = 0.99
     """Discount per step."""
-    td_lambda: float = 0.95
+    td_lambda: Fraction = 0.95
     """Mixture of n-step returns: 0 is one step, 1 the whole imagination."""
     action_noise: float = 0.3
     """Standard deviation of the noise on executed actions while training, as a part of half the action range; for
     Discrete actions, the probability of a uniform one."""
-    actor_layers: int = 4
+    actor_layers: FewOrNone = 4
     """Hidden layers of the actor."""
-    critic_layers: int = 3
+    critic_layers: FewOrNone = 3
     """Hidden layers of the critic."""
-    model_rate: float = 6e-4
+    model_rate: Positive = 6e-4
     """Adam's step size for the model."""
-    actor_rate: float = 8e-5
+    actor_rate: Positive = 8e-5
     """Adam's step size for the actor."""
-    critic_rate: float = 8e-5
+    critic_rate: Positive = 8e-5
     """Adam's step size for the critic."""
-    clip: float = 100.0
+    clip: Positive = 100.0
     """Largest norm of each of the three gradients."""
     model: WorldModelConfig = _PAPER_MODEL
 
@@ -81,6 +82,7 @@ _SMALL = DreamerV1Config(
     critic_rate=1e-3,
     model=dataclasses.replace(
         _PAPER_MODEL,
+        cell="gru",
         deter=100,
         hidden=100,
         units=64,

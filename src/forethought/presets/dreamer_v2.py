@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import FewOrNone, Fraction, Natural, Pair, Positive
 from .world_model import WorldModelConfig
 
 _PAPER_MODEL = WorldModelConfig(
@@ -33,7 +34,7 @@ _PAPER_MODEL = WorldModelConfig(
 class DreamerV2Config:
     """A world model with balanced divergences; an actor and a critic with a target network."""
 
-    random_steps: int = 10_000
+    random_steps: Natural = 10_000
     """Environment steps with uniform actions before the first update."""
     update_every: int = 5
     """Environment steps between rounds of learning."""
@@ -41,13 +42,15 @@ class DreamerV2Config:
     """Gradient steps in each round."""
     batch_size: int = 16
     """Sequences in a batch."""
-    batch_length: int = 50
+    batch_length: Pair = 50
     """Steps in a sequence."""
     imagination: int = 15
     """Steps imagined from every posterior state."""
-    discount: float = 0.99
+    imagination_starts: Natural = 0
+    """Imagine only from the last so many states of each sequence; 0: from all."""
+    discount: Fraction = 0.99
     """Discount per step."""
-    td_lambda: float = 0.95
+    td_lambda: Fraction = 0.95
     """Mixture of n-step returns: 0 is one step, 1 the whole imagination."""
     actor_gradient: Literal["auto", "reinforce", "dynamics"] = "auto"
     """How the actor learns: from the score of its actions, or through the model. auto: the first for Discrete actions,
@@ -56,17 +59,17 @@ class DreamerV2Config:
     """Weight of the actor's entropy."""
     target_every: int = 100
     """Gradient steps between copies of the critic into its target."""
-    actor_layers: int = 4
+    actor_layers: FewOrNone = 4
     """Hidden layers of the actor."""
-    critic_layers: int = 4
+    critic_layers: FewOrNone = 4
     """Hidden layers of the critic."""
-    model_rate: float = 1e-4
+    model_rate: Positive = 1e-4
     """Adam's step size for the model."""
-    actor_rate: float = 8e-5
+    actor_rate: Positive = 8e-5
     """Adam's step size for the actor."""
-    critic_rate: float = 2e-4
+    critic_rate: Positive = 2e-4
     """Adam's step size for the critic."""
-    clip: float = 100.0
+    clip: Positive = 100.0
     """Largest norm of each of the three gradients."""
     weight_decay: float = 1e-6
     """Part of themselves by which weights shrink at every gradient step."""

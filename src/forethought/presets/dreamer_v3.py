@@ -1,7 +1,9 @@
 """Dreamer v3: its config and presets (Hafner et al. 2023, and the authors' code)."""
 
 import dataclasses
+from typing import Annotated
 
+from .bounds import FLOAT32, FewOrNone, Fraction, Natural, Pair, Positive, Within
 from .world_model import WorldModelConfig
 
 
@@ -9,45 +11,45 @@ from .world_model import WorldModelConfig
 class DreamerV3Config:
     """A world model, and an actor and a critic that learn in its imagination."""
 
-    random_steps: int = 1024
+    random_steps: Natural = 1024
     """Environment steps with uniform actions before the first update."""
-    train_ratio: float = 256.0
+    train_ratio: Positive = 256.0
     """Replayed steps per action taken: updates are made as often as batch size times length says."""
     batch_size: int = 16
     """Sequences in a batch."""
-    batch_length: int = 64
+    batch_length: Pair = 64
     """Steps in a sequence."""
     imagination: int = 15
     """Steps imagined from every posterior state."""
-    imagination_starts: int = 0
+    imagination_starts: Natural = 0
     """Imagine only from the last so many states of each sequence; 0: from all."""
-    horizon: float = 333.0
+    horizon: Annotated[float, Within(1, FLOAT32, above=True)] = 333.0
     """Steps over which rewards matter: the discount is 1 - 1 / horizon."""
-    td_lambda: float = 0.95
+    td_lambda: Fraction = 0.95
     """Mixture of n-step returns: 0 is one step, 1 the whole imagination."""
     entropy: float = 3e-4
     """Weight of the actor's entropy."""
-    return_rate: float = 0.01
+    return_rate: Fraction = 0.01
     """Rate at which the percentiles of returns move."""
-    slow_rate: float = 0.02
+    slow_rate: Fraction = 0.02
     """Rate at which the slow critic follows."""
     slow_weight: float = 1.0
     """Weight of the loss that keeps the critic near the slow one."""
     replay_value_weight: float = 0.3
     """Weight of the critic's loss on replayed states."""
-    actor_unimix: float = 0.01
+    actor_unimix: Fraction = 0.01
     """[Discrete] Share of the uniform distribution in the policy."""
-    actor_layers: int = 3
+    actor_layers: FewOrNone = 3
     """Hidden layers of the actor."""
-    critic_layers: int = 3
+    critic_layers: FewOrNone = 3
     """Hidden layers of the critic."""
-    learning_rate: float = 4e-5
+    learning_rate: Positive = 4e-5
     """Step size of LaProp."""
-    behaviour_rate: float | None = None
+    behaviour_rate: Positive | None = None
     """Step size for actor and critic; none: the same."""
-    warmup: int = 1000
+    warmup: Natural = 1000
     """Updates over which the step size rises from 0."""
-    clip: float = 0.3
+    clip: Positive = 0.3
     """Largest gradient norm of a tensor, as a part of the norm of its weights."""
     model: WorldModelConfig = WorldModelConfig()
 

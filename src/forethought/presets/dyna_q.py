@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Fraction, Natural
+
 
 @dataclasses.dataclass(frozen=True)
 class TrustConfig:
@@ -10,7 +12,7 @@ class TrustConfig:
 
     min_count: int = 1
     """How often a pair must have been tried for real."""
-    max_error: float = 1.0
+    max_error: Fraction = 1.0
     """How far the model's outcomes of a pair may be from those that were met: 0 they agree, 1 they have nothing in
     common, as which an outcome with another reward counts too. 1 asks for nothing."""
     reward_tolerance: float = 0.1
@@ -21,13 +23,13 @@ class TrustConfig:
 class DynaQConfig:
     """Q-learning from real steps, and from steps that a learned table imagines."""
 
-    planning_steps: int = 10
+    planning_steps: Natural = 10
     """Imagined steps after every real one; 0: Q-learning."""
-    step_size: float = 0.1
+    step_size: Fraction = 0.1
     """Step size of every update, real or imagined."""
-    discount: float = 0.95
+    discount: Fraction = 0.95
     """Discount per step."""
-    epsilon: float = 0.1
+    epsilon: Fraction = 0.1
     """Share of uniformly random actions, while learning."""
     model: Literal["latest", "counts"] = "latest"
     """What imagined steps are drawn from: each pair's `latest` outcome (tasks without chance, or that change), or

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Fraction, Natural
 from .search import OpeningConfig, PolicyValueConfig
 
 
@@ -14,7 +15,7 @@ class ExpertIterationConfig:
     """Moves, all games together, between rounds of gradient steps: an iteration."""
     updates: int = 16
     """Gradient steps in a round."""
-    simulations: int = 64
+    simulations: Natural = 64
     """Simulations of the expert's search."""
     exploration: float = 0.3
     """c of the expert's confidence bounds."""
@@ -24,7 +25,7 @@ class ExpertIterationConfig:
     """Weight of the apprentice's value beside the result of random play; 0: the apprentice has no value."""
     play: Literal["apprentice", "expert"] = "apprentice"
     """Whose moves lead to the positions that are learned from."""
-    discount: float = 1.0
+    discount: Fraction = 1.0
     """Discount per move."""
     play_out: int = 1000
     """Most moves of a random play; then nothing more is counted."""

@@ -1,7 +1,9 @@
 """How a model is fitted to logged transitions without an environment."""
 
 import dataclasses
+from typing import Annotated
 
+from .bounds import Ahead, Natural, Seed, Within
 from .parts import EnsembleConfig
 
 
@@ -9,13 +11,13 @@ from .parts import EnsembleConfig
 class FitConfig:
     """The model and how it is judged. Whole episodes are held out: neighbouring steps are nearly the same data."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, minibatches and the choice of held-out episodes."""
-    holdout: float = 0.1
+    holdout: Annotated[float, Within(0, 1, above=True, below=True)] = 0.1
     """Part of the episodes held out to judge the model; at least one."""
-    horizon: int = 25
+    horizon: Ahead = 25
     """Steps ahead up to which predictions are compared with what happened."""
-    angles: tuple[int, ...] = ()
+    angles: tuple[Natural, ...] = ()
     """Observation dimensions that are angles in radians; the model sees their sine and cosine."""
     reward: str = "learned"
     """`learned`, or your own function `pkg.mod:fn`."""

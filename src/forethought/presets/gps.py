@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from .bounds import Positive
 from .local_control import LocalControlConfig
 
 
@@ -11,7 +12,7 @@ class ImitationConfig:
 
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size; it falls to nothing along each round."""
     steps: int = 3000
     """Gradient steps in a round."""

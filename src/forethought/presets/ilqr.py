@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from .bounds import Natural
 from .parts import EnsembleConfig, PlannerConfig
 
 
@@ -9,7 +10,7 @@ from .parts import EnsembleConfig, PlannerConfig
 class ILQRConfig:
     """iLQR, from the previous plan, at every step: on the true dynamics (`oracle`) or through one network."""
 
-    random_steps: int = 200
+    random_steps: Natural = 200
     """Environment steps with uniform actions before the first fit; none on the true dynamics."""
     update_every: int = 200
     """Environment steps between fits."""

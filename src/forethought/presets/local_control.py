@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Few, Pair, Positive
 from .parts import EnsembleConfig, GPConfig
 
 
@@ -10,16 +11,16 @@ from .parts import EnsembleConfig, GPConfig
 class LocalControlConfig:
     """Local controllers, each along the trajectory from one start, improved from a few rollouts at a time."""
 
-    starts: int = 4
+    starts: Few = 4
     """Starts that training goes round, as many as there are local controllers."""
-    rollouts: int = 5
+    rollouts: Pair = 5
     """Episodes from each start between improvements."""
-    initial_std: float = 0.5
+    initial_std: Positive = 0.5
     """Standard deviation of the first controllers' white noise, as a part of half the action range."""
     execution: Literal["open-loop", "feedback", "noisy-feedback"] = "noisy-feedback"
     """How controllers are executed while training: planned controls, feedback, or feedback with noise of covariance
     Quu^-1. Only the last tells what the controls do; the others lean on the prior."""
-    kl_step: float = 0.2
+    kl_step: Positive = 0.2
     """Nats per time step by which a controller may change in a round, before the step is adapted."""
     adapt_step: bool = True
     """Multiply that by a factor which grows while the local models foretell what an improvement brings."""
@@ -28,9 +29,9 @@ class LocalControlConfig:
     prior: Literal["gmm", "network", "gp", "none"] = "gmm"
     """Prior of the local models: mixture of Gaussians, a model (network, Gaussian processes) linearised along the
     rollouts, or none (plain regression)."""
-    prior_strength: float = 1.0
+    prior_strength: Positive = 1.0
     """How many rollouts the prior counts as much as."""
-    clusters: int = 20
+    clusters: Few = 20
     """[gmm] Clusters at most."""
     cluster_rows: int = 40
     """[gmm] Transitions per cluster at least."""

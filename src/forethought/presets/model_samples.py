@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Fraction, Natural
+
 Method = Literal["q-learning", "sarsa", "monte-carlo", "value-iteration", "policy-iteration"]
 
 
@@ -13,7 +15,7 @@ class ModelSamplesConfig:
     method: Method = "q-learning"
     """How values come of the model: learning from its samples by `q-learning`, `sarsa` or `monte-carlo` control, or
     exactly from its probabilities, by `value-iteration` or `policy-iteration`."""
-    random_steps: int = 1000
+    random_steps: Natural = 1000
     """Environment steps with uniform actions before the first round."""
     update_every: int = 1000
     """Environment steps between rounds."""
@@ -23,13 +25,13 @@ class ModelSamplesConfig:
     """[Samples] Imagined episodes side by side; updates of one pair in the same step are averaged."""
     horizon: int = 100
     """[Samples] Steps after which an imagined episode is cut."""
-    step_size: float = 0.02
+    step_size: Fraction = 0.02
     """[Samples] Least step size: a pair's n-th update of a round has 1/n, but not less than this."""
-    sample_epsilon: float = 0.2
+    sample_epsilon: Fraction = 0.2
     """[Samples] Share of uniformly random actions in imagined episodes at the beginning of a round; it falls to 0."""
-    discount: float = 0.99
+    discount: Fraction = 0.99
     """Discount per step."""
-    epsilon: float = 0.1
+    epsilon: Fraction = 0.1
     """Share of uniformly random actions in real episodes, while learning."""
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Natural
 from .parts import EnsembleConfig, PlannerConfig
 
 
@@ -13,7 +14,7 @@ class MPCLadderConfig:
     version: Literal["0.5", "1.0", "1.5"] = "1.5"
     """0.5: random data, fit once, execute whole plans. 1.0: also learn from what they bring. 1.5: execute only the
     first action of each plan and replan."""
-    random_steps: int = 200
+    random_steps: Natural = 200
     """Environment steps with uniform actions before the first fit."""
     update_every: int = 200
     """Environment steps between fits; version 0.5 fits once."""

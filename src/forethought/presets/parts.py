@@ -6,12 +6,14 @@ Sizes are checked where the part is built, so a config is never rejected for wha
 import dataclasses
 from typing import Literal
 
+from .bounds import Few, Fraction, Natural, Part, Positive
+
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleConfig:
     """The learned model: an ensemble of networks, or a single one with `num_members` 1."""
 
-    num_members: int = 5
+    num_members: Few = 5
     """Networks in the ensemble."""
     num_elites: int | None = None
     """Members that predict, chosen by holdout error; None: all."""
@@ -33,15 +35,15 @@ class EnsembleConfig:
     """Candidates share each particle's noise (common random numbers): they are compared under the same luck."""
     weight_decay: tuple[float, ...] | float = 0.0
     """Coefficient of half the squared weights in the loss: one number, or one per layer."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size."""
     epochs: int = 5
     """Passes over all data at each fit; the most, where a holdout stops earlier."""
-    min_steps: int = 0
+    min_steps: Natural = 0
     """Gradient steps that each fit takes at least, so that little data is seen more often."""
     batch_size: int = 32
     """Transitions per member in a gradient step."""
-    holdout_ratio: float = 0.0
+    holdout_ratio: Part = 0.0
     """Part of the data held out to stop early and to choose elites; 0: none."""
     patience: int = 5
     """Passes without a better holdout error before a fit stops."""
@@ -76,33 +78,33 @@ class PlannerConfig:
     """Candidate action sequences per iteration."""
     iterations: int = 5
     """Refinements per action."""
-    discount: float = 1.0
+    discount: Fraction = 1.0
     """Discount per imagined step."""
     elites: int = 40
     """[cem, icem] Best candidates that the next iteration is fitted to."""
-    momentum: float = 0.1
+    momentum: Part = 0.1
     """[cem, icem] Weight of the old mean and variance."""
-    initial_std: float = 0.25
+    initial_std: Positive = 0.25
     """[cem] Standard deviation of the first candidates, as a part of the action range."""
     clipped: bool = False
     """[cem] Draw from a plain Gaussian and clip it at the bounds, instead of from one cut at two deviations."""
     noise_beta: float = 2.0
     """[icem, mppi] Colour of the noise: 0 is white, 2 as smooth as a random walk."""
-    keep_elites: float = 0.3
+    keep_elites: Part = 0.3
     """[icem] Part of the elites carried to the next iteration and, shifted, to the next step."""
-    temperature: float = 0.5
+    temperature: Positive = 0.5
     """[mppi] Softness of the weights, in units of return."""
-    noise: float = 0.3
+    noise: Positive = 0.3
     """[mppi] Standard deviation of the candidates, as a part of half the action range."""
     restarts: int = 8
     """[gradient, ilqr] Sequences improved side by side, in place of a population."""
     gradient_steps: int = 50
     """[gradient] Adam steps per action, in place of iterations."""
-    step_size: float = 0.1
+    step_size: Positive = 0.1
     """[gradient] Adam's step size on the squashed actions."""
     second_order: bool = False
     """[ilqr] DDP: with the second derivatives of the dynamics."""
-    final_weight: float = 1.0
+    final_weight: Positive = 1.0
     """[ilqr] How many times the last imagined reward counts."""
     simulations: int = 64
     """[tree] Simulations per action, in place of population and iterations."""

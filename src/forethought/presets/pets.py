@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from .bounds import Natural
 from .parts import EnsembleConfig, PlannerConfig
 
 
@@ -9,7 +10,7 @@ from .parts import EnsembleConfig, PlannerConfig
 class PETSConfig:
     """Plan with CEM through a probabilistic ensemble, replanning at every step."""
 
-    random_steps: int = 200
+    random_steps: Natural = 200
     """Environment steps with uniform actions before the first fit."""
     random_hold: int = 1
     """Steps for which each uniform action is held; longer swings reach more of the task before the first fit."""

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Positive, Real
 from .parts import GPConfig
 
 
@@ -26,9 +27,9 @@ class PILCOConfig:
     """Policies that each update improves: the last one, then fresh ones. The best by expected return is taken."""
     evaluations: int = 100
     """Evaluations of the expected return and its gradient for each of these policies, at most."""
-    start_mean: tuple[float, ...] | None = None
+    start_mean: tuple[Real, ...] | None = None
     """Mean of the first observation; default: the mean of those seen."""
-    start_std: float = 0.1
+    start_std: Positive = 0.1
     """Standard deviation of the first observation, in every dimension."""
     model: GPConfig = GPConfig()
 

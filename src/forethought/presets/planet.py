@@ -2,11 +2,12 @@
 
 import dataclasses
 
+from .bounds import Natural, Pair, Positive
 from .parts import PlannerConfig
 from .world_model import WorldModelConfig
 
 _PAPER_MODEL = WorldModelConfig(
-    cell="gru",
+    cell="gru-before",
     latent="gaussian",
     deter=200,
     hidden=200,
@@ -33,7 +34,7 @@ _PAPER_MODEL = WorldModelConfig(
 class PlaNetConfig:
     """Plan with CEM in the latent space of a recurrent state-space model, searching afresh at every step."""
 
-    random_steps: int = 1000
+    random_steps: Natural = 1000
     """Environment steps with uniform actions before the first update."""
     update_every: int = 200
     """Environment steps between rounds of learning."""
@@ -41,13 +42,13 @@ class PlaNetConfig:
     """Gradient steps in each round."""
     batch_size: int = 50
     """Sequences in a batch."""
-    batch_length: int = 50
+    batch_length: Pair = 50
     """Steps in a sequence."""
     action_noise: float = 0.3
     """Standard deviation of the noise on executed actions while training, as a part of half the action range."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size."""
-    clip: float = 1000.0
+    clip: Positive = 1000.0
     """Largest norm of the gradient."""
     particles: int = 1
     """Beliefs drawn side by side from each observation, and imagined for each candidate."""
@@ -62,6 +63,7 @@ _SMALL = PlaNetConfig(
     batch_length=30,
     model=dataclasses.replace(
         _PAPER_MODEL,
+        cell="gru",
         deter=100,
         hidden=100,
         units=64,

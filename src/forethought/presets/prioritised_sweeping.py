@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import Fraction, Positive
+
 
 @dataclasses.dataclass(frozen=True)
 class PrioritisedSweepingConfig:
@@ -10,13 +12,13 @@ class PrioritisedSweepingConfig:
 
     planning_steps: int = 5
     """Updates after every real step, at most."""
-    threshold: float = 1e-4
+    threshold: Positive = 1e-4
     """Changes of a value below this are left out."""
-    step_size: float = 1.0
+    step_size: Fraction = 1.0
     """Step size of an update; 1 puts what the model expects in the old value's place."""
-    discount: float = 0.95
+    discount: Fraction = 0.95
     """Discount per step."""
-    epsilon: float = 0.1
+    epsilon: Fraction = 0.1
     """Share of uniformly random actions, while learning."""
     model: Literal["latest", "counts"] = "latest"
     """What the model of a pair is: its `latest` outcome (tasks without chance), or `counts` of all (with chance)."""

@@ -1,7 +1,9 @@
 """Random-shooting MPC: its config and presets (Nagabandi et al. 2017, and the authors' code)."""
 
 import dataclasses
+from typing import Annotated
 
+from .bounds import Natural, Within
 from .parts import EnsembleConfig, PlannerConfig
 
 
@@ -9,7 +11,7 @@ from .parts import EnsembleConfig, PlannerConfig
 class RandomShootingConfig:
     """Plan by random shooting through one deterministic network, aggregating data."""
 
-    random_steps: int = 400
+    random_steps: Natural = 400
     """Environment steps with uniform actions before the first fit."""
     update_every: int = 400
     """Environment steps between fits."""
@@ -17,7 +19,7 @@ class RandomShootingConfig:
     """Standard deviation of the noise added to inputs (actions too) and targets while training, in normalised units."""
     action_noise: float = 0.0
     """Standard deviation of the noise on executed actions while training, as a part of half the action range."""
-    new_data_fraction: float = 0.9
+    new_data_fraction: Annotated[float, Within(0, 1, above=True, below=True)] = 0.9
     """Part of each minibatch drawn from data gathered by planning; the rest from the random data."""
     model: EnsembleConfig = EnsembleConfig(
         num_members=1,

@@ -1,11 +1,16 @@
-"""Configs to plain dictionaries and back, for run records; nothing is imported and no code is run."""
+"""Configs to plain dictionaries and back, and checks of their values; nothing is imported and no code is run."""
 
 import dataclasses
 import types
 import typing
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from ..errors import UserError
+from ..errors import UserError, checked_path, nearest
+from .bounds import checked_number, declared
+
+Config = TypeVar("Config")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -20,33 +25,99 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
     """
     if not isinstance(values, dict):
         raise UserError(f"{where}={values!r} must be a table of settings")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
+    hints = typing.get_type_hints(kind, include_extras=True)
+    unknown = sorted(set(values) - set(hints), key=str)
     if unknown:
         raise UserError(f"{where}.{unknown[0]} is no setting of this version ({kind.__name__} has: {', '.join(hints)})")
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
+def checked(config: Config, where: str = "") -> Config:
+    """`config` with every value as declared: integral floats are whole numbers, lists are tuples.
+
+    Raises UserError naming the first value of the wrong type or out of bounds.
+    """
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    values = {}
+    for field in dataclasses.fields(typing.cast(Any, config)):
+        hint = hints[field.name]
+        renamed = [note.name for note in getattr(hint, "__metadata__", ()) if getattr(note, "name", None) is not None]
+        own = renamed[0] if renamed else field.name  # as on the command line, where a part may have no prefix
+        path = ".".join(part for part in (where, own) if part)
+        values[field.name] = _value(hint, getattr(config, field.name), path)
+    return dataclasses.replace(typing.cast(Any, config), **values)
+
+
+def merged(base: Config, changes: Mapping[str, Any], where: str = "") -> Config:
+    """`base` with `changes`, nested dictionaries and dotted names alike. Raises UserError as `from_dict`."""
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where or 'config'}={changes!r} must be a table of settings")
+    prefix, known = f"{where}." if where else "", names(base)
+    hints = typing.get_type_hints(type(base), include_extras=True)
+    for name, value in changes.items():
+        first, _, rest = str(name).partition(".")
+        first = first.replace("-", "_")
+        if first not in hints:
+            raise UserError(f"unknown setting {prefix}{name}; {nearest(str(name).replace('-', '_'), known)}")
+        old = getattr(base, first)
+        if rest:
+            value = {rest: value}
+        if dataclasses.is_dataclass(old) and not isinstance(value, type(old)):
+            new = merged(old, value, prefix + first)
+        elif rest:
+            raise UserError(f"unknown setting {prefix}{name}; {prefix}{first} is a single value")
+        else:
+            new = _value(hints[first], value, prefix + first)
+        base = dataclasses.replace(typing.cast(Any, base), **{first: new})
+    return base
+
+
+def names(config: Any) -> list[str]:
+    """The settings of a config, those of its parts by dotted names."""
+    found = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        parts = [f"{field.name}.{name}" for name in names(value)] if dataclasses.is_dataclass(value) else []
+        found += [field.name, *parts]
+    return found
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated and declared(hint)[0] not in (int, float):
+        return _value(args[0], value, where)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return from_dict(hint, value, where)
+        return checked(value, where) if isinstance(value, hint) else from_dict(hint, value, where)
+    if hint in (int, float) or origin is Annotated:
+        return checked_number(hint, value, where)
     if origin is typing.Literal:
         if value in args:
             return value
-    elif origin in (types.UnionType, typing.Union):
-        for option in args:
-            try:
-                return _value(option, value, where)
-            except UserError:
-                continue
-    elif origin is tuple:
+        raise UserError(f"{where}={value!r} must be one of {', '.join(map(repr, args))}")
+    if origin in (types.UnionType, typing.Union):
+        return _of_union(args, value, where)
+    if origin is tuple:
         if isinstance(value, list | tuple):
-            return tuple(_value(args[0], v, where) for v in value)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+            return tuple(_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     elif hint is type(None) and value is None:
         return None
-    elif isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+    elif hint is Path and isinstance(value, Path):
+        return checked_path(value, where)
+    elif isinstance(hint, type) and isinstance(value, hint):
+        if hint is str and not value.replace("\0", ""):
+            raise UserError(f"{where}={value!r} is empty; give a value, or leave it out")
         return value
     raise UserError(f"{where}={value!r} is not of type {getattr(hint, '__name__', hint)}")
+
+
+def _of_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The value as the first of several types that takes it; of a single one beside None, with its own complaint."""
+    if value is None and type(None) in args:
+        return None
+    options = [option for option in args if option is not type(None)]
+    for option in options[:-1]:
+        try:
+            return _value(option, value, where)
+        except UserError:
+            continue
+    return _value(options[-1], value, where)

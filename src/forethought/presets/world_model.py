@@ -3,13 +3,16 @@
 import dataclasses
 from typing import Literal
 
+from .bounds import FewOrNone, Fraction, Natural, Positive
+
 
 @dataclasses.dataclass(frozen=True)
 class WorldModelConfig:
     """Encoder, recurrent state-space model, decoder and heads. Sizes are those of Dreamer v3's smallest preset."""
 
-    cell: Literal["block-gru", "layer-gru", "gru", "none"] = "block-gru"
-    """How the memory moves on: Dreamer v3's block GRU, v2's GRU with a layer norm, a plain one, or no memory (PlaNet's
+    cell: Literal["block-gru", "layer-gru", "gru", "gru-before", "gru-after", "none"] = "block-gru"
+    """How the memory moves on: Dreamer v3's block GRU, v2's GRU with a layer norm, the same without the norm, plain
+    GRUs with the reset gate before (PlaNet) or after (Dreamer v1) the memory's matrix, or no memory (PlaNet's
     stochastic-only SSM)."""
     latent: Literal["categorical", "gaussian", "point"] = "categorical"
     """What the latent is; `point` draws nothing (PlaNet's deterministic-only RNN)."""
@@ -23,17 +26,17 @@ class WorldModelConfig:
     """[categorical] Classes of each."""
     blocks: int = 8
     """[block-gru] Groups of memory features; also of the image decoder."""
-    prior_layers: int = 2
+    prior_layers: FewOrNone = 2
     """Hidden layers between memory and prior."""
-    unimix: float = 0.01
+    unimix: Fraction = 0.01
     """[categorical] Share of the uniform distribution in every prior and posterior."""
-    min_std: float = 0.1
+    min_std: Positive = 0.1
     """[gaussian] Least standard deviation."""
     units: int = 64
     """Width of the layers of encoder, decoder and heads."""
-    layers: int = 3
+    layers: FewOrNone = 3
     """Hidden layers of the vector encoder and decoder."""
-    head_layers: int = 1
+    head_layers: FewOrNone = 1
     """Hidden layers of the reward and continue heads."""
     images: Literal["convolutions", "dense"] = "convolutions"
     """How images are encoded and decoded; `dense` suits small symbolic ones, such as MinAtar's."""
@@ -51,7 +54,7 @@ class WorldModelConfig:
     """The reward head: a classification over exponential bins, or a unit Gaussian."""
     continues: bool = True
     """Learn the probability that the episode goes on; off: it always does."""
-    observation_weight: float = 1.0
+    observation_weight: Positive = 1.0
     """Loss per squared error of the reconstruction: 1 in Dreamer v3, 0.5 (a unit Gaussian) before."""
     reward_scale: float = 1.0
     """Weight of the reward loss."""
@@ -65,7 +68,7 @@ class WorldModelConfig:
     """Divergence below which nothing pulls."""
     free_nats_of: Literal["step", "batch"] = "step"
     """Whether each step's divergence is held against `free_nats`, or the mean of the batch."""
-    overshooting: int = 0
+    overshooting: Natural = 0
     """Steps over which priors are also compared with later posteriors (latent overshooting); 0 or 1: off."""
     overshooting_scale: float = 1.0
     """Weight of latent overshooting."""

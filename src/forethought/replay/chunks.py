@@ -1,15 +1,15 @@
 """Steps of several environments in files of a folder: appended as they come, the newest also held in memory.
 
-A chunk file holds so many records, one after another and nothing else; what a record is stands in `layout.json`. Every
-step is on disk before `append` returns; those that memory has no room for are mapped from there when they are read. A
-write is one call, so a process that is killed leaves whole records; a part of one (the disk was full) is cut off.
-Nothing is ever pickled.
+A chunk file holds so many records, one after another and nothing else, each with its checksum (`checksums`); what a
+record is stands in `layout.json` (`layout`). Every step is on disk before `append` returns; those that memory has no
+room for are mapped from there when they are read. A write is one call, so a process that is killed leaves whole
+records; a part of one (the disk was full) is cut off. Nothing is ever pickled.
 """
 
 import errno
-import json
 import math
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -18,30 +18,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import StorageFault, UserError
-from ..storage.files import check_format, faults, replacing, sync_folder
-from ..types import Box, EnvSpec
+from ..storage.files import faults, open_own, replacing, sync_folder
+from ..storage.records import dumps
+from ..types import EnvSpec
+from .checksums import damaged, sealed
+from .layout import LAYOUT, layout, record, stored_layout
 
-FORMAT = 1
-LAYOUT = "layout.json"
 CHUNK_BYTES = 8 * 2**20
 GIGABYTE = 10**9
 MOST_MAPPED = 4096  # the kernel allows a process some 65,000
 FEWEST = 32  # steps of each environment that there must be room for
-
-
-def record(spec: EnvSpec) -> np.dtype:
-    """One step as it is stored: pixels as bytes, all else as the agent sees it."""
-    return np.dtype(
-        [
-            ("pixels", "u1", (spec.num_pixels,)),
-            ("vector", "<f4", (spec.vector_dim,)),
-            ("action", "<f4" if isinstance(spec.action, Box) else "<i4", spec.action.shape),
-            ("reward", "<f4"),
-            ("first", "?"),
-            ("terminated", "?"),
-            ("truncated", "?"),
-        ]
-    )
 
 
 class ChunkStore:
@@ -55,7 +41,9 @@ class ChunkStore:
     def __init__(self, folder: Path, spec: EnvSpec, num_envs: int, limit: int, memory: int = 0) -> None:
         """The steps in `folder`, which need not exist yet; the newest are held in `memory` bytes, one chunk of each
         environment at least. Raises UserError if it holds other steps, or the limit is too small."""
-        self.folder, self.dtype, self.num_envs, self.limit = folder, record(spec), num_envs, limit
+        self.folder, self.num_envs, self.limit = folder, num_envs, limit
+        found, self.repairs = stored_layout(folder)
+        self.dtype = record(spec, checked=found is None or found["format"] > 1)
         size = self.dtype.itemsize
         self.room = limit // num_envs // size  # steps of each environment on disk
         if self.room < FEWEST:
@@ -64,10 +52,12 @@ class ChunkStore:
                 f"environments, {size:,} bytes a step; give it at least {_rounded_up(FEWEST * num_envs * size)} GB"
             )
         self.chunk_steps = max(1, min(CHUNK_BYTES // size, self.room // 16))
-        self._read_layout(spec)
+        if found is not None:
+            self._fit_layout(found, spec)
         self._lock = threading.RLock()
         self._appending = False
         self._files: list[Any] = [None] * num_envs  # open for appending: of the newest chunk
+        self._open: list[Path | None] = [None] * num_envs  # their paths
         self._unsynced: set[Path] = set()
         self._mapped: dict[tuple[int, int], np.ndarray] = {}
         self._held: dict[tuple[int, int], np.ndarray] = {}  # newest chunks, in the order of their first step
@@ -106,7 +96,7 @@ class ChunkStore:
             try:
                 while len(left):
                     chunk, inside = divmod(int(self.end[env]), self.chunk_steps)
-                    now = left[: self.chunk_steps - inside]
+                    now = sealed(left[: self.chunk_steps - inside], env, int(self.end[env]))
                     while self.removes(env, len(now)):
                         self._remove_oldest(env)
                     self._write(env, chunk, now)
@@ -129,7 +119,8 @@ class ChunkStore:
             while at < last:
                 chunk, inside = divmod(at, self.chunk_steps)
                 count = min(self.chunk_steps - inside, last - at)
-                parts.append(self._chunk(env, chunk, inside + count)[inside : inside + count])
+                held = self._held.get((env, chunk))
+                parts.append(self._checked(env, at, count) if held is None else held[inside : inside + count])
                 at += count
             return np.concatenate(parts) if parts else np.empty(0, self.dtype)
 
@@ -143,6 +134,42 @@ class ChunkStore:
             self._begin_to_append()
             for env in np.flatnonzero(self.end > end):
                 self._truncate(int(env), int(end[env]))
+
+    def leave_out_damaged(self) -> list[str]:
+        """Forgets damaged steps and the older ones of their environments; the names of the files they were in.
+
+        A file goes as a whole unless it is the newest. Raises UserError if nothing is left.
+        """
+        names = []
+        with self._lock:
+            for env in range(self.num_envs):
+                found = self._newest_damage(env)
+                if found is None:
+                    continue
+                chunk, newest = found // self.chunk_steps, (int(self.end[env]) - 1) // self.chunk_steps
+                names.append(self._path(env, chunk).name)
+                for old in range(int(self.begin[env]) // self.chunk_steps, chunk + (chunk < newest)):
+                    self._forget(env, old)
+                self.begin[env] = found + 1 if chunk == newest else (chunk + 1) * self.chunk_steps
+        if names and np.all(self.begin == self.end):
+            raise UserError(
+                f"{self.folder} is damaged: {', '.join(names)} do not have the checksums that they were written with, "
+                "and no other step is there; put a copy of the folder back, or start the run again"
+            )
+        return names
+
+    def _newest_damage(self, env: int) -> int | None:
+        """The last step of an environment that does not have its checksum."""
+        last = int(self.end[env])
+        while last > self.begin[env]:
+            chunk = (last - 1) // self.chunk_steps
+            start = max(chunk * self.chunk_steps, int(self.begin[env]))
+            steps = self._map(env, chunk, 1)[start % self.chunk_steps :][: last - start]
+            wrong = np.flatnonzero(damaged(steps, env, start))
+            if len(wrong):
+                return start + int(wrong[-1])
+            last = start
+        return None
 
     def check_holds(self, end: np.ndarray) -> None:
         """Raises UserError if the steps just before `end [num_envs]` are not there."""
@@ -178,31 +205,17 @@ class ChunkStore:
     def _path(self, env: int, chunk: int) -> Path:
         return self.folder / f"env{env:04d}-{chunk:08d}.steps"
 
+    @property
     def _layout(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "record": [
-                [name, self.dtype[name].base.str, list(self.dtype[name].shape)] for name in self.dtype.names or ()
-            ],
-            "num_envs": self.num_envs,
-            "chunk_steps": self.chunk_steps,
-        }
+        return layout(self.dtype, self.num_envs, self.chunk_steps)
 
-    def _read_layout(self, spec: EnvSpec) -> None:
+    def _fit_layout(self, found: dict[str, Any], spec: EnvSpec) -> None:
         """Takes the length of chunks from what is there. Raises UserError if that is another task's."""
-        path, layout = self.folder / LAYOUT, self._layout()
-        if not path.exists():
-            return
-        try:
-            found = json.loads(path.read_text())
-            check_format(path, int(found["format"]), FORMAT)
-            chunk_steps = int(found["chunk_steps"])
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UserError(f"{path} cannot be read ({error}); remove {self.folder} to start anew") from error
+        wanted, chunk_steps = self._layout, found["chunk_steps"]
         for name in ("record", "num_envs"):
-            if found.get(name) != layout[name]:
+            if found.get(name) != wanted[name]:
                 raise UserError(
-                    f"{self.folder} holds a replay with {name} {found.get(name)}, {spec.name} needs {layout[name]}; "
+                    f"{self.folder} holds a replay with {name} {found.get(name)}, {spec.name} needs {wanted[name]}; "
                     "give another folder"
                 )
         if not 1 <= chunk_steps <= self.room // 4:
@@ -229,9 +242,9 @@ class ChunkStore:
             return
         with faults(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / LAYOUT).exists():
+            if self.repairs or not (self.folder / LAYOUT).exists():
                 with replacing(self.folder / LAYOUT) as file:
-                    file.write(json.dumps(self._layout(), indent=1).encode())
+                    file.write(dumps(self._layout, indent=1).encode())
             for env in range(self.num_envs):
                 _, end, loose = self._found(env)
                 for chunk in loose:
@@ -242,7 +255,8 @@ class ChunkStore:
         self._appending = True
 
     def _chunks(self, env: int) -> list[int]:
-        return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob(f"env{env:04d}-*.steps"))
+        names = (re.fullmatch(rf"env{env:04d}-(\d{{8,}})\.steps", path.name) for path in self.folder.glob("*.steps"))
+        return sorted(int(name[1]) for name in names if name and not (self.folder / name[0]).is_symlink())
 
     def _steps_in(self, env: int, chunk: int) -> int:
         """Whole records in a chunk."""
@@ -255,9 +269,10 @@ class ChunkStore:
     def _write(self, env: int, chunk: int, steps: np.ndarray) -> None:
         path = self._path(env, chunk)
         with faults(path):
-            if self._files[env] is None or self._files[env].name != str(path):
+            if self._files[env] is None or self._open[env] != path:
                 self._shut(env)
-                self._files[env] = open(str(path), "ab", buffering=0)  # noqa: SIM115
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                self._files[env], self._open[env] = os.fdopen(open_own(path, flags), "ab", buffering=0), path
             self._unsynced.add(path)
             raw = np.ascontiguousarray(steps).tobytes()
             if self._files[env].write(raw) != len(raw):
@@ -268,7 +283,7 @@ class ChunkStore:
         if (env, chunk) not in self._held:
             held = np.empty(self.chunk_steps, self.dtype)
             if inside:
-                held[:inside] = self._map(env, chunk, inside)[:inside]
+                held[:inside] = self._checked(env, chunk * self.chunk_steps, inside)
             self._held[env, chunk] = held
             while len(self._held) > self._most_held:
                 self._held.pop(next(iter(self._held)))
@@ -290,9 +305,9 @@ class ChunkStore:
 
     def _cut_file(self, env: int, chunk: int, steps: int) -> None:
         path, size = self._path(env, chunk), steps * self.dtype.itemsize
-        with faults(path):
-            if path.stat().st_size != size:
-                os.truncate(path, size)
+        with faults(path), os.fdopen(open_own(path, os.O_RDWR), "r+b") as file:
+            if os.fstat(file.fileno()).st_size != size:
+                file.truncate(size)
 
     def _remove_oldest(self, env: int) -> None:
         chunk = int(self.begin[env]) // self.chunk_steps
@@ -307,10 +322,17 @@ class ChunkStore:
         with faults(path):
             path.unlink(missing_ok=True)
 
-    def _chunk(self, env: int, chunk: int, count: int) -> np.ndarray:
-        """The records of a chunk, `count` at least, from memory or disk."""
-        held = self._held.get((env, chunk))
-        return self._map(env, chunk, count) if held is None else held
+    def _checked(self, env: int, start: int, count: int) -> np.ndarray:
+        """Records of one chunk from disk. Raises StorageFault if one does not have its checksum."""
+        chunk, inside = divmod(start, self.chunk_steps)
+        found = self._map(env, chunk, inside + count)[inside : inside + count]
+        wrong = np.flatnonzero(damaged(found, env, start))
+        if len(wrong):
+            raise StorageFault(
+                f"{self._path(env, chunk)} is damaged: step {start + int(wrong[0])} does not have the checksum it was "
+                "written with; put a copy of the file back, or resume the run, which goes on without the damaged steps"
+            )
+        return found
 
     def _map(self, env: int, chunk: int, count: int) -> np.ndarray:
         """The records of a chunk, `count` at least, mapped from its file."""
@@ -319,8 +341,9 @@ class ChunkStore:
             there = max(count, min(self.chunk_steps, int(self.end[env]) - chunk * self.chunk_steps))
             path = self._path(env, chunk)
             try:
-                found = np.memmap(path, self.dtype, "r", shape=(there,))
-            except (OSError, ValueError) as error:
+                with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+                    found = np.memmap(file, self.dtype, "r", shape=(there,))
+            except (OSError, ValueError, UserError) as error:
                 raise StorageFault(f"cannot read {path}: {error}; the run needs it") from error
             if len(self._mapped) >= MOST_MAPPED:
                 self._mapped.clear()

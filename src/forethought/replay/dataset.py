@@ -1,14 +1,18 @@
 """Logged transitions from files, .npz and Minari. Checked on the way in: bad data trains in silence."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
-from ..errors import UserError
+from ..errors import UserError, checked_path
+from ..space_parts import MOST_ONE_HOT, parts_of, value_at
 from ..storage.archive import UNREADABLE
 from ..storage.files import replacing
 from ..types import ActionSpace, Box, Discrete, EnvSpec, Transition
+from .machine import host_bytes
 
 ALIASES = {
     "obs": ("obs", "observation", "observations"),
@@ -50,16 +54,20 @@ def load_dataset(source: Path | str, *, finite: bool = True) -> Dataset:
     episode a row, `[episodes, steps, ...]`. Without `next_obs` a step's successor is the next step's `obs`;
     the last step of an episode has none and is left out, unless `obs` is `[episodes, steps + 1, ...]`.
 
+    Whole numbers as `obs`, without an axis, are states: they become one-hot, as agents with networks see them. Actions
+    of several axes are flattened. Minari's Dicts and Tuples become one vector, as in environments.
+
     `finite=False` takes data that are not finite as they are, for who wants to look at them. Raises UserError for
     anything missing, merged, of the wrong shape or type, empty or, otherwise, not finite.
     """
-    name = str(source)
+    name = str(checked_path(source, "data"))
     if name.startswith("minari:") or Path(source).is_dir():
-        raw, action = _read_minari(name.removeprefix("minari:"))
-        notes = []
+        raw, action, notes = _read_minari(name.removeprefix("minari:"))
     else:
         raw, notes = _read_npz(Path(source))
         action = None
+    raw, more = _flattened(raw)
+    notes = [*notes, *more]
     _check_shapes(raw)
     arrays = _converted(raw, finite)
     ends = arrays["terminated"] | arrays["truncated"]
@@ -88,11 +96,12 @@ def save_dataset(path: Path | str, transitions: Transition) -> None:
 
 def _read_npz(path: Path) -> tuple[_Raw, list[str]]:
     try:
-        opened = np.load(path, allow_pickle=False)
+        opened = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped: a bare array is not read to be refused
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise UserError(f"{path} is one bare array; wanted a .npz that holds {', '.join(ALIASES)}")
         with opened as file:
             labels = _match(path, file.files)
+            _check_declared(path, file.zip, labels)
             arrays = {name: _member(path, file, key) for name, key in labels.items()}
             ignored = sorted(set(file.files) - set(labels.values()))
     except FileNotFoundError:
@@ -100,6 +109,32 @@ def _read_npz(path: Path) -> tuple[_Raw, list[str]]:
     except UNREADABLE as error:
         raise UserError(f"{path} cannot be read as .npz: {_first_line(error)}") from None
     return _Raw(str(path), arrays, labels), [f"ignored in {path}: {', '.join(ignored)}"] if ignored else []
+
+
+def _check_declared(path: Path, archive: Any, labels: dict[str, str]) -> None:
+    """Raises UserError for arrays whose headers alone show that they do not fit, before any of them is inflated."""
+    empty, total = {}, 0
+    for name, key in labels.items():
+        member = archive.getinfo(f"{key}.npy")
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            size, held = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+        if dtype.hasobject:
+            continue  # refused when it is read
+        if size != held:
+            wanted = f"{size:,} for {dtype}{list(shape)}"
+            raise UserError(f"{path}: {key} has {held:,} bytes, wanted {wanted}; save it again")
+        empty[name], total = np.broadcast_to(np.zeros((), dtype), shape), total + size
+    room = host_bytes() / 2
+    if total > room:
+        raise UserError(
+            f"{path} holds {total / 2**30:.3g} GiB once it is inflated, more than half of this machine's memory "
+            f"({room / 2**30:.3g} GiB); give fewer transitions"
+        )
+    if len(empty) == len(labels):
+        _check_shapes(_Raw(str(path), empty, labels))
 
 
 def _member(path: Path, file: Any, key: str) -> np.ndarray:
@@ -140,8 +175,29 @@ def _match(path: Path, found: list[str]) -> dict[str, str]:
     return keys
 
 
-def _read_minari(name: str) -> tuple[_Raw, ActionSpace | None]:
-    """A Minari dataset's steps, flat, with true successors, and its action space where that is bounded."""
+def _flattened(raw: _Raw) -> tuple[_Raw, list[str]]:
+    """Numbered states one-hot, and actions of several axes as vectors; what was done, in words."""
+    arrays, notes = dict(raw.arrays), []
+    obs, action, lead = arrays["obs"], arrays["action"], arrays["reward"].ndim
+    if obs.ndim == lead and obs.dtype.kind in "iu" and obs.size:
+        both = [arrays[name] for name in ("obs", "next_obs") if name in arrays and arrays[name].dtype.kind in "iu"]
+        low, high = min(int(x.min()) for x in both), max(int(x.max()) for x in both)
+        if low < 0 or high >= MOST_ONE_HOT:
+            raise UserError(
+                f"{raw.label('obs')} holds numbers of states from {low} to {high}; wanted 0 to at most "
+                f"{MOST_ONE_HOT - 1}, since models see them one-hot; save vectors [steps, obs]"
+            )
+        table = np.eye(high + 1, dtype=np.float32)
+        arrays |= {name: table[arrays[name]] for name in ("obs", "next_obs") if name in arrays}
+        notes.append(f"{raw.label('obs')} numbers states: an observation is one-hot ({high + 1})")
+    if action.dtype.kind == "f" and action.ndim > lead + 1:
+        arrays["action"] = action.reshape(*action.shape[:lead], -1)
+        notes.append(f"{raw.label('action')} of shape {list(action.shape[lead:])} is flattened")
+    return raw._replace(arrays=arrays), notes
+
+
+def _read_minari(name: str) -> tuple[_Raw, ActionSpace | None, list[str]]:
+    """A Minari dataset's steps, flat, with true successors, its action space where that is bounded, and notes."""
     try:
         import minari
 
@@ -159,34 +215,56 @@ def _read_minari(name: str) -> tuple[_Raw, ActionSpace | None]:
         raise UserError(
             f"minari:{name} cannot be read: {_first_line(error)}; see `minari list local`, or `minari download {name}`"
         ) from None
-    for part in ("observations", "actions"):
-        kinds = {type(getattr(e, part)).__name__ for e in episodes if not isinstance(getattr(e, part), np.ndarray)}
-        if kinds:
-            raise UserError(
-                f"minari:{name}: {part} are of kind {', '.join(sorted(kinds))}, wanted one array a step; "
-                "flatten them (gymnasium.wrappers.FlattenObservation) and save a .npz"
-            )
     if not episodes:
         raise UserError(f"minari:{name} is empty: it has no episodes")
+    seen, notes = _vectors(name, "observations", dataset.observation_space, [e.observations for e in episodes])
+    space = dataset.action_space
+    if not isinstance(space, spaces.Box | spaces.Discrete):
+        raise UserError(f"minari:{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete")
+    actions = [np.asarray(e.actions) for e in episodes]
+    if isinstance(space, spaces.Discrete):
+        actions = [taken - space.start for taken in actions]  # agents count from 0
+    else:
+        actions = [taken.reshape(len(taken), -1).astype(np.promote_types(taken.dtype, np.float32)) for taken in actions]
     columns = {
-        "obs": [e.observations[:-1] for e in episodes],
-        "action": [e.actions for e in episodes],
+        "obs": [rows[:-1] for rows in seen],
+        "action": actions,
         "reward": [e.rewards for e in episodes],
-        "next_obs": [e.observations[1:] for e in episodes],
+        "next_obs": [rows[1:] for rows in seen],
         "terminated": [e.terminations for e in episodes],
         "truncated": [e.truncations for e in episodes],
     }
     arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
-    return _Raw(f"minari:{name}", arrays, {key: key for key in arrays}), _known_space(dataset.action_space)
+    return _Raw(f"minari:{name}", arrays, {key: key for key in arrays}), _known_space(space), notes
 
 
-def _known_space(space: Any) -> ActionSpace | None:
-    import gymnasium
+def _vectors(name: str, what: str, space: spaces.Space, episodes: list[Any]) -> tuple[list[np.ndarray], list[str]]:
+    """Observations `[steps + 1, obs]` of each episode, parts in the order of the space without text, and notes."""
+    parts, others = parts_of(space)
+    text = [label for label, part in others if part.dtype is not None and part.dtype.kind == "U"]
+    others = [(label, part) for label, part in others if label not in text]
+    if not parts or others or any(part.counts and part.width > MOST_ONE_HOT for part in parts):
+        label, wrong = others[0] if others else next(((p.label, p.space) for p in parts if p.counts), ("", space))
+        raise UserError(
+            f"minari:{name}: {what} {label} are of kind {type(wrong).__name__}, wanted numbers, and at most "
+            f"{MOST_ONE_HOT} values of a Discrete; turn them into one array a step and save a .npz"
+        )
+    try:
+        rows = [np.concatenate([p.encode(np.asarray(value_at(e, p.path))) for p in parts], 1) for e in episodes]
+    except ValueError as error:
+        raise UserError(f"minari:{name}: {what} {_first_line(error)}") from error
+    if isinstance(space, spaces.Box):
+        return [np.asarray(e) if len(space.shape) == 1 else row for e, row in zip(episodes, rows)], []
+    named = ", ".join(f"{part.label} ({part.width})".strip() for part in parts)
+    named += f"; left out: {', '.join(text)}" if text else ""
+    return rows, [f"minari:{name}: an observation is one vector, Discretes one-hot: {named}"]
 
-    if isinstance(space, gymnasium.spaces.Discrete) and space.start == 0:
+
+def _known_space(space: spaces.Box | spaces.Discrete) -> ActionSpace | None:
+    if isinstance(space, spaces.Discrete):
         return Discrete(int(space.n))
-    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 and space.is_bounded():
-        return Box(tuple(map(float, space.low)), tuple(map(float, space.high)))
+    if space.is_bounded() and np.all(space.low < space.high):
+        return Box(tuple(map(float, space.low.reshape(-1))), tuple(map(float, space.high.reshape(-1))))
     return None
 
 

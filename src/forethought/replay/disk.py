@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 from ..core import AbstractHostReplay
 from ..errors import StorageFault, UserError
 from ..types import EnvSpec, Sequence, Transition
-from .chunks import GIGABYTE, ChunkStore, projection
+from .checksums import FIELD
+from .chunks import GIGABYTE, LAYOUT, ChunkStore, projection
 from .machine import SHARE, host_bytes
 from .sequence import Steps
 from .staging import Asked, Staging, Wanted, Window
@@ -180,19 +181,43 @@ class DiskReplay(AbstractHostReplay):
 
     def resumed(self) -> tuple[Self, str | None]:
         end, store = np.asarray(self.end), self.store
+        notes, replay = [], self
+        dropped = "dropped for its limit since the checkpoint"
+        gone_by = (
+            dropped
+            if self._limit_explains_begin()
+            else f"lost, because files are missing or cut short in {store.folder}"
+        )
         if np.all(end >= store.begin):
             store.rewind(end)
             gone = np.maximum(store.begin - np.maximum(end - store.kept, 0), 0).sum()
-            said = f"{gone} steps of the replay have been dropped for its limit since the checkpoint"
-            return self, f"{said}; the run can differ from one that was not stopped" if gone else None
-        if np.any(end > store.end):
-            store.check_holds(end)
-        here = jnp.asarray(store.end, jnp.int32)
-        note = (
-            "all steps of the checkpoint's replay have been dropped for its limit since; the run goes on with the "
-            f"{int((store.end - store.begin).sum())} newer ones that are there"
-        )
-        return dataclasses.replace(self, end=here, before=here, open=jnp.zeros_like(self.open)), note
+            notes += [f"{gone} steps of the replay have been {gone_by}"] if gone else []
+        else:
+            if np.any(end > store.end):
+                store.check_holds(end)
+            here = jnp.asarray(store.end, jnp.int32)
+            replay = dataclasses.replace(self, end=here, before=here, open=jnp.zeros_like(self.open))
+            notes.append(
+                f"all steps of the checkpoint's replay have been {gone_by}; the run goes on with the "
+                f"{int((store.end - store.begin).sum())} newer ones that are there"
+            )
+        begin = store.begin.copy()
+        names = store.leave_out_damaged()
+        if names:
+            lost = int((store.begin - begin).sum())
+            notes.append(f"damaged in the replay: {', '.join(names)}; {lost} steps up to the damage are left out")
+            replay = dataclasses.replace(replay, open=replay.open & jnp.asarray(store.begin < store.end))
+        if notes:
+            notes.append("the run can differ from one that was not stopped")
+        if store.repairs:
+            notes.insert(0, f"{store.folder / LAYOUT} was damaged and is written again from the run's settings")
+        return replay, "; ".join(notes) or None
+
+    def _limit_explains_begin(self) -> bool:
+        """Whether the limit explains where the steps begin: a chunk goes when the next pair of steps has no room."""
+        store = self.store
+        latest = store.end + 2 - store.room + store.chunk_steps
+        return bool(np.all((store.begin == 0) | (store.begin <= latest)))
 
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
         rng, found = np.random.default_rng(np.asarray(jr.key_data(key)).tolist()), []
@@ -201,7 +226,7 @@ class DiskReplay(AbstractHostReplay):
         if not starts.any():
             raise UserError(f"{self.store.folder} holds no transition to sample; add some first")
         while len(found) < batch_size:  # a pair of steps that is two episodes' is drawn again
-            pair = self.store.read(*_place(int(rng.integers(starts.sum())), starts, window), 2)
+            pair = self._steps(*_place(int(rng.integers(starts.sum())), starts, window), 2)
             if not pair["first"][1]:
                 found.append(pair)
         return self._transitions(np.stack([p[0] for p in found]), np.stack([p[1] for p in found]))
@@ -228,14 +253,17 @@ class DiskReplay(AbstractHostReplay):
 
     def _all(self) -> list[np.ndarray]:
         bounds = zip(*self._window())
-        return [self.store.read(env, begin, end - begin) for env, (begin, end) in enumerate(bounds)]
+        return [self._steps(env, begin, end - begin) for env, (begin, end) in enumerate(bounds)]
+
+    def _steps(self, env: int, start: int, length: int) -> np.ndarray:
+        return _marked(self.store, env, start, length, int(self.end[env]))
 
     def _newest(self, env: int, begin: int, end: int, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Up to `n` pairs of consecutive steps of one environment, newest first."""
         pairs: list[tuple[np.ndarray, np.ndarray]] = []
         while end - begin >= 2 and len(pairs) < n:
             start = max(begin, end - n - 1)
-            steps = self.store.read(env, start, end - start)
+            steps = self._steps(env, start, end - start)
             pairs += [(steps[k - 1], steps[k]) for k in range(len(steps) - 1, 0, -1) if not steps["first"][k]]
             end = start + 1
         return pairs[:n]
@@ -267,9 +295,21 @@ def _drawn(store: ChunkStore, spec: EnvSpec, asked: Asked, window: Window) -> St
     if not starts.any():
         return _nothing(spec, asked)
     drawn = np.random.default_rng(list(asked.key)).integers(starts.sum(), size=asked.batch_size)
-    steps = np.stack([store.read(*_place(int(k), starts, window), asked.length) for k in drawn])
-    parts: Any = (np.ascontiguousarray(steps[name]) for name in store.dtype.names or ())
+    places = [_place(int(k), starts, window) for k in drawn]
+    steps = np.stack([_marked(store, env, start, asked.length, window.end[env]) for env, start in places])
+    parts: Any = (np.ascontiguousarray(steps[name]) for name in store.dtype.names or () if name != FIELD)
     return Steps(*parts)
+
+
+def _marked(store: ChunkStore, env: int, start: int, length: int, end: int) -> np.ndarray:
+    """Records as `ChunkStore.read`, truncated where the next one before `end` opens an episode though this ended none.
+
+    Nothing is rewritten on disk when episodes are abandoned, because a run that resumes from an earlier checkpoint may
+    play them on.
+    """
+    steps = store.read(env, start, min(length + 1, end - start))
+    steps["truncated"][:-1] |= steps["first"][1:] & ~steps["terminated"][:-1]
+    return steps[:length]
 
 
 def _nothing(spec: EnvSpec, asked: Asked) -> Steps:

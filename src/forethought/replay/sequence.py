@@ -59,8 +59,13 @@ class Steps(eqx.Module):
         return jnp.concatenate([self.pixels.astype(jnp.float32), self.vector], -1)
 
     def sequence(self) -> Sequence:
-        """The steps as models take them."""
-        return Sequence(self.obs, self.action, self.reward, self.first, self.terminated, self.truncated)
+        """Steps `[*batch, time, ...]` as models take them.
+
+        A step is truncated too where its episode was abandoned: the next one opens an episode and this one ended none.
+        """
+        opens = jnp.concatenate([self.first[..., 1:], jnp.zeros_like(self.first[..., :1])], -1)
+        truncated = self.truncated | (opens & ~self.terminated)
+        return Sequence(self.obs, self.action, self.reward, self.first, self.terminated, truncated)
 
 
 def bytes_of(pixels: Float[Array, "*batch"]) -> UInt8[Array, "*batch"]:
@@ -134,7 +139,10 @@ class SequenceReplay(AbstractSequenceReplay):
         )
 
     def cut(self) -> Self:
-        return dataclasses.replace(self, open=jnp.zeros_like(self.open))
+        env, newest = jnp.arange(len(self.open)), self.head - 1
+        truncated = self.data.truncated.at[env, newest].set(self.data.truncated[env, newest] | self.open)
+        data = dataclasses.replace(self.data, truncated=truncated)
+        return dataclasses.replace(self, data=data, open=jnp.zeros_like(self.open))
 
     def num_sequences(self, length: int) -> Int[Array, ""]:
         """How many stretches of `length` steps there are to draw from."""

@@ -20,14 +20,20 @@ def run_steps(agent: AbstractAgent, env: AbstractEnv | AbstractHostEnv, run: Run
     """Rows that all of a run's steps take at most.
 
     One for each action; where the agent learns from sequences, one more for each episode. Episodes are as long as the
-    task's limit where it is known never to terminate; otherwise they might be over after one action.
+    task's limit where it is known never to terminate; otherwise they might be over after one action. With action
+    repeat, the last action of an episode may take fewer simulator steps than the others, so there are more actions.
     """
     spec = env.spec
-    actions = -(-run.steps // (run.num_envs * spec.action_repeat))  # of each environment
+    repeat, steps = spec.action_repeat, -(-run.steps // run.num_envs)  # of each environment
+    longest = longest_episode(spec)
+    if spec.max_episode_steps is None or longest is None or env.termination_function is not never_terminates:
+        actions, shortest = steps if agent.sequence_length is None else -(-steps // repeat), 1
+    else:
+        actions, shortest = -(-steps // spec.max_episode_steps) * longest, longest
+        if spec.max_episode_steps % repeat == 0:
+            actions = -(-steps // repeat)
     if agent.sequence_length is None:
         return actions * run.num_envs
-    longest = longest_episode(spec)
-    shortest = 1 if longest is None or env.termination_function is not never_terminates else longest
     return (actions + -(-actions // shortest) + 1) * run.num_envs
 
 

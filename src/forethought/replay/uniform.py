@@ -45,6 +45,17 @@ class UniformReplay(AbstractReplay):
         data = jax.tree.map(lambda store, new: store.at[index].set(new, mode="drop"), self.data, batch)
         return type(self)(data, self.head + n, jnp.minimum(self.size + n, self.capacity))
 
+    def cut(self) -> Self:
+        """Marks the newest row as truncated unless it terminated.
+
+        With several environments the rows before it stay unmarked: whatever follows rows from one to the next compares
+        their observations.
+        """
+        newest, data = self.head - 1, self.data
+        abandoned = data.truncated[newest] | (~data.terminated[newest] & (self.size > 0))
+        data = dataclasses.replace(data, truncated=data.truncated.at[newest].set(abandoned))
+        return dataclasses.replace(self, data=data)
+
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
         index = jr.randint(key, (batch_size,), 0, jnp.maximum(self.size, 1))
         return jax.tree.map(lambda store: store[index], self.data)

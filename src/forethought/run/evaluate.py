@@ -1,6 +1,6 @@
 """Evaluation in JAX environments: episodes side by side, without exploration, from starts of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import equinox as eqx
@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractEnv
+from ..core.programs import compiled, shared
 from ..errors import EnvironmentFault, TrainingFault
 from ..types import Transition
-from .progress import EVALUATE, broadcast, stream
+from .progress import EVALUATE, OVERFLOW, broadcast, sound_step, stream
 
 
 class Evaluation(eqx.Module):
@@ -23,7 +24,7 @@ class Evaluation(eqx.Module):
     lengths: np.ndarray  # [episodes], in environment steps
     finished: np.ndarray  # [episodes] bool; False where the step limit of the evaluation cut the episode
     trajectories: Any  # a Transition, [episodes, time, ...]; rows at and past the length are repeats; None of matches
-    states: Any  # environment states before each step, [episodes, time, ...], for drawing; None off JAX
+    states: Any  # environment states before each step and after the last, [episodes, time + 1, ...]; None off JAX
 
 
 class _Carry(eqx.Module):
@@ -33,6 +34,45 @@ class _Carry(eqx.Module):
     alive: Array
     returns: Array
     lengths: Array
+
+
+def _programs(
+    agent: AbstractAgent, env: AbstractEnv, num_episodes: int, ticks: int, chunk: int
+) -> tuple[Callable, Callable]:
+    """The first carry from `(state, key, clock)`, and `chunk` steps from `(state, carry, key, tick)`, compiled."""
+
+    def begin(state: Any, key: PRNGKeyArray, clock: Array) -> _Carry:
+        keys = jax.vmap(lambda i: stream(key, EVALUATE, i))(jnp.arange(num_episodes))
+        env_state, obs = jax.vmap(lambda k: env.reset(key=k, clock=clock))(keys)
+        n = num_episodes
+        memory = broadcast(agent.init_memory(state), n)
+        return _Carry(env_state, obs, memory, jnp.ones(n, bool), jnp.zeros(n), jnp.zeros(n, jnp.int32))
+
+    def steps(state: Any, carry: _Carry, key: PRNGKeyArray, tick: Array) -> tuple[_Carry, Any]:
+        def one(dynamic: Any, tick: Array) -> tuple[Any, Any]:
+            carry = eqx.combine(dynamic, static)
+            keys = jr.split(stream(key, EVALUATE, -1 - tick), 2 * num_episodes).reshape(2, num_episodes)
+            act = lambda m, o, k: agent.act(state, m, o, key=k, explore=False)[:2]
+            action, memory = jax.vmap(act)(carry.memory, carry.obs, keys[0])
+            step = jax.vmap(lambda s, a, k: sound_step(env, *env.counted_step(s, a, key=k)))
+            env_state, next_obs, reward, terminated, truncated, steps = step(carry.state, action, keys[1])
+            row = Transition(carry.obs, action, reward, next_obs, terminated, truncated)
+            counts = carry.alive & (tick < ticks)  # the last chunk may reach past the limit
+            new = _Carry(
+                env_state,
+                next_obs,
+                memory,
+                carry.alive & ~(counts & (terminated | truncated)),
+                carry.returns + jnp.where(counts, reward, 0.0),  # after its end an environment may say NaN
+                carry.lengths + jnp.where(counts, steps, 0),
+            )
+            return eqx.filter(new, eqx.is_array), (row, carry.state)
+
+        dynamic, static = eqx.partition(carry, eqx.is_array)
+        dynamic, rows = jax.lax.scan(one, dynamic, tick + jnp.arange(chunk))
+        return eqx.combine(dynamic, static), rows
+
+    return compiled(begin), compiled(steps)
 
 
 class JitEvaluator:
@@ -57,39 +97,7 @@ class JitEvaluator:
         self.agent, self.env, self.num_episodes, self.clock = agent, env, num_episodes, clock
         self.ticks = -(-limit // env.spec.action_repeat)
         self.chunk = min(25, self.ticks)
-        self._begin = eqx.filter_jit(self._start)
-        self._go = eqx.filter_jit(self._steps)
-
-    def _start(self, state: Any, key: PRNGKeyArray, clock: Array) -> _Carry:
-        keys = jax.vmap(lambda i: stream(key, EVALUATE, i))(jnp.arange(self.num_episodes))
-        env_state, obs = jax.vmap(lambda k: self.env.reset(key=k, clock=clock))(keys)
-        n = self.num_episodes
-        memory = broadcast(self.agent.init_memory(state), n)
-        return _Carry(env_state, obs, memory, jnp.ones(n, bool), jnp.zeros(n), jnp.zeros(n, jnp.int32))
-
-    def _steps(self, state: Any, carry: _Carry, key: PRNGKeyArray, tick: Array) -> tuple[_Carry, Any]:
-        def one(dynamic: Any, tick: Array) -> tuple[Any, Any]:
-            carry = eqx.combine(dynamic, static)
-            keys = jr.split(stream(key, EVALUATE, -1 - tick), 2 * self.num_episodes).reshape(2, self.num_episodes)
-            act = lambda m, o, k: self.agent.act(state, m, o, key=k, explore=False)[:2]
-            action, memory = jax.vmap(act)(carry.memory, carry.obs, keys[0])
-            step = jax.vmap(lambda s, a, k: self.env.step(s, a, key=k))
-            env_state, next_obs, reward, terminated, truncated = step(carry.state, action, keys[1])
-            row = Transition(carry.obs, action, reward, next_obs, terminated, truncated)
-            counts = carry.alive & (tick < self.ticks)  # the last chunk may reach past the limit
-            new = _Carry(
-                env_state,
-                next_obs,
-                memory,
-                carry.alive & ~(counts & (terminated | truncated)),
-                carry.returns + jnp.where(counts, reward, 0.0),  # after its end an environment may say NaN
-                carry.lengths + counts * self.env.spec.action_repeat,
-            )
-            return eqx.filter(new, eqx.is_array), (row, carry.state)
-
-        dynamic, static = eqx.partition(carry, eqx.is_array)
-        dynamic, rows = jax.lax.scan(one, dynamic, tick + jnp.arange(self.chunk))
-        return eqx.combine(dynamic, static), rows
+        self._begin, self._go = shared(_programs, agent, env, num_episodes, self.ticks, self.chunk)
 
     def steps(self, state: Any, *, key: PRNGKeyArray, clock: int | None = None) -> Iterator[float | Evaluation]:
         """Yields the part done, in (0, 1), and in the end the evaluation.
@@ -103,11 +111,13 @@ class JitEvaluator:
             carry, rows = self._go(state, carry, key, jnp.asarray(tick))
             kept.append(jax.tree.map(np.asarray, rows))
             self._check(kept[-1][0], alive, tick)
+            checked_returns(self.env.spec.name, np.asarray(carry.returns))
             if not np.any(np.asarray(carry.alive)):
                 break
             yield (tick + self.chunk) / self.ticks
         join = lambda *parts: np.swapaxes(np.concatenate(parts), 0, 1)
         trajectories, states = jax.tree.map(join, *kept)
+        states = jax.tree.map(lambda x, last: np.append(x, np.asarray(last)[:, None], axis=1), states, carry.state)
         yield Evaluation(
             np.asarray(carry.returns), np.asarray(carry.lengths), ~np.asarray(carry.alive), trajectories, states
         )
@@ -143,6 +153,13 @@ class JitEvaluator:
 def _finite(x: Array) -> np.ndarray:
     """Which rows of `[time, episodes, ...]` are finite throughout, `[time, episodes]`."""
     return np.all(np.isfinite(np.asarray(x)).reshape(*x.shape[:2], -1), axis=-1)
+
+
+def checked_returns(env: str, returns: np.ndarray) -> None:
+    """Raises EnvironmentFault if the rewards of an evaluation episode sum up to more than float32 holds."""
+    if not np.isfinite(returns).all():
+        episode = int(np.argmax(~np.isfinite(returns)))
+        raise EnvironmentFault(f"environment {env}, evaluation episode {episode}: {OVERFLOW}")
 
 
 def unsound_action(env: str, episode: int, step: int, action: np.ndarray) -> TrainingFault:

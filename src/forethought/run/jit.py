@@ -2,16 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractEnv, AbstractReplay
+from ..core.programs import compiled, shared
 from ..types import Transition
 from .progress import (
     ACT,
@@ -26,6 +28,7 @@ from .progress import (
     kept_extras,
     over_rows,
     reset_key,
+    sound_step,
     steps_to_next_update,
     stream,
     strongly_typed,
@@ -33,6 +36,7 @@ from .progress import (
     where_rows,
 )
 
+SEEDS = "seeds"  # name of the axis of seeds side by side
 MAX_TICKS = 128  # loop rounds in one call; bounds how many episodes can end between two yields
 MAX_ONLINE_TICKS = 2048  # the same of an agent that learns inside the loop
 
@@ -46,6 +50,7 @@ class EnvCarry(eqx.Module):
     returns: Float[Array, " num_envs"]
     lengths: Int[Array, " num_envs"]
     episode: Int[Array, " num_envs"]  # episode i + num_envs * k is the k-th of environment i
+    tick: Int[Array, ""] | None = None  # calls of the step so far; None: as many as there are steps (no action repeat)
 
 
 def most_ticks(agent: AbstractAgent) -> int:
@@ -53,9 +58,8 @@ def most_ticks(agent: AbstractAgent) -> int:
     return MAX_ONLINE_TICKS if agent.online else MAX_TICKS
 
 
-def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, seed: Array | int, num_envs: int):
+def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, key: PRNGKeyArray, num_envs: int):
     """The progress of a run before its first step."""
-    key = jr.key(seed)
     state = agent.init(key=stream(key, INIT, 0))
     episode = jnp.arange(num_envs, dtype=jnp.int32)
     env_state, obs = jax.vmap(lambda e: env.reset(key=reset_key(agent, key, e)))(episode)
@@ -67,6 +71,7 @@ def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, see
         jnp.zeros(num_envs),
         jnp.zeros(num_envs, jnp.int32),
         episode,
+        zeros if env.spec.action_repeat > 1 else None,
     )
     ring = Episodes.empty(2 * most_ticks(agent) * num_envs)
     return strongly_typed(
@@ -98,19 +103,20 @@ def collect(
     With `halt`, a step with a non-finite number ends the loop and is taken back, so that the progress can be saved.
     An agent that learns online is updated after every step; the metrics are then those of the last update.
     """
-    key, spec = progress.key, env.spec
+    key = progress.key
     num_envs = progress.env.obs.shape[0]
-    per_tick = num_envs * spec.action_repeat
 
     def one(carry: tuple) -> tuple:
         i, replay, env_carry, env_steps, episodes, fault, learned = carry
         state = learned[0] if agent.online else progress.agent_state
-        tick = env_steps // per_tick
-        transition, memory, env_state = _step(agent, env, state, env_carry, key, tick, random=random)
-        returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + spec.action_repeat
+        tick = env_steps // num_envs if env_carry.tick is None else env_carry.tick
+        transition, memory, env_state, steps = _step(agent, env, state, env_carry, key, tick, random=random)
+        returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + steps
         over = transition.terminated | transition.truncated
         episode = env_carry.episode + num_envs * over
-        new_steps = env_steps + per_tick
+        taken = jnp.sum(steps)
+        # Seeds side by side share one count, on which their schedule hangs: that of the seed that took most.
+        new_steps = env_steps + (taken if halt else jax.lax.pmax(taken, SEEDS))
         reset = lambda e: env.reset(key=reset_key(agent, key, e), clock=new_steps)
         fresh_state, fresh_obs = jax.vmap(reset)(episode)
         new_carry = EnvCarry(
@@ -120,9 +126,10 @@ def collect(
             jnp.where(over, 0.0, returns),
             jnp.where(over, 0, lengths),
             episode,
+            None if env_carry.tick is None else tick + 1,
         )
         new_episodes = episodes.add(over, returns, lengths, new_steps)
-        fault = fault.note(transition, new_steps)
+        fault = fault.note(transition, new_steps, returns)
         new_replay = replay.add(transition, jnp.full(num_envs, fault.code == 0) if halt else None)
         if halt:
             keep = lambda new, old: jax.tree.map(lambda n, o: _unless(fault.code > 0, n, o), new, old)
@@ -148,8 +155,8 @@ def collect(
     return Progress(state, replay, env_carry, key, env_steps, updates, episodes, fault, metrics)
 
 
-def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any]:
-    """One step in every environment: what happened, the memories and the environments' next states."""
+def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any, Array]:
+    """One step in every environment: what happened, the memories, the next states and the simulator steps taken."""
     index = jnp.arange(env_carry.obs.shape[0])
     drawn_at = tick // agent.random_hold if random else tick
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index)
@@ -161,9 +168,10 @@ def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) ->
         action, memory, extras = over_rows(act, memory, env_carry.obs, keys)
     extras = kept_extras(agent, extras, len(index))
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, STEP, tick), i))(index)
-    step = jax.vmap(lambda s, a, k: env.step(s, a, key=k))
-    env_state, next_obs, reward, terminated, truncated = step(env_carry.state, action, keys)
-    return Transition(env_carry.obs, action, reward, next_obs, terminated, truncated, extras), memory, env_state
+    step = jax.vmap(lambda s, a, k: sound_step(env, *env.counted_step(s, a, key=k)))
+    env_state, next_obs, reward, terminated, truncated, steps = step(env_carry.state, action, keys)
+    seen = Transition(env_carry.obs, action, reward, next_obs, terminated, truncated, extras)
+    return seen, memory, env_state, steps
 
 
 def _learn(agent: AbstractAgent, learned: tuple, replay: AbstractReplay, key: PRNGKeyArray) -> tuple:
@@ -185,10 +193,51 @@ def seed_axes(progress: Progress) -> Progress:
     return dataclasses.replace(axes, replay=counters, env_steps=None, updates=None)
 
 
+class _Programs(NamedTuple):
+    """What is compiled for an agent in an environment."""
+
+    start: Callable[..., Progress]  # (replay, key)
+    collect: Callable[..., Progress]  # ((ticks, random), progress)
+    update: Callable[..., Any]  # (state, replay, key, count)
+    traces: dict[str, int]  # how often each was traced
+
+
+def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: int | None) -> _Programs:
+    traces, solo = {"collect": 0, "update": 0}, num_seeds is None
+
+    def begin(replay: AbstractReplay, keys: PRNGKeyArray) -> Progress:
+        one = lambda k: start(agent, env, replay, key=k, num_envs=num_envs)
+        if solo:
+            return one(keys)
+        return eqx.filter_vmap(one, out_axes=seed_axes(eqx.filter_eval_shape(one, keys[0])))(keys)
+
+    def collecting(frozen: Any, progress: Progress) -> Progress:
+        ticks, random = frozen
+        traces["collect"] += 1
+        go = lambda p: collect(agent, env, p, ticks, random=random, halt=solo)
+        if solo:
+            return go(progress)
+        axes = seed_axes(progress)
+        out_axes = dataclasses.replace(axes, metrics=0)
+        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=out_axes, axis_name=SEEDS)(progress)
+
+    def update(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
+        traces["update"] += 1
+        go = lambda s, r, k: agent.update(s, r, key=stream(k, UPDATE, count))
+        if solo:
+            return go(state, replay, key)
+        axes = jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, replay)
+        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
+
+    # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
+    return _Programs(compiled(begin), compiled(collecting, donate=not agent.online), compiled(update), traces)
+
+
 class JitDriver:
     """The compiled functions of one (agent, environment) pair, for one seed or for `num_seeds` side by side.
 
-    Compiled once: the number of steps is an argument, and data keep their shape.
+    Compiled once: the number of steps is an argument, and data keep their shape. Drivers of equal agents and
+    environments share the compiled functions.
     """
 
     def __init__(self, agent: AbstractAgent, env: AbstractEnv, *, num_envs: int = 1, num_seeds: int | None = None):
@@ -210,10 +259,13 @@ class JitDriver:
                 f"{agent.update_every}); num_seeds runs several side by side"
             )
         self.agent, self.env, self.num_envs, self.num_seeds = agent, env, num_envs, num_seeds
-        self.traces = {"collect": 0, "update": 0}
-        # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
-        self._collect = eqx.filter_jit(self._traced_collect, donate="none" if agent.online else "all-except-first")
-        self._update = eqx.filter_jit(self._traced_update)
+        self._programs = shared(_programs, agent, env, num_envs, num_seeds)
+        self._traced_before = dict(self._programs.traces)
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """How often the compiled functions were traced since this driver was made, by whichever driver shares them."""
+        return {name: count - self._traced_before[name] for name, count in self._programs.traces.items()}
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step; seeds are `seed`, `seed + 1`, ... `replay` is for one seed."""
@@ -222,39 +274,18 @@ class JitDriver:
                 f"{type(replay).__name__} works on the host (traceable=False), which the jit driver cannot run; "
                 "use the step driver (forethought.run.steps), or a replay on the device"
             )
-        begin = lambda s: start(self.agent, self.env, replay, seed=s, num_envs=self.num_envs)
         if self.num_seeds is None:
-            return eqx.filter_jit(begin)(seed)
-        example = eqx.filter_eval_shape(begin, seed)
-        axes = seed_axes(example)
-        seeds = seed + jnp.arange(self.num_seeds)
-        return eqx.filter_jit(eqx.filter_vmap(begin, out_axes=axes))(seeds)
-
-    def _traced_collect(self, frozen: Any, progress: Progress) -> Progress:
-        ticks, random = frozen
-        self.traces["collect"] += 1
-        solo = self.num_seeds is None
-        go = lambda p: collect(self.agent, self.env, p, ticks, random=random, halt=solo)
-        if solo:
-            return go(progress)
-        axes = seed_axes(progress)
-        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=dataclasses.replace(axes, metrics=0))(progress)
-
-    def _traced_update(self, state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
-        self.traces["update"] += 1
-        go = lambda s, r, k: self.agent.update(s, r, key=stream(k, UPDATE, count))
-        if self.num_seeds is None:
-            return go(state, replay, key)
-        axes = jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, replay)
-        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
+            return self._programs.start(replay, jr.key(seed))
+        seeds = jnp.asarray(np.arange(seed, seed + self.num_seeds), jnp.uint32)  # seeds go up to 2**32 - 1
+        return self._programs.start(replay, jax.vmap(jr.key)(seeds))
 
     def collect(self, progress: Progress, ticks: int, *, random: bool) -> Progress:
         """After `ticks` steps in every environment. Donates `progress`, unless the agent learns online."""
-        return self._collect((jnp.asarray(ticks, jnp.int32), random), progress)
+        return self._programs.collect((jnp.asarray(ticks, jnp.int32), random), progress)
 
     def update(self, progress: Progress) -> Progress:
         """After one round of learning, with its metrics. Raises TrainingFault if one is not finite."""
-        state, metrics = self._update(progress.agent_state, progress.replay, progress.key, progress.updates)
+        state, metrics = self._programs.update(progress.agent_state, progress.replay, progress.key, progress.updates)
         check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
         return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
 

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractReplay
+from ..core import AbstractAgent, AbstractEnv, AbstractReplay
 from ..errors import EnvironmentFault, TrainingFault, UserError
 from ..types import Metrics, Transition
 
@@ -66,8 +66,11 @@ class Episodes(eqx.Module):
         ]
 
 
+OVERFLOW = "the sum of an episode's rewards overflows float32; scale the rewards"
+
+
 class Fault(eqx.Module):
-    """The first step with a non-finite number: `code` 0 none, 1 action, 2 observation or reward."""
+    """The first step with a non-finite number: `code` 0 none, 1 action, 2 observation or reward, 3 sum of rewards."""
 
     code: Int[Array, ""]
     step: Int[Array, ""]  # environment step of the run
@@ -79,11 +82,16 @@ class Fault(eqx.Module):
         zero = jnp.zeros((), jnp.int32)
         return cls(zero, zero, jnp.zeros_like(action))
 
-    def note(self, transition: Transition, env_steps: Array) -> "Fault":
-        """Itself, or what is not finite in this step if it is the first; leaves `[num_envs, ...]`."""
+    def note(self, transition: Transition, env_steps: Array, returns: Array | None = None) -> "Fault":
+        """Itself, or what is not finite in this step if it is the first; leaves `[num_envs, ...]`.
+
+        `returns` are the sums of rewards in the episodes so far.
+        """
         action = ~jnp.all(jnp.isfinite(transition.action))
         seen = ~jnp.all(jnp.isfinite(transition.next_obs)) | ~jnp.all(jnp.isfinite(transition.reward))
-        new = Fault(jnp.where(action, 1, jnp.where(seen, 2, 0)).astype(jnp.int32), env_steps, transition.action)
+        sums = jnp.zeros((), bool) if returns is None else ~jnp.all(jnp.isfinite(returns))
+        code = jnp.where(action, 1, jnp.where(seen, 2, jnp.where(sums, 3, 0)))
+        new = Fault(code.astype(jnp.int32), env_steps, transition.action)
         return jax.tree.map(lambda n, o: jnp.where((self.code == 0) & (new.code > 0), n, o), new, self)
 
     def error(self, env: str) -> UserError | None:
@@ -97,9 +105,10 @@ class Fault(eqx.Module):
             return TrainingFault(
                 f"the agent chose the non-finite action {action} at step {step[k]} of the run on {env}"
             )
-        return EnvironmentFault(
-            f"{env} returned a non-finite observation or reward at step {step[k]} of the run, after action {action}"
-        )
+        where = f"at step {step[k]} of the run, after action {action}"
+        if code[k] == 3:
+            return EnvironmentFault(f"{env}: {OVERFLOW} ({where})")
+        return EnvironmentFault(f"{env} returned a non-finite observation or reward {where}")
 
 
 class Progress(eqx.Module):
@@ -152,6 +161,25 @@ def kept_extras(agent: AbstractAgent, said: Any, count: int) -> Any:
     if agent.extras is None:
         return None
     return broadcast(jax.tree.map(jnp.zeros_like, agent.extras), count) if said is None else said
+
+
+def sound_step(env: AbstractEnv, out: tuple, steps: Array) -> tuple[Any, Array, Array, Array, Array, Array]:
+    """What one traced `counted_step` returned, its flags as bools, and its simulator steps.
+
+    Raises EnvironmentFault where shapes or types are not those of the interface.
+    """
+    wanted = (("observation", 1, (env.spec.obs_dim,), "fiub"), ("reward", 2, (), "fiub"))
+    for name, i, shape, kinds in (*wanted, ("terminated", 3, (), "bui"), ("truncated", 4, (), "bui")):
+        got = jnp.asarray(out[i])
+        if got.shape != shape or got.dtype.kind not in kinds:
+            kind = "bool" if kinds[0] == "b" else "float32"
+            raise EnvironmentFault(
+                f"environment {env.spec.name}: step returned {name} as {got.dtype} of shape {got.shape}, wanted {kind} "
+                f"of shape {shape}; mend the environment"
+            )
+    state, obs, reward, *flags = out
+    terminated, truncated = (jnp.asarray(flag) != 0 for flag in flags)
+    return state, obs, reward, terminated, truncated, steps
 
 
 def over_rows(function: Callable[..., Any], *trees: Any) -> Any:

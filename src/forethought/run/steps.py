@@ -1,8 +1,8 @@
 """The driver for environments stepped from Python, one step at a time: Gymnasium's, vector environments, others."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractHostEnv, AbstractHostReplay, AbstractReplay, HostStep
+from ..core.programs import compiled, shared
 from ..errors import TrainingFault
 from ..types import Transition
 from .actor import Actor
+from .host_step import checked_return, started, stepped
 from .progress import (
     ACT,
     INIT,
@@ -45,31 +47,56 @@ class HostCarry(eqx.Module):
     tick: Array  # [] calls of the environments' step so far
 
 
+class _Programs(NamedTuple):
+    """What is compiled for an agent in so many environments."""
+
+    init: Callable[..., Any]  # (key)
+    add: Callable[..., Any]  # (replay, batch, valid)
+    update: Callable[..., Any]  # (state, replay, key, count)
+    play: Callable[..., Any]  # the same for its draws alone
+    sample: Callable[..., Any]  # (keys)
+    keys: Callable[..., Any]  # (key, tick, drawn_at)
+    fresh: Callable[..., Any]  # (state, memory, fresh)
+
+
+def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
+    def update(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
+        return agent.update(state, replay, key=stream(key, UPDATE, count))
+
+    def play(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> None:
+        # Without results nothing is left to be computed but the keys of what is drawn.
+        update(state, replay, key, count)
+
+    def keys(key: PRNGKeyArray, tick: Array, drawn_at: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+        index = jnp.arange(num_envs)
+        return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index), stream(key, STEP, tick)
+
+    def fresh(state: Any, memory: Any, fresh: Array) -> Any:
+        return where_rows(fresh, broadcast(agent.init_memory(state), len(fresh)), memory)
+
+    return _Programs(
+        init=compiled(lambda key: agent.init(key=stream(key, INIT, 0))),
+        add=compiled(lambda _, replay, batch, valid: replay.add(batch, valid), donate=True),
+        update=compiled(update) if agent.traceable else update,
+        play=compiled(play),
+        sample=compiled(jax.vmap(lambda k: agent.spec.action.sample(key=k))),
+        keys=compiled(keys),
+        fresh=compiled(fresh),
+    )
+
+
 class StepDriver:
     """Runs one agent in one host environment. Everything random is drawn as in the jit driver, from the same keys."""
 
     def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
         self.agent, self.env = agent, env
         self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
-        self._add = eqx.filter_jit(lambda replay, batch, valid: replay.add(batch, valid), donate="all")
-        update = lambda s, r, k, n: agent.update(s, r, key=stream(k, UPDATE, n))
-        self._update = eqx.filter_jit(update) if agent.traceable else update
-        # Without results nothing is left to be computed but the keys of what is drawn.
-        self._play = eqx.filter_jit(lambda s, r, k, n: (update(s, r, k, n), None)[1])
-        self._sample = jax.jit(jax.vmap(lambda k: agent.spec.action.sample(key=k)))
-        self._keys = jax.jit(self._step_keys)
-        self._fresh = eqx.filter_jit(
-            lambda state, memory, fresh: where_rows(fresh, broadcast(agent.init_memory(state), len(fresh)), memory)
-        )
-
-    def _step_keys(self, key: PRNGKeyArray, tick: Array, drawn_at: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
-        index = jnp.arange(self.env.num_envs)
-        return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index), stream(key, STEP, tick)
+        self._programs = shared(_programs, agent, env.num_envs)
 
     def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
         """The progress before the first step."""
         n, key = self.env.num_envs, jr.key(seed)
-        state = eqx.filter_jit(lambda: self.agent.init(key=stream(key, INIT, 0)))()
+        state = self._programs.init(key)
         episode = jnp.arange(n, dtype=jnp.int32)
         zeros, zero = jnp.zeros(n, jnp.int32), jnp.zeros((), jnp.int32)
         obs = jnp.zeros((n, self.env.spec.obs_dim))
@@ -93,7 +120,7 @@ class StepDriver:
         progress = self._begin(progress, [] if notes is None else notes)
         yield progress
         while True:
-            while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
+            while int(progress.updates) < self._updates_due(progress):
                 progress = self._updated(progress)
                 yield progress
                 progress = dataclasses.replace(progress, metrics={})
@@ -102,12 +129,18 @@ class StepDriver:
             progress = self._stepped(progress)
             yield progress
 
+    def _updates_due(self, progress: Progress) -> int:
+        """As the schedule says; an agent that learns online learns from every action, however short its repeat was."""
+        if self.agent.online and self.env.spec.action_repeat > 1:
+            return int(progress.env.tick)
+        return updates_due(self.agent, int(progress.env_steps))
+
     def _updated(self, progress: Progress) -> Progress:
         old, key, count, replay = progress.agent_state, progress.key, progress.updates, progress.replay
         staged = replay
         if isinstance(replay, AbstractHostReplay) and self.agent.traceable:
-            staged = replay.stage(lambda noting, rounds: self._play(old, noting, key, count + rounds))
-        state, metrics = jax.block_until_ready(self._update(old, staged, key, count))
+            staged = replay.stage(lambda noting, rounds: self._programs.play(old, noting, key, count + rounds))
+        state, metrics = jax.block_until_ready(self._programs.update(old, staged, key, count))
         if isinstance(replay, AbstractHostReplay):
             replay = replay.learned()
         check_metrics(metrics, update=int(count) + 1, env_steps=int(progress.env_steps))
@@ -118,7 +151,7 @@ class StepDriver:
         carry, key = progress.env, progress.key
         steps = int(progress.env_steps)
         self.env.set_clock(steps - int(np.sum(carry.lengths)))  # as it was when the episodes began
-        obs = self.env.start([reset_key(self.agent, key, int(e)) for e in carry.episode])
+        obs = started(self.env, [reset_key(self.agent, key, int(e)) for e in carry.episode])
         played = int(carry.lengths[0]) // self.env.spec.action_repeat
         if not np.any(np.asarray(carry.lengths)):
             # Where a vector environment resets itself a call late, the saved memory is of the episode that has ended.
@@ -131,13 +164,13 @@ class StepDriver:
                     break
                 tick = carry.tick - played + k
                 self.env.set_clock(steps - (played - k) * self.env.spec.action_repeat)
-                _, step_key = self._keys(key, tick, tick)
-                obs = self.env.step(rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
+                _, step_key = self._programs.keys(key, tick, tick)
+                obs = stepped(self.env, rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
             else:
                 if np.array_equal(obs, np.asarray(carry.obs)):
                     return progress
             self.env.set_clock(steps)
-            obs = self.env.start([reset_key(self.agent, key, int(e)) for e in carry.episode])
+            obs = started(self.env, [reset_key(self.agent, key, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
         n = self.env.num_envs
         memory = self._new_memory(progress.agent_state)
@@ -151,10 +184,10 @@ class StepDriver:
         carry, key, spec = progress.env, progress.key, self.env.spec
         random = int(progress.env_steps) < self.agent.random_steps
         drawn_at = carry.tick // self.agent.random_hold if random else carry.tick
-        act_keys, step_key = self._keys(key, carry.tick, drawn_at)
+        act_keys, step_key = self._programs.keys(key, carry.tick, drawn_at)
         memory, extras = carry.memory, None
         if random:
-            action = np.asarray(self._sample(act_keys))
+            action = np.asarray(self._programs.sample(act_keys))
         else:
             if self.actor.plan_ms is not None and not self.actor.latency.taken:
                 self.actor.warm_up(progress.agent_state, memory, carry.obs, act_keys)
@@ -171,27 +204,30 @@ class StepDriver:
             return reset_key(self.agent, key, int(episode[i]) + self.env.num_envs)
 
         self.env.set_clock(int(progress.env_steps))
-        step = self.env.step(action, step_key=step_key, reset_key=next_reset)
+        step = stepped(self.env, action, step_key=step_key, reset_key=next_reset)
         return self._recorded(progress, action, memory, kept_extras(self.agent, extras, len(action)), step)
 
     def _recorded(self, progress: Progress, action: np.ndarray, memory: Any, extras: Any, step: HostStep) -> Progress:
         """`progress` with what happened in one step added."""
-        carry, spec = progress.env, self.env.spec
+        carry = progress.env
         valid, over = step.valid, step.valid & (step.terminated | step.truncated)
+        steps = np.where(valid, step.steps, 0).astype(np.int32)
+        with np.errstate(over="ignore"):
+            returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
+        checked_return(self.env.spec.name, int(progress.env_steps + steps.sum()), returns, action)
         seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
         batch = Transition(*map(jnp.asarray, seen), extras=extras)
         replay = progress.replay
         if valid.any():
-            add = self._add if replay.traceable else lambda replay, *rows: replay.add(*rows)
-            replay = add(replay, batch, jnp.asarray(valid))
-        env_steps = progress.env_steps + int(valid.sum()) * spec.action_repeat
-        returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
-        lengths = np.asarray(carry.lengths) + valid * spec.action_repeat
+            rows = replay, batch, jnp.asarray(valid)
+            replay = self._programs.add(None, *rows) if replay.traceable else replay.add(*rows[1:])
+        env_steps = progress.env_steps + int(steps.sum())
+        lengths = np.asarray(carry.lengths) + steps
         episodes = progress.episodes
         if over.any():
             episodes = episodes.add(jnp.asarray(over), jnp.asarray(returns), jnp.asarray(lengths), env_steps)
         if step.fresh.any():
-            memory = self._fresh(progress.agent_state, memory, jnp.asarray(step.fresh))
+            memory = self._programs.fresh(progress.agent_state, memory, jnp.asarray(step.fresh))
         carry = HostCarry(
             jnp.asarray(step.obs),
             memory,

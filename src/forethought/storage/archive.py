@@ -5,7 +5,7 @@ Knows nothing of JAX: `checkpoint` turns PyTrees into what is stored here.
 
 import hashlib
 import io
-import json
+import math
 import struct
 import tokenize
 import zipfile
@@ -18,10 +18,12 @@ import numpy as np
 
 from ..errors import UserError
 from .files import check_format, replacing
-from .records import plain
+from .records import dumps, fits, loads
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 64 * 2**20
+MOST_HEADER = 2**16  # bytes before the data of an array
 
 # what zipfile and numpy raise on bytes that are not what they should be
 UNREADABLE = (
@@ -67,8 +69,8 @@ class Entry(NamedTuple):
 def write(path: Path, arrays: dict[str, Stored], meta: dict[str, Any]) -> None:
     """Write the archive under a temporary name, sync it and move it to `path`.
 
-    The same content gives the same bytes. Raises StorageFault if the disk is full, read-only or gone, and
-    TypeError if `meta` is not JSON.
+    The same content gives the same bytes; numbers in `meta` that are not finite become null. Raises StorageFault if the
+    disk is full, read-only or gone, and TypeError if `meta` is not JSON.
     """
     entries = {}
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -83,7 +85,7 @@ def write(path: Path, arrays: dict[str, Stored], meta: dict[str, Any]) -> None:
                 np.lib.format.write_array_header_1_0(member, header)
                 member.write(raw)
         manifest = {"format": FORMAT, "meta": meta, "arrays": entries}
-        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest, default=plain))
+        archive.writestr(zipfile.ZipInfo(MANIFEST), dumps(manifest))
 
 
 class Archive:
@@ -107,18 +109,16 @@ class Archive:
         except UNREADABLE as error:
             raise self._damage("it is truncated or not a checkpoint") from error
         try:
-            manifest = json.loads(self._zip.read(MANIFEST))
+            manifest = loads(self._read(MANIFEST, LARGEST_MANIFEST))
             check_format(path, int(manifest["format"]), FORMAT)
             self.meta = dict(manifest["meta"])
-            self.entries = {
-                name: Entry(**{**entry, "shape": tuple(entry["shape"])}) for name, entry in manifest["arrays"].items()
-            }
+            self.entries = {name: _entry(**entry) for name, entry in manifest["arrays"].items()}
         except UserError:
             self._zip.close()
             raise
         except UNREADABLE as error:
             self._zip.close()
-            raise self._damage("its manifest cannot be read") from error
+            raise self._damage(f"its manifest cannot be read ({_told(error)})") from error
         members = self._zip.namelist()
         if sorted(members) != sorted([MANIFEST, *(f"{name}.npy" for name in self.entries)]):
             self._zip.close()
@@ -136,7 +136,8 @@ class Archive:
         """The stored bytes of one array, verified; read-only. KeyError if the manifest does not list it."""
         entry = self.entries[name]
         try:
-            raw = self._zip.read(f"{name}.npy")
+            size = math.prod(entry.shape) * np.dtype(entry.stored).itemsize
+            raw = self._read(f"{name}.npy", size + MOST_HEADER)
             stream = io.BytesIO(raw)
             np.lib.format.read_magic(stream)
             shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -148,10 +149,30 @@ class Archive:
             )
             array = np.frombuffer(data, dtype).reshape(shape) if whole else None
         except UNREADABLE as error:
-            raise self._damage(f"{name} cannot be read") from error
+            raise self._damage(f"{name} cannot be read ({_told(error)})") from error
         if array is None:
             raise self._damage(f"{name} does not have the checksum that was recorded")
         return array
 
+    def _read(self, name: str, most: int) -> bytes:
+        """A member of at most so many bytes. ValueError for a larger or compressed one, before it takes any memory."""
+        info = self._zip.getinfo(name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("it is compressed, which a checkpoint never is")
+        if info.file_size > most:
+            raise ValueError(f"it has {info.file_size:,} bytes, wanted at most {most:,}")
+        return self._zip.read(info)
+
     def _damage(self, what: str) -> DamagedCheckpoint:
         return DamagedCheckpoint(f"checkpoint {self.path} is damaged: {what}")
+
+
+def _entry(dtype: str, stored: str, shape: list[int], impl: str | None, sha256: str) -> Entry:
+    """Raises ValueError for fields of the wrong type."""
+    if not (fits([dtype, stored, sha256], list[str]) and fits(shape, list[int]) and fits(impl, str | None)):
+        raise ValueError("an array is described by the wrong types")
+    return Entry(dtype, stored, tuple(shape), impl, sha256)
+
+
+def _told(error: Exception) -> str:
+    return str(error).partition("\n")[0][:100] or type(error).__name__

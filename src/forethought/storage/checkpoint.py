@@ -1,5 +1,6 @@
 """PyTrees to one file and back, bit for bit. Arrays and JSON only: loading a stranger's file runs no code."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,8 +32,10 @@ def save(path: Path | str, tree: Any, meta: dict[str, Any]) -> None:
     write(Path(path), arrays, meta)
 
 
-def load(path: Path | str, like: Tree) -> tuple[Tree, dict[str, Any]]:
-    """The tree and the meta data that `save` was given.
+def load(
+    path: Path | str, like: Tree, *, check: Callable[[dict[str, Any]], None] | None = None
+) -> tuple[Tree, dict[str, Any]]:
+    """The tree and the meta data that `save` was given; `check` may refuse these before any array is read.
 
     `like` has the tree's structure; its array leaves may be `jax.ShapeDtypeStruct`, and its other leaves and
     static fields are kept as they are. Raises DamagedCheckpoint if anything in the file is not what was
@@ -41,6 +44,8 @@ def load(path: Path | str, like: Tree) -> tuple[Tree, dict[str, Any]]:
     leaves, structure = tree_flatten_with_path(like)
     loaded = []
     with Archive(Path(path)) as archive:
+        if check is not None:
+            check(archive.meta)
         _check_fit(archive, {_name(steps): leaf for steps, leaf in leaves if _is_array_like(leaf)})
         for steps, leaf in leaves:
             name = _name(steps)

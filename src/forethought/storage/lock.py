@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .files import faults
+from .files import faults, open_own
 
 try:
     import fcntl
@@ -24,11 +24,11 @@ Identity = dict[str, Any]  # pid, start, host
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file at `path` for the length of the block.
 
-    Raises UserError, naming the holder, if another living process (or another block in this one) holds it,
-    and StorageFault. The operating system frees the lock when its holder dies, `kill -9` included.
+    Raises UserError, naming the holder, if another living process (or another block in this one) holds it, UserError
+    if the file is a link, and StorageFault. The operating system frees the lock when its holder dies, by `kill -9` too.
     """
     with faults(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         # a look by `is_held` holds the lock for an instant, so one refusal is not an answer
         if not any(_take(descriptor) or time.sleep(0.02) for _ in range(5)):
@@ -48,8 +48,8 @@ def exclusive(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """True if a living process holds the lock file at `path`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # never locked
+        descriptor = open_own(path, os.O_RDONLY)
+    except (OSError, UserError):  # never locked
         return False
     try:
         return not _take(descriptor)

@@ -2,18 +2,17 @@
 
 import contextlib
 import datetime
-import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from ..errors import UserError
-from . import lock
+from ..errors import UserError, checked_path
+from . import lock, records
 from .archive import DamagedCheckpoint
-from .files import append, faults, remove_leftovers, replacing
-from .records import make_folder, plain, read_json, safe_name, write_json
+from .files import append, faults, open_own, own, read_own, remove_leftovers, replacing
+from .records import dumps, loads, make_folder, read_json, safe_name, write_json
 
 FORMAT = 1
 STATUSES = ("running", "finished", "interrupted", "failed")
@@ -22,6 +21,7 @@ KEPT_CHECKPOINTS = 2
 
 Tree = TypeVar("Tree")
 Row = dict[str, Any]
+MetaCheck = Callable[[str, dict[str, Any]], None]
 
 
 class Loaded(NamedTuple):
@@ -46,7 +46,7 @@ class RunFolder:
         Raises UserError if the folder exists and is not empty or may not be written, StorageFault if the disk
         is full, and ValueError if `record` lacks a required field.
         """
-        path = Path(path)
+        path = checked_path(path)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         record = {"format": FORMAT, "status": "running", "created": now, "message": "", **record}
         missing = [field for field in REQUIRED if field not in record]
@@ -54,27 +54,30 @@ class RunFolder:
             raise ValueError(f"record lacks {', '.join(missing)}; a run is recorded with all of {REQUIRED}")
         make_folder(path)
         run = cls(path, record)
+        write_json(path / "run.json", record)
         with faults(path):
             for folder in (run.path / "checkpoints", run.figures, run.videos):
-                folder.mkdir()
-        write_json(path / "run.json", record)
+                folder.mkdir(exist_ok=True)
         return run
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
         """The run at `path`. Raises UserError if it is none, a group, damaged or of a newer format."""
-        path = Path(path)
+        path = checked_path(path)
         if (path / "group.json").is_file():
             names = ", ".join(str(path / name) for name in group_names(path))
             raise UserError(f"{path} is a group of runs; name one of them: {names}")
         if not (path / "run.json").is_file():
-            what = "holds no run.json" if path.is_dir() else "does not exist"
+            what = "holds no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
             raise UserError(f"{path} is not a run folder: it {what}; give the folder that a run printed")
         record = read_json(path / "run.json", FORMAT)
-        missing = [field for field in REQUIRED if field not in record]
-        if missing or record["status"] not in STATUSES:
-            what = f"it lacks {', '.join(missing)}" if missing else f"unknown status {record['status']!r}"
-            raise UserError(f"{path / 'run.json'} is damaged: {what}; mend it or start the run again")
+        remedy = "mend it or start the run again"
+        records.check(record, records.RunRecord, str(path / "run.json"), remedy=remedy)
+        if not 1 <= record["num_seeds"] <= records.MOST_SEEDS:
+            raise UserError(
+                f"{path / 'run.json'} is damaged: num_seeds={record['num_seeds']}, wanted 1 to {records.MOST_SEEDS}; "
+                f"{remedy}"
+            )
         return cls(path, record)
 
     def update_record(self, **fields: Any) -> None:
@@ -105,22 +108,22 @@ class RunFolder:
     @property
     def figures(self) -> Path:
         """Folder of figures."""
-        return self.path / "figures"
+        return own(self.path, "figures")
 
     @property
     def videos(self) -> Path:
         """Folder of videos."""
-        return self.path / "videos"
+        return own(self.path, "videos")
 
     @property
     def replay(self) -> Path:
         """Folder of the replay, where it is kept on disk; it is made when the first step is stored."""
-        return self.path / "replay"
+        return own(self.path, "replay")
 
     @property
     def tensorboard(self) -> Path:
         """Folder of TensorBoard event files, one sub-folder per seed."""
-        return self.path / "tensorboard"
+        return own(self.path, "tensorboard")
 
     @property
     def report(self) -> Path:
@@ -133,20 +136,22 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def log(self, rows: list[Row]) -> None:
-        """Append rows to the metrics, all or none. Arrays of NumPy and JAX are written as numbers and lists.
+        """Append rows to the metrics, all or none. Arrays of NumPy and JAX are written as numbers and lists, and
+        numbers that are not finite as null.
 
         Raises StorageFault.
         """
         if rows:
-            text = "".join(json.dumps(row, default=plain) + "\n" for row in rows)
+            text = "".join(dumps(row) + "\n" for row in rows)
             append(self.metrics_path, text.encode())
 
-    def metrics(self, kind: str | None = None, seed: int | None = None) -> list[Row]:
+    def metrics(self, kind: str | None = None, seed: int | None = None, *, whole: bool = False) -> list[Row]:
         """The rows logged so far, optionally of one kind or seed; a half-written last line is left out.
 
-        Raises UserError, naming the line, if another line is damaged.
+        Raises UserError, naming the line, if another line is damaged: no row, a field of the wrong type or, if `whole`,
+        one that lacks a field of its kind.
         """
-        rows = [row for _, row in self._lines()]
+        rows = [records.numbered(row) for _, row in self._lines(whole)]
         return [
             row
             for row in rows
@@ -161,7 +166,7 @@ class RunFolder:
         """
         if not self.metrics_path.is_file():
             return 0
-        data = self.metrics_path.read_bytes()
+        data = read_own(self.metrics_path)
         if metrics_bytes is not None and _is_boundary(data, metrics_bytes):
             kept = data[:metrics_bytes]
         else:
@@ -171,10 +176,21 @@ class RunFolder:
                 file.write(kept)
         return len(data.splitlines()) - len(kept.splitlines())
 
+    def metrics_lost(self, metrics_bytes: int | None) -> str | None:
+        """A note where the metrics are not those that a checkpoint was saved with, `metrics_bytes` long; None if so."""
+        data = read_own(self.metrics_path) if self.metrics_path.is_file() else b""
+        if metrics_bytes is None or _is_boundary(data, metrics_bytes):
+            return None
+        what = f"has {len(data):,} bytes, fewer than the" if len(data) < metrics_bytes else "was changed within the"
+        return (
+            f"{self.metrics_path} {what} {metrics_bytes:,} that it had at the checkpoint; rows are missing or altered, "
+            "and curves and report show what is left"
+        )
+
     def checkpoints(self) -> dict[int, Path]:
         """The periodic checkpoints by environment steps, newest first."""
         found = {}
-        for path in (self.path / "checkpoints").glob("step-*.npz"):
+        for path in own(self.path, "checkpoints").glob("step-*.npz"):
             match = re.fullmatch(r"step-(\d+)\.npz", path.name)
             if match:
                 found[int(match[1])] = path
@@ -183,12 +199,12 @@ class RunFolder:
     @property
     def best_path(self) -> Path:
         """The checkpoint with the best evaluation, where there has been one."""
-        return self.path / "checkpoints" / "best.npz"
+        return own(self.path, "checkpoints") / "best.npz"
 
     def stages(self) -> dict[int, Path]:
         """What the agent was at each evaluation of a game, by environment steps, oldest first; empty for others."""
         found = {}
-        for path in (self.path / "stages").glob("step-*.npz"):
+        for path in own(self.path, "stages").glob("step-*.npz"):
             match = re.fullmatch(r"step-(\d+)\.npz", path.name)
             if match:
                 found[int(match[1])] = path
@@ -198,7 +214,7 @@ class RunFolder:
         """Keeps what the agent is now, for the run's ladder. Raises StorageFault."""
         from . import checkpoint
 
-        folder = self.path / "stages"
+        folder = own(self.path, "stages")
         with faults(folder):
             folder.mkdir(exist_ok=True)
             remove_leftovers(folder)
@@ -213,7 +229,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path} has no stage of {env_steps} steps; it has: {', '.join(map(str, stages)) or 'none'}"
             )
-        return checkpoint.load(stages[env_steps], like)[0]
+        return checkpoint.load(own(self.path, "stages", stages[env_steps].name), like)[0]
 
     def save_checkpoint(self, tree: Any, *, env_steps: int, meta: dict[str, Any], best: bool = False) -> Path:
         """Write a checkpoint and keep the newest two, or replace the best one. Returns its path.
@@ -224,7 +240,7 @@ class RunFolder:
         """
         from . import checkpoint  # imports JAX, which reading a run's record and curves does not need
 
-        folder = self.path / "checkpoints"
+        folder = own(self.path, "checkpoints")
         path = self.best_path if best else folder / f"step-{env_steps:09d}.npz"
         with faults(folder):
             folder.mkdir(exist_ok=True)
@@ -241,11 +257,12 @@ class RunFolder:
                     old.unlink()
         return path
 
-    def load_checkpoint(self, like: Any, which: str | int = "last") -> Loaded:
+    def load_checkpoint(self, like: Any, which: str | int = "last", *, check: MetaCheck | None = None) -> Loaded:
         """The newest whole checkpoint (`last`), the best one (`best`), or that of so many environment steps.
 
         Where `last` or `best` is damaged or missing the next newest is taken, and the notes say so, one line
-        each. Raises UserError if there is none, if none is whole, or if it does not fit `like`.
+        each. `check(name, meta)` may refuse meta data by a UserError, which counts as damage. Raises UserError if there
+        is none, if none is whole, or if it does not fit `like`.
         """
         from . import checkpoint  # imports JAX, which reading a run's record and curves does not need
 
@@ -254,7 +271,10 @@ class RunFolder:
             notes.append(f"{self.path} has no best checkpoint yet; using the last")
         for i, path in enumerate(candidates):
             try:
-                tree, meta = checkpoint.load(path, like)
+                if path.is_symlink() or not path.is_file():
+                    raise DamagedCheckpoint(f"checkpoint {path} is damaged: it is a link, or no file")
+                fits = lambda meta, path=path: self._check_meta(path, meta, check)
+                tree, meta = checkpoint.load(path, like, check=fits)
             except DamagedCheckpoint as error:
                 notes.append(str(error))
                 if i + 1 < len(candidates):
@@ -262,6 +282,18 @@ class RunFolder:
                 continue
             return Loaded(tree, meta, notes)
         raise DamagedCheckpoint(f"{self.path} has no whole checkpoint: {'; '.join(notes)}; start it again")
+
+    def _check_meta(self, path: Path, meta: dict[str, Any], check: MetaCheck | None) -> None:
+        """Raises DamagedCheckpoint for meta data that cannot be those of the checkpoint at `path`."""
+        name = f"checkpoint {path}"
+        try:
+            records.check(meta, records.CheckpointRecord, name, remedy="take an older one")
+            if path != self.best_path and path.name != f"step-{meta['env_steps']:09d}.npz":
+                raise UserError(f"{name} is damaged: env_steps={meta['env_steps']} is not the step in its name")
+            if check is not None:
+                check(name, meta)
+        except UserError as error:
+            raise DamagedCheckpoint(str(error)) from None
 
     def _candidates(self, which: str | int) -> list[Path]:
         by_steps = self.checkpoints()
@@ -283,24 +315,23 @@ class RunFolder:
         """Size of the metrics in bytes, once they are as durable as the checkpoint that names it will be."""
         if not self.metrics_path.is_file():
             return 0
-        with open(self.metrics_path, "rb") as file:
+        with os.fdopen(open_own(self.metrics_path, os.O_RDONLY), "rb") as file:
             os.fsync(file.fileno())
             return file.seek(0, os.SEEK_END)
 
-    def _lines(self) -> Iterator[tuple[bytes, Row]]:
+    def _lines(self, whole: bool = False) -> Iterator[tuple[bytes, Row]]:
         """Every whole line of the metrics with the row it holds."""
         if not self.metrics_path.is_file():
             return
-        for number, line in enumerate(self.metrics_path.read_bytes().splitlines(keepends=True), 1):
-            if not line.endswith(b"\n"):  # its writer was killed half-way
-                return
+        for number, line in enumerate(read_own(self.metrics_path).split(b"\n")[:-1], 1):
             try:
-                row = json.loads(line)
+                row = loads(line)
             except ValueError:
                 row = None
             if not isinstance(row, dict):
                 raise UserError(f"{self.metrics_path} is damaged in line {number}; remove that line")
-            yield line, row
+            records.check_row(row, f"line {number} of {self.metrics_path}", whole)
+            yield line + b"\n", row
 
 
 def default_run_path(root: Path | str, agent: str, env: str, seed: int) -> Path:
@@ -316,10 +347,22 @@ def default_run_path(root: Path | str, agent: str, env: str, seed: int) -> Path:
 
 def create_group(path: Path | str, names: list[str]) -> Path:
     """A folder for runs that belong together; each goes to `path / name`. Raises as `RunFolder.create`."""
-    path = Path(path)
-    make_folder(path)
+    path = checked_path(path)
+    if not _not_begun(path, names):
+        make_folder(path)
     write_json(path / "group.json", {"format": FORMAT, "runs": names})
     return path
+
+
+def _not_begun(path: Path, names: list[str]) -> bool:
+    """Whether `path` is a group of these runs whose process was stopped before any of them began."""
+    found = {inside.name for inside in path.iterdir()} if path.is_dir() else set()
+    return (
+        "group.json" in found
+        and found <= {"group.json", *names}
+        and group_names(path) == names
+        and not any((path / name / "run.json").is_file() for name in names)
+    )
 
 
 def group_names(path: Path | str) -> list[str]:
@@ -329,12 +372,14 @@ def group_names(path: Path | str) -> list[str]:
     # a name is one folder of this group: anything else could lead out of it
     if not isinstance(names, list) or not all(isinstance(n, str) and n == safe_name(n) for n in names):
         raise UserError(f"{file} is damaged: `runs` must be a list of folder names, got {names!r}")
+    for name in names:
+        own(Path(path), name)
     return names
 
 
 def open_runs(path: Path | str) -> list[RunFolder]:
     """The run at `path`, or those of a group's runs that have begun. Raises UserError if none has."""
-    path = Path(path)
+    path = checked_path(path)
     if not (path / "group.json").is_file():
         return [RunFolder.open(path)]
     begun = [path / name for name in group_names(path) if (path / name / "run.json").is_file()]

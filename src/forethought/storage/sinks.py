@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .files import faults
+from .files import faults, own
 
 NOT_METRICS = ("kind", "seed", "env_steps", "wall_s", "update", "episode")
 FLUSH_EVERY = 10.0  # seconds
@@ -66,7 +66,7 @@ class TensorBoardSink:
         if seed not in self._writers:
             from tensorboardX.event_file_writer import EventsWriter
 
-            folder = self._folder / f"seed-{seed}"
+            folder = own(self._folder, f"seed-{seed}")
             folder.mkdir(parents=True, exist_ok=True)
             # the suffix keeps a run that is resumed within the same second from overwriting its first file
             writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")

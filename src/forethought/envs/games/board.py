@@ -106,6 +106,10 @@ class AbstractBoardGame(AbstractGame[Board]):
         own, other = np.asarray(state.own), np.asarray(state.other)
         return (own, other) if (own.sum() + other.sum()) % 2 == 0 else (other, own)
 
+    @property
+    def render_fps(self) -> float:
+        return 2.0
+
     def render(self, state: Board) -> np.ndarray:
         """One RGB frame `[320, 480, 3]` uint8, drawn on the host."""
         return self.draw(*self.colours(state))

@@ -1,0 +1,52 @@
+"""How a run ends: what it shows, or how to go on with it."""
+
+import os
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from . import reporting
+from .display import Display
+from .stopping import StopRequest
+
+
+def of_seed(tree: Any, index: int, seeds: int) -> Any:
+    """The part of one seed out of several side by side; all of it where there is one."""
+    if seeds == 1:
+        return tree
+    # Scalars are counters that all seeds share.
+    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) and jnp.ndim(x) else x, tree)
+
+
+def ended(run: Any, display: Display, stop: StopRequest) -> Any:
+    """Shows how an `api.Run` ended: report, curves and video if it finished, the way to resume if it did not.
+
+    Raises KeyboardInterrupt if someone asked to stop when it had already finished: nothing more is drawn.
+    """
+    outcome = run.outcome
+    if outcome is None:
+        return run
+    if outcome.status == "finished":
+        if stop.by is not None:
+            raise KeyboardInterrupt
+        if outcome.message:
+            display.line(outcome.message)
+        trained = (outcome.progress.agent_state, outcome.progress.replay)
+        state, replay = of_seed(trained, 0, run.setup.run.num_seeds)
+        evaluation = outcome.evaluations[0] if outcome.evaluations else None
+        more = {"films": outcome.films, "display": display, "pace": outcome.pace, "video": run.setup.run.video}
+        with display:
+            run.shown = reporting.show(run.setup, run.folder, state, replay, evaluation, **more)
+        for text in run.shown.notes:
+            display.note(text)
+        return run
+    saved = run.folder.checkpoints()
+    remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
+    if outcome.error is None or outcome.error.exit_code != 2:
+        remedy += f"; resume with: forethought resume {os.path.relpath(run.path)}"
+    if outcome.error is not None:
+        raise type(outcome.error)(f"{outcome.error}; {remedy}") from outcome.error
+    display.line(f"{outcome.message}; {remedy}")
+    return run
