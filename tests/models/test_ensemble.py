@@ -390,9 +390,10 @@ def test_large_rewards_of_rare_ends_do_not_drown_the_others():
     model = fitted(model, batch, learning_rate=3e-3, epochs=60)
     _, said = jax.vmap(lambda o, a: model.step(model.init(o, key=jr.key(0)), a[None], key=jr.key(0)))(x, 0 * x)
     error, going = np.asarray(said.reward[:, 0] - reward), np.asarray(x[:, 0] < 0.7)
-    assert 1 - np.mean(error**2) / np.var(reward) > 0.7
+    # With one output for all rewards: -1.9, and a median error of 6 deviations in place of 0.02.
+    assert 1 - np.mean(error**2) / np.var(reward) > 0.6
     # Nearer to the edge it cannot tell whether the step ends.
-    assert np.sqrt(np.mean(error[going] ** 2)) < 0.3 * np.std(reward[going])
+    assert np.median(np.abs(error[going])) < 0.1 * np.std(reward[going])
 
 
 def test_rare_reward_is_learned_beside_dynamics_that_are_precise():
