@@ -8,6 +8,7 @@ import collections
 import json
 import pathlib
 import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -117,3 +118,7 @@ def pytest_configure(config: pytest.Config) -> None:
         costs = Costs(pathlib.Path(path))
         config.pluginmanager.register(costs, "costs of tests")
         costs.listen()
+
+
+if __name__ == "__main__":
+    print("\n".join(by_folder(json.loads(pathlib.Path(sys.argv[1]).read_text()))))
