@@ -380,7 +380,7 @@ def test_a_finished_game_has_nothing_to_search():
     with pytest.raises(UserError, match="no action is legal here"):
         planner(MODEL, over, planner.init(), key=KEY)
     action, plan = search(planner, MODEL, over)  # compiled, it can only be seen too late
-    assert action == 0 and np.isfinite(plan.weights).all()
+    assert 0 <= action < 9 and np.isfinite(plan.weights).all()  # every move is as good as any
 
 
 def test_missing_mctx_is_said_in_one_line(monkeypatch):

@@ -113,7 +113,7 @@ def _read_npz(path: Path) -> tuple[_Raw, list[str]]:
 
 def _check_declared(path: Path, archive: Any, labels: dict[str, str]) -> None:
     """Raises UserError for arrays whose headers alone show that they do not fit, before any of them is inflated."""
-    empty, total = {}, 0
+    declared, total = {}, 0
     for name, key in labels.items():
         member = archive.getinfo(f"{key}.npy")
         with archive.open(member) as file:
@@ -126,15 +126,29 @@ def _check_declared(path: Path, archive: Any, labels: dict[str, str]) -> None:
         if size != held:
             wanted = f"{size:,} for {dtype}{list(shape)}"
             raise UserError(f"{path}: {key} has {held:,} bytes, wanted {wanted}; save it again")
-        empty[name], total = np.broadcast_to(np.zeros((), dtype), shape), total + size
+        declared[name], total = (shape, dtype), total + size
     room = host_bytes() / 2
     if total > room:
         raise UserError(
             f"{path} holds {total / 2**30:.3g} GiB once it is inflated, more than half of this machine's memory "
             f"({room / 2**30:.3g} GiB); give fewer transitions"
         )
-    if len(empty) == len(labels):
+    if len(declared) == len(labels):
+        lead = len(declared["reward"][0])
+        empty = {
+            name: np.broadcast_to(np.zeros((), dtype), _flat_shape(name, shape, dtype.kind, lead))
+            for name, (shape, dtype) in declared.items()
+        }
         _check_shapes(_Raw(str(path), empty, labels))
+
+
+def _flat_shape(name: str, shape: tuple[int, ...], kind: str, lead: int) -> tuple[int, ...]:
+    """The shape of an array once `_flattened` has made vectors of numbered states and of actions of several axes."""
+    if name in ("obs", "next_obs") and kind in "iu" and len(shape) == lead:
+        return (*shape, 1)
+    if name == "action" and kind == "f" and len(shape) > lead + 1:
+        return (*shape[:lead], math.prod(shape[lead:]))
+    return shape
 
 
 def _member(path: Path, file: Any, key: str) -> np.ndarray:
@@ -186,6 +200,12 @@ def _flattened(raw: _Raw) -> tuple[_Raw, list[str]]:
             raise UserError(
                 f"{raw.label('obs')} holds numbers of states from {low} to {high}; wanted 0 to at most "
                 f"{MOST_ONE_HOT - 1}, since models see them one-hot; save vectors [steps, obs]"
+            )
+        size = 4 * (high + 1) * sum(x.size for x in both)
+        if size > host_bytes() / 2:
+            raise UserError(
+                f"{raw.label('obs')} takes {size / 2**30:.3g} GiB one-hot ({high + 1} states), more than half of this "
+                "machine's memory; give fewer transitions"
             )
         table = np.eye(high + 1, dtype=np.float32)
         arrays |= {name: table[arrays[name]] for name in ("obs", "next_obs") if name in arrays}
