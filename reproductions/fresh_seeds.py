@@ -30,10 +30,8 @@ def statement() -> str:
     found, mark = finals(), CARD.marks[0]
     passed = sum(mark.passed(value) for value in found.values())
     values = ", ".join(f"{value:.2f}" for value in found.values())
-    return (
-        f"Of {len(found)} fresh seeds ({min(found)} to {max(found)}), {passed} end at {mark.bound} or more with the last\n"
-        f"policy. In the order of their seeds: {values}."
-    )
+    seeds = f"{len(found)} fresh seeds ({min(found)} to {max(found)})"
+    return f"Of {seeds}, {passed} end at {mark.bound} or more with the last\npolicy. In the order of their seeds: {values}."
 
 
 if __name__ == "__main__":
