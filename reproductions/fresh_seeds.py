@@ -31,7 +31,8 @@ def statement() -> str:
     passed = sum(mark.passed(value) for value in found.values())
     values = ", ".join(f"{value:.2f}" for value in found.values())
     seeds = f"{len(found)} fresh seeds ({min(found)} to {max(found)})"
-    return f"Of {seeds}, {passed} end at {mark.bound} or more with the last\npolicy. In the order of their seeds: {values}."
+    first = f"Of {seeds}, {passed} end at {mark.bound} or more with the last policy."
+    return f"{first}\nIn the order of their seeds: {values}."
 
 
 if __name__ == "__main__":
