@@ -8,7 +8,10 @@ import collections
 import json
 import pathlib
 import resource
+import sys
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,8 @@ _EVENTS = {
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
     "/jax/core/compile/backend_compile_duration": "compile",
 }
-_PARTS = ("cpu", *_EVENTS.values())
+PARTS = ("cpu", *_EVENTS.values())
+MOST = 30  # rows of a table
 
 
 def _cpu_seconds() -> float:
@@ -63,24 +67,46 @@ class Costs:
                 self.spent[report.nodeid] = spent
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
-        write = terminalreporter.write_line
-        self.path.write_text(json.dumps(self.spent, indent=0))
-        for title, key, most in (
-            ("folder", lambda test: "/".join(test.split("::")[0].split("/")[:2]), 30),
-            ("module", lambda test: test.split("::")[0], 30),
-            ("test", lambda test: test, 30),
-        ):
-            sums: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-            for test, spent in self.spent.items():
-                sums[key(test)].update(spent | {"tests": 1})
-            write(f"\n{'CPU s':>8} {'trace':>7} {'lower':>7} {'compile':>7} {'tests':>6}  {title}")
-            for name, spent in sorted(sums.items(), key=lambda pair: -pair[1]["cpu"])[:most]:
-                numbers = " ".join(f"{spent[part]:7.1f}" for part in _PARTS)
-                write(f" {numbers} {spent['tests']:6.0f}  {name}")
-        total = collections.Counter()
-        for spent in self.spent.values():
-            total.update(spent)
-        write(f"\n {' '.join(f'{total[part]:7.1f}' for part in _PARTS)} {len(self.spent):6}  in all")
+        modules = _sums(self.spent, lambda test: test.split("::")[0])
+        dearest = dict(sorted(self.spent.items(), key=lambda pair: -pair[1]["cpu"])[:MOST])
+        raw = {"modules": modules, "tests": {test: _rounded(spent) for test, spent in dearest.items()}}
+        self.path.write_text(json.dumps(raw, indent=1) + "\n")
+        for lines in (by_folder(raw), by_module(raw), table(raw["tests"], "test")):
+            terminalreporter.write_line("\n" + "\n".join(lines))
+
+
+def _rounded(spent: Mapping[str, float]) -> dict[str, float]:
+    return {part: round(spent.get(part, 0.0), 2) for part in PARTS}
+
+
+def _sums(spent: Mapping[str, Mapping[str, float]], key: Callable[[str], str]) -> dict[str, dict[str, float]]:
+    """Costs added up by what `key` says of their names."""
+    sums: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    for name, parts in spent.items():
+        sums[key(name)].update({"tests": 1, **parts})
+    return {name: {**_rounded(parts), "tests": int(parts["tests"])} for name, parts in sorted(sums.items())}
+
+
+def table(costs: Mapping[str, Mapping[str, float]], what: str) -> list[str]:
+    """Lines of a Markdown table, the dearest first."""
+    head = ["CPU seconds", "tracing", "lowering", "compiling", *(["tests"] if what != "test" else []), what]
+    rows = []
+    for name, parts in sorted(costs.items(), key=lambda pair: -pair[1]["cpu"])[:MOST]:
+        count = [f"{parts['tests']:,}"] if "tests" in parts else []
+        rows.append([*(f"{parts[part]:,.0f}" for part in PARTS), *count, name if what == "folder" else f"`{name}`"])
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def by_folder(raw: Mapping[str, Any]) -> list[str]:
+    """The table by folder of `tests/`, and what all of it takes."""
+    modules = raw["modules"]
+    folders = _sums(modules, lambda path: path.split("/")[1] if path.count("/") > 1 else "files of `tests/` itself")
+    return table(folders | _sums(modules, lambda path: "all"), "folder")
+
+
+def by_module(raw: Mapping[str, Any]) -> list[str]:
+    """The table by module."""
+    return table(raw["modules"], "module")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,3 +118,7 @@ def pytest_configure(config: pytest.Config) -> None:
         costs = Costs(pathlib.Path(path))
         config.pluginmanager.register(costs, "costs of tests")
         costs.listen()
+
+
+if __name__ == "__main__":
+    print("\n".join(by_folder(json.loads(pathlib.Path(sys.argv[1]).read_text()))))

@@ -35,8 +35,8 @@ class Policy:
 
     def __init__(self, agent: AbstractAgent, state: Any, *, seed: int = 0, meta: dict[str, Any] | None = None):
         self.agent, self.state, self.meta = agent, state, meta or {}
-        self._interface = Interface.of(agent.spec, self.meta.get("spaces"))
         self._key, self._count = jr.key(checked_number(Seed, seed, "seed")), 0
+        self._interface = Interface.of(agent.spec, self.meta.get("spaces"))
         self._memory: Any = None
         self._rows = 0
 

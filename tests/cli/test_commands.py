@@ -103,7 +103,7 @@ def test_a_film_of_several_episodes_goes_where_it_is_asked_to(cli, trained, tmp_
     ("words", "mistake"),
     [
         ("--episodes 0", "episodes=0 must be at least 1"),
-        ("--fps nan", "fps=nan must be above 0"),
+        ("--fps nan", "fps=nan must be a finite number"),
         ("--fps 0", "fps=0.0 must be above 0"),
         ("--out film", "has no ending; use .mp4 or .gif"),
     ],

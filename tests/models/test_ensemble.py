@@ -383,16 +383,17 @@ def test_learned_reward_and_termination_are_learned():
 
 def test_large_rewards_of_rare_ends_do_not_drown_the_others():
     x = jr.uniform(jr.key(0), (1000, 1), minval=-1.0)
-    ends = x[:, 0] > 0.95  # one step in forty
+    ends = x[:, 0] > 0.9  # one step in twenty
     reward = jnp.where(ends, -100.0, jnp.sin(3 * x[:, 0]))
     batch = Transition(x, 0 * x, reward, 0.9 * x, ends, ~ends)
     model = Ensemble(SPEC, given=Given(), num_members=1, hidden=(32,), particles=1, key=jr.key(1))
     model = fitted(model, batch, learning_rate=3e-3, epochs=60)
     _, said = jax.vmap(lambda o, a: model.step(model.init(o, key=jr.key(0)), a[None], key=jr.key(0)))(x, 0 * x)
-    error, far = np.asarray(said.reward[:, 0] - reward), np.asarray(jnp.abs(x[:, 0] - 0.95) > 0.05)
-    assert 1 - np.mean(error**2) / np.var(reward) > 0.9
-    going = far & ~np.asarray(ends)
-    assert np.sqrt(np.mean(error[going] ** 2)) < 0.3 * np.std(reward[going])
+    error, going = np.asarray(said.reward[:, 0] - reward), np.asarray(x[:, 0] < 0.7)
+    # With one output for all rewards: -1.9, and a median error of 6 deviations in place of 0.02.
+    assert 1 - np.mean(error**2) / np.var(reward) > 0.6
+    # Nearer to the edge it cannot tell whether the step ends.
+    assert np.median(np.abs(error[going])) < 0.1 * np.std(reward[going])
 
 
 def test_rare_reward_is_learned_beside_dynamics_that_are_precise():

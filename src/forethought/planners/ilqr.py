@@ -213,14 +213,14 @@ def iterate(problem: Problem, solution: Solution, options: Options) -> Solution:
     begun = (solution.regularisation, solution.change, none, jnp.array(True))
     mu, change, step, _ = jax.lax.while_loop(hollow, raised, begun)
     small = options.tolerance * (1 + jnp.abs(solution.cost))
-    # A strong regularisation makes every step small: then only a small gradient says that nothing is left to gain.
-    flat = (mu == 0) | (step.slope <= small)
-    still = step.positive & (-step.linear <= small) & flat
+    # Regularisation that failed searches have raised makes every step small: then the gradient has to be small too.
+    settled = (mu == 0) | (solution.change <= 1) | (step.slope <= small)
+    still = step.positive & (-step.linear <= small) & settled
     states, u, cost, found = _searched(problem, solution, step, options)
     accepted = found & step.positive & ~still
     lower, higher = _lower(mu, change, options), _raise(mu, change, options)
     mu, change = (jnp.where(accepted, a, jnp.where(still, b, c)) for a, b, c in zip(lower, (mu, change), higher))
-    done = still | (accepted & (solution.cost - cost <= small) & flat)
+    done = still | (accepted & (solution.cost - cost <= small) & settled)
     status = jnp.where(done, CONVERGED, jnp.where(mu > options.most, GAVE_UP, RUNNING)).astype(jnp.int32)
     status = jnp.where(solution.status == RUNNING, status, solution.status)
     choose = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
