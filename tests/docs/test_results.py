@@ -25,6 +25,7 @@ MAZES = [name for name in MEASURED if CARDS[name].counted_episodes is not None]
 ONE_ARM = [name for name in MEASURED if len(CARDS[name].arms) == 1 and name not in (*LATENT, *BY_MARKS, *TRIALS)]
 LADDER = "mpc-ladder/cartpole"
 NOT_YET = "Not measured yet."
+FRESH = "reproductions/dreamer-v2-catch-fresh"
 PLANNER_BLOCKS = ("planner tasks", "cem and shooting", "planner dimensions")
 
 
@@ -62,6 +63,7 @@ def test_what_has_no_raw_files_is_said_not_to_be_measured():
     blocks = [("ladder", cards, CARDS[LADDER].raw), ("ladder marks", cards, CARDS[LADDER].raw)]
     blocks += [(name, planners, "reproductions/planners") for name in PLANNER_BLOCKS]
     blocks += [("horizons", planners, "reproductions/horizons"), ("exploitation", ladder, "reproductions/exploitation")]
+    blocks += [("fresh seeds", (ROOT / "docs/algorithms/dreamer-v2.md").read_text(), FRESH)]
     for name, page, raw in blocks:
         assert (ROOT / raw).is_dir() != (f"<!-- {name} -->\n{NOT_YET}\n<!-- end -->" in page), name
 
@@ -130,6 +132,13 @@ def test_the_tables_of_marks_are_what_the_raw_curves_say(card):
         bound = f"{'at most' if mark.at_most else 'at least'} {mark.bound:.2f}"
         cells = [mark.what, f"{measured:.2f}", bound, "passed" if mark.passed(measured) else "missed"]
         assert f"| `{card}` | {' | '.join(cells)} | {minutes:.1f} |" in text
+
+
+@needs(FRESH)
+def test_what_is_said_of_fresh_seeds_is_what_their_raw_curves_say(script):
+    fresh, page = script("fresh_seeds"), (ROOT / "docs/algorithms/dreamer-v2.md").read_text()
+    assert len(fresh.finals()) == 20 and min(fresh.finals()) > 10_000
+    assert f"<!-- fresh seeds -->\n{fresh.statement()}\n<!-- end -->" in page
 
 
 def test_the_table_of_mazes_is_what_the_raw_curves_say(script):
