@@ -148,7 +148,8 @@ def space_from(values: Any) -> spaces.Space:
         if kind == "Box":
             shape, dtype = tuple(values["shape"]), np.dtype(values["dtype"])
             exact = np.float64 if dtype.kind == "f" else dtype  # infinite bounds are text, which float64 reads
-            low, high = (np.array(values[name], exact).astype(dtype) for name in ("low", "high"))
+            with np.errstate(over="ignore"):
+                low, high = (np.array(values[name], exact).astype(dtype) for name in ("low", "high"))
             low, high = (np.broadcast_to(b, shape) if b.ndim == 0 else b.reshape(shape) for b in (low, high))
             return spaces.Box(low, high, shape, dtype.type)
         if kind == "Discrete":

@@ -8,16 +8,19 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium import spaces
 from mutations import mutations
 from tiny import CONFIGS
 
 from forethought import api, fitting, policy, reporting, training
 from forethought.diagnostics import calibration
 from forethought.diagnostics.curves import learning_curves, seed_series
+from forethought.display import Display
 from forethought.errors import UserError
 from forethought.policy import Policy
 from forethought.presets.run import RunConfig
 from forethought.presets.values import to_dict
+from forethought.space_parts import describe_space
 from forethought.storage import checkpoint, records
 from forethought.storage.run_folder import Loaded, RunFolder, group_names
 from forethought.types import Transition
@@ -235,8 +238,10 @@ def test_a_run_that_resumes_with_fewer_metrics_says_so(run, monkeypatch):
     monkeypatch.setattr(RunFolder, "load_checkpoint", lambda self, like, check: loaded)
     monkeypatch.setattr(training, "_run", lambda *args, notes, **options: notes)
     driver = SimpleNamespace(start=lambda replay, seed: None)
-    setup = SimpleNamespace(driver=lambda: driver, replay=lambda folder: None, run=SimpleNamespace(seed=0, num_seeds=1))
-    first, second = training.resume(setup, run, None)
+    monkeypatch.setattr(training, "Pace", lambda *args, **options: None)
+    options = SimpleNamespace(seed=0, num_seeds=1)
+    setup = SimpleNamespace(driver=lambda: driver, replay=lambda folder: None, run=options, side_by_side=True)
+    first, second = training.resume(setup, run, Display(quiet=True))
     assert first == "passed over one" and "has 0 bytes, fewer than" in second
 
 
@@ -245,15 +250,20 @@ class Stub:
 
     model = TREE
 
+    def __init__(self, spec=None):
+        self.spec = spec
+
     def init(self, *, key):
         return TREE
 
 
 def test_no_change_of_a_policy_ends_in_a_raw_error(tmp_path, monkeypatch):
-    entry = SimpleNamespace(config_type=type(CONFIGS["pets"]), build=lambda *args, **options: Stub())
+    entry = SimpleNamespace(config_type=type(CONFIGS["pets"]), build=lambda spec, *args, **options: Stub(spec))
     monkeypatch.setattr(policy, "AGENTS", {"pets": entry})
     path, count = tmp_path / "policy.npz", 0
     whole = {"agent": "pets", "config": {"random_steps": 20}, "env": "x", "given": GIVEN, "spec": SPEC}
+    observation, action = (describe_space(spaces.Box(-1, 1, (size,))) for size in (SPEC["obs_dim"], 1))
+    whole["spaces"] = {"observation": observation, "action": action}
     with_meta(path, {"policy": whole})
     Policy.load(path)
     for _, changed in mutations(whole, 3):
