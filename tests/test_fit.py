@@ -247,6 +247,7 @@ def test_options_that_cannot_be_are_refused(option, message):
         GradientLearner(tally(), **option)
 
 
+@pytest.mark.slow
 def test_adam_takes_the_steps_of_optax():
     params = {"a": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
     ours, theirs = adam(0.1, eps=1e-12), optax.adam(0.1, eps=1e-12)

@@ -71,6 +71,7 @@ def test_finished_run_is_not_resumed(run):
     assert forethought.resume(run.path, quiet=True).outcome is None
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_other_runs_networks(run, tmp_path):
     options = {"config": CONFIGS["pets"], "start_from": run.path, "quiet": True}
     few = RunConfig(steps=5, eval_every=0, final_episodes=1, video=False)
@@ -172,6 +173,7 @@ def test_environment_of_ones_own_is_trained_on(env, tmp_path):
     assert run.folder.record["given"] == {"reward": "learned", "termination": "learned"}
 
 
+@pytest.mark.slow
 def test_gymnasium_id_is_trained_on(tmp_path):
     few = RunConfig(steps=24, eval_every=0, final_episodes=1, video=False)
     config = CONFIGS["random-shooting"]

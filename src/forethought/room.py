@@ -41,10 +41,11 @@ def check_run_room(run: RunConfig) -> None:
 
 def check_config_room(spec: EnvSpec, config: Any, *, copies: int = 1) -> None:
     """Raises UserError, naming the sizes, for a model, planner or batch that there is no memory for."""
-    for part in _parts(config):
-        for names, size in _floors(spec, config, part):
-            named = ", ".join(f"{name}={_of(part, config, name)}" for name in names)
-            check_room(f"{named} on {spec.name}", size * copies)
+    floors = [(size, part, names) for part in _parts(config) for names, size in _floors(spec, config, part)]
+    if floors:
+        size, part, names = max(floors, key=lambda floor: floor[0])  # what is lowered first should help most
+        named = ", ".join(f"{name}={_of(part, config, name)}" for name in names)
+        check_room(f"{named} on {spec.name}", size * copies)
 
 
 def check_progress_room(progress: Any) -> None:

@@ -72,7 +72,7 @@ def filled(spec, steps: int = 24) -> SequenceReplay:
     return jax.jit(lambda r: jax.lax.scan(add, r, jnp.arange(steps))[0])(replay)
 
 
-@pytest.mark.parametrize("name", ["planet", "dreamer-v3"])
+@pytest.mark.parametrize("name", ["planet", pytest.param("dreamer-v3", marks=pytest.mark.slow)])
 def test_a_run_cut_in_two_is_the_run_in_one_bit_for_bit(name):
     programs.forget()  # so that the driver counts every trace
     driver = JitDriver(AGENTS[name](Walk().spec), Walk())
@@ -98,7 +98,9 @@ def test_it_acts_within_bounds_and_remembers_what_it_did(name):
     np.testing.assert_allclose(again, action, atol=1e-6)  # a new episode knows nothing of the last
 
 
-@pytest.mark.parametrize("name", ["dreamer-v1", "dreamer-v2", "dreamer-v3", "planet"])
+@pytest.mark.parametrize(
+    "name", ["planet", *(pytest.param(f"dreamer-v{k}", marks=pytest.mark.slow) for k in (1, 2, 3))]
+)
 def test_it_takes_pictures_and_numbered_actions(name):
     agent = AGENTS[name](PICTURE)
     state, metrics = eqx.filter_jit(lambda s, r: agent.update(s, r, key=jr.key(1)))(
@@ -144,6 +146,7 @@ def test_dreams_from_terminal_states_teach_the_actor_nothing(name, settings):
     assert gradients(name, over, "actor/loss", **settings)["actor"] == 0
 
 
+@pytest.mark.slow
 def test_the_critic_of_v2_learns_a_terminal_state_s_own_reward():
     agent = DreamerV2(VECTOR, dataclasses.replace(AGENTS["dreamer-v2"](VECTOR).config, imagination=1))
     state, batch = agent.init(key=jr.key(0)), random_batch(VECTOR, 3, 5)
@@ -160,6 +163,7 @@ def test_the_replayed_critic_loss_of_v3_reaches_the_model_once_the_critic_says_s
     assert gradients("dreamer-v3", random_batch(VECTOR, 3, 5), "critic/replay_loss")["critic"] > 0
 
 
+@pytest.mark.slow
 def test_v3_starts_by_expecting_nothing():
     agent = AGENTS["dreamer-v3"](VECTOR)
     state = agent.init(key=jr.key(0))
@@ -168,6 +172,7 @@ def test_v3_starts_by_expecting_nothing():
     assert float(scale.scale) == 1.0
 
 
+@pytest.mark.slow
 def test_v3_can_dream_from_the_latest_states_only():
     agent = AGENTS["dreamer-v3"](VECTOR)
     agent = DreamerV3(VECTOR, dataclasses.replace(agent.config, imagination_starts=2))
@@ -178,6 +183,7 @@ def test_v3_can_dream_from_the_latest_states_only():
     assert part(batch, 3, 5).reward.shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_v2_copies_its_target_when_due():
     agent = AGENTS["dreamer-v2"](VECTOR)
     replay, start = filled(VECTOR), agent.init(key=jr.key(0))

@@ -76,7 +76,7 @@ def test_sizes_that_cannot_be_are_refused_before_anything_is_written(cli, tmp_pa
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("fault", ["nan", "shape", "raise"])
+@pytest.mark.parametrize("fault", ["nan", *(pytest.param(what, marks=pytest.mark.slow) for what in ("shape", "raise"))])
 def test_an_environment_that_breaks_is_named_with_step_and_action_and_the_run_can_be_resumed(cli, tmp_path, fault):
     toy_world.fault = fault
     run = tmp_path / "run"

@@ -51,6 +51,7 @@ def test_options_may_stand_before_the_names():
     assert _names(["pets", "--steps", "3"]) == ("pets", None, ["--steps", "3"])
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_on_with_from(cli, trained, tmp_path):
     said = cli(
         *f"train pets point-mass --steps 20 --from {trained} --out more --quiet --eval-every 0 --no-video".split(),
@@ -90,6 +91,7 @@ def test_report_and_plot_write_where_they_say(cli, trained, tmp_path):
     assert said.code == 0 and (tmp_path / "new.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_a_film_of_several_episodes_goes_where_it_is_asked_to(cli, trained, tmp_path):
     before = (trained / "report.html").stat().st_mtime_ns
     said = cli("video", trained, "--episodes", 2, "--fps", 50, "--out", "two.gif")
@@ -163,6 +165,7 @@ def test_plot_pools_seeds_of_the_same_settings_and_compares_others(cli, trained,
     assert next(line.split()[1:3] for line in said.out.splitlines()[1:3]) == ["update_every=20", "2"]
 
 
+@pytest.mark.slow
 def test_seeds_on_a_gymnasium_environment_are_trained_one_after_another_as_a_group(cli, tmp_path):
     argv = ["train", "pets", "toy_world:Toy", "--steps", 40, *TINY, "--eval-every", 0, "--no-video", "--out", "group"]
     said = cli(*argv, "--num-seeds", 2, "--seed", 5)
@@ -185,6 +188,7 @@ def test_seeds_on_a_gymnasium_environment_are_trained_one_after_another_as_a_gro
     assert [row["return"] for row in RunFolder.open(second).metrics("episode")] == before
 
 
+@pytest.mark.slow
 def test_seeds_in_a_jax_environment_are_one_run(cli, tmp_path):
     argv = ["train", "pets", "point-mass", "--steps", 20, *TINY, "--eval-every", 0, "--no-video", "--quiet"]
     said = cli(*argv, "--num-seeds", 2, "--out", "run")
@@ -374,6 +378,7 @@ def test_reproduce_writes_raw_curves_judges_the_median_and_runs_nothing_twice(cl
     assert "other settings" in cli(*argv).mistake
 
 
+@pytest.mark.slow
 def test_demo_ends_with_the_score_beside_the_oracle_and_the_paths(cli, monkeypatch, tiny_card):
     import forethought.cli.demo as demo
 

@@ -40,9 +40,9 @@ def change(model, recalibration, **more):
     ("model", "covered_before"),
     [
         (Linear(TRUE, NOISE / 4), (0.25, 0.4)),
-        (Linear(TRUE, 3 * NOISE), (0.98, 1.0)),
-        (Linear(0.85 * TRUE, NOISE / 2, particles=3), (0.3, 0.6)),
-        (Linear(TRUE, 0.0, particles=1), (0.0, 0.0)),
+        pytest.param(Linear(TRUE, 3 * NOISE), (0.98, 1.0), marks=pytest.mark.slow),
+        pytest.param(Linear(0.85 * TRUE, NOISE / 2, particles=3), (0.3, 0.6), marks=pytest.mark.slow),
+        pytest.param(Linear(TRUE, 0.0, particles=1), (0.0, 0.0), marks=pytest.mark.slow),
     ],
     ids=["over-confident", "under-confident", "biased, few particles", "states nothing"],
 )

@@ -341,6 +341,7 @@ def fitted(model, batch, **options):
     ].model
 
 
+@pytest.mark.slow
 def test_network_covers_ninety_percent_on_heteroscedastic_data():
     def draw(key, n):
         x_key, noise_key = jr.split(key)
@@ -366,6 +367,7 @@ def test_network_covers_ninety_percent_on_heteroscedastic_data():
     assert np.all(bounds < 10.5 - 0.1)  # learned: drawn together by their price
 
 
+@pytest.mark.slow
 def test_learned_reward_and_termination_are_learned():
     keys = jr.split(jr.key(0), 2)
     x, a = jr.uniform(keys[0], (600, 1), minval=-1.0), jr.uniform(keys[1], (600, 1), minval=-1.0)
@@ -381,6 +383,7 @@ def test_learned_reward_and_termination_are_learned():
     assert right.mean() > 0.97 and 0.1 < ended.mean() < 0.5
 
 
+@pytest.mark.slow
 def test_large_rewards_of_rare_ends_do_not_drown_the_others():
     x = jr.uniform(jr.key(0), (1000, 1), minval=-1.0)
     ends = x[:, 0] > 0.9  # one step in twenty

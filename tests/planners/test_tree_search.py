@@ -179,6 +179,7 @@ def test_search_opens_the_lock(rule):
     assert actions == best.tolist()
 
 
+@pytest.mark.slow
 def test_the_ball_is_always_caught_on_the_true_dynamics():
     env, planner = Catch(), make_planner(Discrete(3), PlannerConfig(kind="tree", simulations=150, horizon=9))
     model = Simulator(env)
@@ -292,6 +293,7 @@ def test_beliefs_may_hold_typed_keys_and_what_is_no_array():
     assert action == 1 and plan.value > 0.4
 
 
+@pytest.mark.slow
 def test_pets_searches_trees_in_what_its_ensemble_has_learned():
     """Steps of +-0.3 on a line; the reward is -|x'|. From either side it goes to the middle and stays."""
     spec = EnvSpec("line", 1, Discrete(3))
@@ -311,6 +313,7 @@ def test_pets_searches_trees_in_what_its_ensemble_has_learned():
 # ---- exploring
 
 
+@pytest.mark.slow
 def test_temperature_zero_is_greedy_and_one_is_in_proportion_to_visits():
     planner = tree(PUCT(noise_fraction=0.0, value_range=(-1.0, 1.0)), 30)
     belief = MODEL.init(obs_of(CENTRE)[0], key=KEY)
