@@ -67,3 +67,14 @@ def test_evaluations_and_pages_count_in_what_is_left(shown):
     shown.update(40, 100)  # 20 steps in 10 s: 30 s for the rest
     assert shown.values["left"] == "1:30"
     assert "estimated time left: 1:30, evaluations and report included" in lines(shown)
+
+
+def test_what_is_left_counts_down_between_updates_and_is_unknown_once_it_is_over(shown):
+    shown.update(10, 100)
+    shown.update(20, 100)
+    shown._from = (time.monotonic() - 10, 20)
+    shown.update(100, 100)
+    shown._ends = time.monotonic() + 20.2
+    assert "left 0:20" in shown._text()
+    shown._ends = time.monotonic() - 1
+    assert "left ?" in shown._text()

@@ -78,6 +78,12 @@ def test_the_evaluation_leaves_time_for_the_pages(now):
     assert pace.over and pace.said() == "4 minutes are over"
 
 
+def test_one_minute_is_over(now):
+    pace = paced(now, max_minutes=1)
+    now.t = 61
+    assert pace.said() == "1 minute is over"
+
+
 def test_what_evaluations_will_take_counts_in_what_is_left(now):
     pace = paced(now, eval_episodes=2, final_episodes=5)
     pace.evaluated(6.0, 2)

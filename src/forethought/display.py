@@ -24,6 +24,7 @@ class Display:
         self.began = self.printed = time.monotonic()
         self.steps = self.total = self.random_steps = 0
         self.apart = 0.0  # seconds that evaluations and pages will take yet
+        self._ends: float | None = None  # when all will be done, as far as is known
         self._bar: Any = None
         self._yields = 0  # since actions are chosen by the agent
         self._from: tuple[float, int] | None = None  # time and step that the speed is measured from
@@ -123,6 +124,7 @@ class Display:
             if self._yields == 2:  # the first one holds the compilation
                 self._from = (now, steps)
         left = self._left(total - steps)
+        self._ends = None if left is None else now + left + self.apart
         self.values["left"] = "?" if left is None else clock(left + self.apart)
         if left is not None and self._from is not None and not self._estimated and now - self._from[0] > 5:
             self._estimated = True
@@ -138,6 +140,8 @@ class Display:
     def _text(self) -> str:
         now, parts = time.monotonic(), []
         if self.total:
+            if self._ends is not None:
+                self.values["left"] = clock(self._ends - now) if self._ends > now else "?"
             parts = [f"step {self.steps:,}/{self.total:,}", *(f"{k} {v}" for k, v in self.values.items())]
             parts.append(f"elapsed {clock(now - self.began)}")
         if self._work:

@@ -50,8 +50,8 @@ class Pace:
 
     def said(self) -> str:
         """Why training, or what comes after it, was cut short."""
-        over = "are over" if self.left_s < 1 else "are over but for the final evaluation and the report"
-        return f"{self.run.max_minutes:g} minutes {over}"
+        minutes = "1 minute is" if self.run.max_minutes == 1 else f"{self.run.max_minutes:g} minutes are"
+        return f"{minutes} over" + ("" if self.left_s < 1 else " but for the final evaluation and the report")
 
     @property
     def left_s(self) -> float:
