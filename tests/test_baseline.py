@@ -106,6 +106,13 @@ def test_an_agent_of_the_users_own_trains_for_the_usual_steps():
         (RunConfig(steps=1000), 3, 300, "3 updates are few, let it make all 1,000 steps"),
         (RunConfig(steps=3000), 50, 3000, "50 updates are few, try `--steps 12000`, or another preset"),
         (RunConfig(steps=10), 0, 10, "nothing was learned in 10 steps, try `--steps 2000`"),
+        (RunConfig(steps=1000), 0, 10, "nothing was learned in 10 steps, let it make all 1,000 steps"),
+        (
+            RunConfig(steps=1000, max_minutes=1.5),
+            0,
+            10,
+            "nothing was learned in 10 steps, let it make all 1,000 steps: allow more than `--max-minutes 1.5`",
+        ),
     ],
 )
 def test_what_to_try_is_more_than_was_tried(run, updates, steps, words):

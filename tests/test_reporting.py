@@ -107,6 +107,19 @@ def test_the_dashed_line_of_random_actions_is_drawn(trained, monkeypatch):
     assert drawn == [trained.random_return] * 2
 
 
+def test_whether_it_learned_is_recorded_before_what_may_be_broken_off(trained, monkeypatch):
+    def broken_off(*_, **__):
+        raise KeyboardInterrupt
+
+    told = []
+    monkeypatch.setattr(reporting, "note_outcome", lambda *_: told.append("outcome"))
+    monkeypatch.setattr(reporting, "look", broken_off)
+    state, replay = trained.trained()
+    with pytest.raises(KeyboardInterrupt):
+        reporting.show(trained.setup, trained.folder, state, replay, trained.evaluate(episodes=2))
+    assert told == ["outcome"]
+
+
 def test_once_the_time_is_over_what_takes_long_is_left_out_and_that_is_said(trained, monkeypatch):
     monkeypatch.setattr(reporting, "look", lambda *_, **__: pytest.fail("looked"))
     pace = types.SimpleNamespace(over=True, said=lambda: "4 minutes are over")

@@ -140,11 +140,16 @@ def advice(setup: Setup, *, updates: int, steps: int) -> str:
     usual = usual_steps(setup.agent_name, setup.preset)
     if setup.run.oracle:
         return "it plans on the true dynamics, so let it search more per action: a larger --planner.population"
+    more = f"let it make all {setup.run.steps:,} steps" if steps < setup.run.steps else ""
+    if more and setup.run.max_minutes is not None:
+        more += f": allow more than `--max-minutes {setup.run.max_minutes:g}`"
+    if not updates and more and setup.run.steps > setup.agent.random_steps:
+        return f"nothing was learned in {steps:,} steps, {more}"
     if not updates:
         return f"nothing was learned in {steps:,} steps, try `--steps {max(usual, 4 * setup.agent.random_steps)}`"
     few = f"{updates:,} updates are few" if updates > 1 else "one update is little"
-    if steps < setup.run.steps:
-        return f"{few}, let it make all {setup.run.steps:,} steps"
+    if more:
+        return f"{few}, {more}"
     if steps < usual:
         return f"{few}, try `--steps {usual}`"
     return f"{few}, try `--steps {4 * steps}`, or another preset (`forethought list presets`)"

@@ -98,6 +98,7 @@ def show(
         told_notes.append(f"{pace.said()}: no look at the model, no video (`forethought doctor` and `video` make them)")
         evaluation = None
     film_path = None
+    note_outcome(setup, folder)  # first: what follows takes long, and may be broken off
     forecasts = setup.agent.forecasts(state)
     if forecasts is not None and setup.run.num_envs == 1:
         notes += _draw_forecasts(forecasts, replay, folder)
@@ -116,7 +117,6 @@ def show(
             except UserError as error:
                 notes.append(f"no video: {error}")
     display.doing("writing the report")
-    note_outcome(setup, folder)
     shown = write(folder, notes=told_notes + notes, video=film_path)
     return dataclasses.replace(shown, notes=told_notes)
 

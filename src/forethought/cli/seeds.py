@@ -121,7 +121,8 @@ def finish(run: api.Run, *, quiet: bool, group: Path | None = None) -> int:
     last = [row for row in rows if row["final"]][-run.setup.run.num_seeds :]
     for row in last:
         seed = f" (seed {row['seed']})" if len(last) > 1 or group is not None else ""
-        print(f"final return {tables.number(row['mean_return'])} over {len(row['returns'])} episodes{seed}")
+        counted = "1 episode" if len(row["returns"]) == 1 else f"{len(row['returns'])} episodes"
+        print(f"final return {tables.number(row['mean_return'])} over {counted}{seed}")
     if run.shown is not None:
         tables.show_model(run.shown)
         for what, path in (("report", run.shown.report), ("curve", run.shown.curve), ("video", run.shown.video)):
