@@ -53,6 +53,51 @@ class InClass(Counter):
     simulation = Simulation()
 
 
+class Slotted(Counter):
+    """Keeps what it is handed out of its dictionary."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held):
+        super().__init__(ends=9)
+        self.held = held
+
+
+class Client:
+    """Of a simulator that has no method `step`."""
+
+    def __init__(self, simulation):
+        self.simulation = simulation
+
+    def advance(self):
+        self.simulation.step()
+
+
+class Handle:
+    """A plain object around a simulator."""
+
+    def __init__(self, simulation):
+        self.simulation = simulation
+
+
+ONLY = Counter(9)
+
+
+class Outside(Counter):
+    """Plays in an environment of its module."""
+
+    def step(self, action):
+        return ONLY.step(action)
+
+
+def around(simulation):
+    class Closed(Counter):
+        def step(self, action):
+            return simulation.step(action)
+
+    return Closed
+
+
 class Singleton(Counter):
     """There is only ever one, copies included."""
 
@@ -91,6 +136,18 @@ def test_environments_side_by_side_and_evaluation_copies_step_on_their_own(again
     assert all(shared(a, b) is None for i, a in enumerate(together) for b in together[:i])
 
 
+@pytest.mark.parametrize(
+    "hold",
+    [Client, lambda simulation: {"robots": [{"arm": simulation}]}, lambda s: Handle(Handle(s)), lambda s: s.step],
+    ids=["client", "containers", "plain objects", "bound method"],
+)
+def test_a_simulator_is_copied_however_it_is_held(hold):
+    held = hold(Simulation())
+    host = make(partial(Slotted, held), num_envs=2)
+    holders = [env.unwrapped.held for env in [*host.envs, *host.copy(2).envs]]
+    assert len({id(getattr(holder, "__self__", holder)) for holder in holders}) == 4
+
+
 def test_a_vector_environment_that_is_returned_again_and_again_is_copied():
     one = SyncVectorEnv([Counter, Counter])
     host = make(lambda: one)
@@ -104,6 +161,8 @@ def test_a_vector_environment_that_is_returned_again_and_again_is_copied():
     [
         (one_env(Uncopyable()), "share one Uncopyable.*TypeError.*makes a new environment at every call"),
         (InClass, "share one Simulation"),
+        (Outside, "share one Counter"),
+        (around(Counter(9)), "share one Counter"),
         (one_env(Singleton()), "share one Singleton"),
         (Singleton(), "no second environment.*a deep copy shares its Singleton"),
     ],
@@ -208,6 +267,22 @@ class Holding(gymnasium.Wrapper):
         self.normaliser = Normaliser()
 
 
+class Pushed:
+    """Statistics as other libraries name them."""
+
+    mean, std = 0.0, 1.0
+
+    def push(self, x): ...
+
+
+class Kept(gymnasium.Wrapper):
+    """Keeps something."""
+
+    def __init__(self, env, kept):
+        super().__init__(env)
+        self.kept = kept
+
+
 class Own(gymnasium.Wrapper):
     """Normalises by statistics under a name of its own."""
 
@@ -224,6 +299,9 @@ class Own(gymnasium.Wrapper):
         (lambda: wrappers.TimeLimit(wrappers.NormalizeObservation(Counter()), 5), "NormalizeObservation"),
         (lambda: Own(Counter()), r"Own keeps running statistics \(seen_so_far\)"),
         (lambda: Holding(Counter()), r"Holding keeps running statistics \(normaliser.obs_rms\)"),
+        (lambda: Kept(Counter(), {"obs": Statistics()}), r"Kept keeps running statistics \(kept.obs\)"),
+        (lambda: Kept(Counter(), [Statistics()]), r"Kept keeps running statistics \(kept.0\)"),
+        (lambda: Kept(Counter(), Pushed()), r"Kept keeps running statistics \(kept\)"),
         (lambda: vector_wrappers.NormalizeObservation(SyncVectorEnv([Counter])), "NormalizeObservation"),
         (lambda: vector_wrappers.NormalizeReward(SyncVectorEnv([Counter])), "NormalizeReward"),
         (lambda: SyncVectorEnv([lambda: wrappers.NormalizeObservation(Counter())]), "NormalizeObservation"),

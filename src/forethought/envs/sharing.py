@@ -3,7 +3,9 @@
 import contextlib
 import copy
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any
 
 import gymnasium
@@ -13,25 +15,31 @@ from ..core import AbstractEnv, AbstractHostEnv
 from ..errors import UserError
 
 FEW = 100  # entries of a container that are looked at
+MOST = 20_000  # objects that are looked at
+STEPPING = ("step", "advance", "simulate", "step_simulation", "stepSimulation", "do_simulation")
 STATISTICS = ("obs_rms", "return_rms", "reward_rms", "ret_rms", "rew_rms", "rms", "running_mean", "running_var")
 NEW_ONE = "pass a class or a function that makes a new environment at every call"
 
 
 def parts(env: Any) -> list[Any]:
-    """`env`, the environments that it wraps or holds, and their simulators: whatever has a method `step`.
+    """`env`, the environments that it wraps or holds, and their simulators: whatever has a method that steps.
 
-    JAX environments are left out, since they hold no state.
+    What they hold in containers, in objects of plain classes, or by a bound method is looked through. JAX environments
+    are left out, since they hold no state.
     """
     found: dict[int, Any] = {}
+    seen: dict[int, Any] = {}
     left = [env]
-    while left:
+    while left and len(seen) < MOST:
         part = left.pop()
-        if id(part) in found or not _steps(part):
+        if id(part) in seen:
             continue
-        found[id(part)] = part
-        attributes = [*_own(part).values(), *_of_class(part)]
-        for value in attributes:
-            left += _entries(value)
+        seen[id(part)] = part
+        if _steps(part):
+            found[id(part)] = part
+            left += [*_own(part).values(), *_of_class(part)]
+        else:
+            left += _inside(part)
     return list(found.values())
 
 
@@ -104,7 +112,7 @@ def _running(env: Any) -> Iterator[tuple[str, str]]:
     for part in parts(env):
         frozen = _get(part, "update_running_mean") is False
         for name, value in ({} if frozen else _own(part)).items():
-            inside = {} if _steps(value) or isinstance(value, type) else _own(value)  # a normaliser that it holds
+            inside = {} if _steps(value) or isinstance(value, type) else _named(value)  # a normaliser that it holds
             for holds, statistic in ((name, value), *((f"{name}.{key}", kept) for key, kept in inside.items())):
                 if _is_statistic(holds.split(".")[-1], statistic):
                     yield type(part).__name__, holds
@@ -124,37 +132,65 @@ def _in_processes(env: AsyncVectorEnv) -> Iterator[tuple[str, str]]:
 def _is_statistic(name: str, value: Any) -> bool:
     if value is None or isinstance(value, str | bool):
         return False
-    fields = [_get(value, field) for field in ("mean", "var", "count")]
-    kept = not any(field is None or callable(field) for field in fields)  # a table of data has methods of these names
-    return name.lstrip("_") in STATISTICS or (kept and callable(_get(value, "update")))
+    known = {field for field in ("mean", "var", "std", "count") if not callable(_get(value, field, callable))}
+    kept = "mean" in known and len(known) > 1  # a table of data has methods of these names
+    return name.lstrip("_") in STATISTICS or (kept and any(callable(_get(value, verb)) for verb in ("update", "push")))
 
 
 def _steps(value: Any) -> bool:
-    """Whether it is an environment or a simulator: something with a method `step` that is no pure function."""
+    """Whether it is an environment or a simulator: something with a method that steps and is no pure function."""
     if isinstance(value, type | AbstractEnv):
         return False
-    return isinstance(value, gymnasium.Env | VectorEnv | AbstractHostEnv) or callable(_get(value, "step"))
+    known = isinstance(value, gymnasium.Env | VectorEnv | AbstractHostEnv)
+    return known or any(callable(_get(value, name)) for name in STEPPING)
 
 
-def _entries(value: Any) -> list[Any]:
-    """`value`, or what a container holds."""
+def _inside(value: Any) -> list[Any]:
+    """What a container holds, an object of a plain class, or the object of a bound method."""
     if isinstance(value, Mapping):
         return list(itertools.islice(value.values(), FEW))
-    return list(value[:FEW]) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple):
+        return list(value[:FEW])
+    if isinstance(value, MethodType):
+        return [value.__self__]
+    module = type(value).__module__.partition(".")[0]
+    foreign = module in sys.stdlib_module_names or module in ("gymnasium", "numpy", "jax", "jaxlib", "equinox")
+    return [] if foreign or isinstance(value, type | AbstractEnv) else list(_own(value).values())
 
 
 def _own(part: Any) -> dict[str, Any]:
-    return vars(part) if isinstance(_get(part, "__dict__"), dict) else {}
+    """Attributes of the instance: in its dictionary and in slots."""
+    slots = [name for kind in type(part).__mro__ for name in _names(vars(kind).get("__slots__", ()))]
+    kept = vars(part) if isinstance(_get(part, "__dict__"), dict) else {}
+    return {name: _get(part, name) for name in slots if not name.startswith("__")} | kept
+
+
+def _names(slots: Any) -> list[str]:
+    return [slots] if isinstance(slots, str) else list(slots)
 
 
 def _of_class(part: Any) -> list[Any]:
-    """What is kept in the class itself, by classes that are not Gymnasium's."""
+    """What is kept in the class itself, or used by its functions from outside, by classes that are not Gymnasium's."""
     classes = [kind for kind in type(part).__mro__ if kind.__module__.split(".")[0] not in ("gymnasium", "builtins")]
-    return [value for kind in classes for value in vars(kind).values() if not isinstance(value, property | type)]
+    kept = [value for kind in classes for value in vars(kind).values() if not isinstance(value, property | type)]
+    functions = [value for value in kept if isinstance(value, FunctionType) and value.__name__ != "__init__"]
+    cells = [cell for function in functions for cell in function.__closure__ or ()]
+    used = [f.__globals__[name] for f in functions for name in f.__code__.co_names if name in f.__globals__]
+    used += [content for cell in cells if (content := _get(cell, "cell_contents")) is not None]
+    return [*kept, *(value for value in used if _steps(value) and callable(_get(value, "reset")))]
 
 
-def _get(value: Any, name: str) -> Any:
+def _named(value: Any) -> dict[str, Any]:
+    """What `value` holds, by name or position: attributes, or the entries of a container."""
+    if isinstance(value, Mapping):
+        return {str(key): held for key, held in itertools.islice(value.items(), FEW)}
+    if isinstance(value, list | tuple):
+        return {str(i): held for i, held in enumerate(value[:FEW])}
+    return _own(value)
+
+
+def _get(value: Any, name: str, default: Any = None) -> Any:
     try:
-        return getattr(value, name, None)
+        return getattr(value, name, default)
     except Exception:  # a property that fails
-        return None
+        return default
