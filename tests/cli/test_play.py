@@ -128,7 +128,7 @@ def test_a_run_keeps_its_stages_and_they_are_rated_on_a_ladder(cli, game_run):
     ("options", "says"),
     [
         (["--stages", "1"], "stages=1 must be at least 2"),
-        (["--games", "3"], "games=3 must be even and at least 2"),
+        (["--games", "3"], "games=3 must be even, half for each side"),
         (["--out", "ladder.txt"], "must end in .json"),
     ],
 )

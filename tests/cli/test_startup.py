@@ -70,6 +70,7 @@ def slow(argv):
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     {does}
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 module = types.ModuleType("forethought.cli.listing")
 module.run = slow
 sys.modules["forethought.cli.listing"] = module

@@ -89,7 +89,7 @@ def test_measures_of_constant_answers_are_those_of_the_constant():
     assert found.brier == pytest.approx(found.brier_constant) == pytest.approx(8 / 81)
     assert found.told_apart == 0.5 and np.isnan(found.reward_correlation)
     (line,) = found.calibration()
-    assert line[:3] == ("5 to 20 %", 216, 24) and line[3] == "11.1 %"
+    assert line[:3] == ("5 % to 20 %", 216, 24) and line[3] == "11 %"
 
 
 def test_ends_told_apart_are_pairs_in_the_right_order_and_ties_count_half():

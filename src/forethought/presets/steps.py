@@ -6,6 +6,7 @@ Presets that have a result card take the steps of the card.
 USUAL = 2000
 
 _STEPS: dict[str, dict[str, int]] = {
+    "pets": {"lunar-lander": 10_000},
     "random-shooting": {"default": 4000, "cartpole": 2000, "paper-half-cheetah": 100_000},
     "pilco": {"default": 400, "pendulum": 120, "paper-pendulum": 120},
     "planet": {"default": 6000, "paper": 1_000_000},

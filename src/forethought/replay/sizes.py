@@ -83,6 +83,6 @@ def agreed_capacity(
 
 def _row_bytes(agent: AbstractAgent, spec: EnvSpec) -> int:
     if agent.sequence_length is not None:
-        return record(spec).itemsize
+        return record(spec, checked=False).itemsize
     example = jax.eval_shape(lambda: (Transition.example(spec), agent.extras))
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(example))
