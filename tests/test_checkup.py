@@ -250,6 +250,7 @@ def test_a_measure_that_fails_costs_no_other_test(monkeypatch):
     assert "RuntimeError: no share" in names["model-share-not-tested"]
 
 
+@pytest.mark.slow
 def test_a_healthy_latent_model_of_pictures_is_examined_as_a_whole_and_nothing_is_found(tmp_path):
     fresh, spec = catch_logged(), Catch().spec
     past = Logged.of_trajectories(played(Catch(), 30, 9))
@@ -267,6 +268,7 @@ def test_a_healthy_latent_model_of_pictures_is_examined_as_a_whole_and_nothing_i
     assert summary["heads"]["terminations"] == 24 and len(summary["examination"]["error"][0]) == 1
 
 
+@pytest.mark.slow
 def test_the_width_in_the_loss_of_a_latent_model_of_vectors_is_no_finding_and_not_what_is_judged(tmp_path):
     model = WorldModel(SPEC, dataclasses.replace(SMALL, symlog=False), key=jr.key(0))  # not trained at all
     fresh, past = logged(rows(6, seed=1)), logged(rows(6))

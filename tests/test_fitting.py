@@ -140,6 +140,7 @@ def wrong_reward(obs, action, next_obs):
     return obs[0] * 0 + 5.0
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_says_and_refuses_a_folder_in_use(log, tmp_path, capsys):
     small = ["--model.hidden", "8", "--model.epochs", "1", "--model.min-steps", "0", "--horizon", "3", "--quiet"]
     out = str(tmp_path / "model")

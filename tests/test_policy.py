@@ -252,6 +252,7 @@ def test_run_that_breaks_raises_after_saving_and_says_how_to_go_on(tmp_path):
     assert run.status == "finished"
 
 
+@pytest.mark.slow
 def test_several_seeds_have_policies_of_their_own(tmp_path):
     few = RunConfig(steps=25, seed=3, num_seeds=2, eval_every=0, final_episodes=1, video=False)
     run = trained(Walk(), tmp_path / "run", run=few)
@@ -261,6 +262,7 @@ def test_several_seeds_have_policies_of_their_own(tmp_path):
         run.agent_state(seed=5)
 
 
+@pytest.mark.slow
 def test_ready_agent_is_trained(tmp_path):
     run = trained(Walk(), tmp_path / "run", agent=make_agent("mpc-ladder-0.5"))
     assert run.status == "finished" and run.folder.record["agent"].endswith(":MPCLadder")

@@ -63,6 +63,7 @@ def caught(tmp_path_factory):
     return forethought.train("planet", "catch", config=config, run=run, out=out, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_run_on_pictures_shows_what_was_imagined_beside_what_was_real_without_being_asked(caught):
     folder = caught.folder
     assert (folder.figures / "imagined.png").is_file()
@@ -74,6 +75,7 @@ def test_a_run_on_pictures_shows_what_was_imagined_beside_what_was_real_without_
     assert 'class="still"' in folder.report.read_text()
 
 
+@pytest.mark.slow
 def test_the_doctor_shows_it_from_the_folder_of_the_run(caught, tmp_path):
     found = forethought.doctor(caught.path, episodes=3, horizon=4, out=tmp_path)
     assert found.paths["still"] == tmp_path / "imagined.png" and found.paths["video"].stem == "imagined"

@@ -90,6 +90,7 @@ def test_given_function_without_a_name_is_recorded_as_own():
     assert setup.own == ["reward"] and setup.given["reward"] == "partial"
 
 
+@pytest.mark.slow
 def test_gymnasium_instance_is_trained_on_itself():
     env = gymnasium.make("Pendulum-v1")
     setup = build("pets", env, config=PETS, run=RUN)

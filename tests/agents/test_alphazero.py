@@ -94,6 +94,7 @@ def test_jit_driver_equals_step_driver():
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_first_moves_are_random_the_next_by_temperature_and_later_ones_greedy():
     board = TIC_TAC_TOE.obs((1, 1, 0, 2, 2, 0, 0, 0, 0))  # square 2 wins
     one = agent(simulations=30, temperature_moves=3, opening=OpeningConfig(moves=2, chance=0.5))
@@ -124,6 +125,7 @@ def test_without_simulations_the_network_alone_plays_and_learns_nothing():
         alone.update(state, empty(), key=KEY)
 
 
+@pytest.mark.slow
 def test_one_player_is_searched_and_learned_from_too():
     env = Catch()
     one = AlphaZero(env.spec, dataclasses.replace(TINY, simulations=8, discount=0.9), rules=Simulator(env))
@@ -236,6 +238,7 @@ def test_mirrored_positions_keep_what_belongs_together(game: AbstractGame):
     assert mirrored(batch, (), key=KEY) is batch
 
 
+@pytest.mark.slow
 def test_it_may_play_with_more_simulations_than_it_learns_with():
     one, both = agent(play_simulations=30), agent(simulations=30)
     obs = GAME.reset(key=KEY)[1]

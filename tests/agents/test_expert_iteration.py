@@ -53,6 +53,7 @@ def acted(agent, state, obs, count, explore, memory=0):
     return action, extras.weights
 
 
+@pytest.mark.slow
 def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
     driver = JitDriver(agent(), GAME, num_envs=3)
     start = driver.start(empty(), seed=0)
@@ -95,6 +96,7 @@ def test_targets_are_shares_of_visits_and_the_apprentices_wish_is_tried_more_oft
     assert shares[0] < 0.3 and shares[1] > 0.7
 
 
+@pytest.mark.slow
 def test_in_apprentice_play_the_apprentice_moves_and_in_expert_play_the_search():
     board = jnp.asarray(TIC_TAC_TOE.obs((1, 1, 0, 2, 2, 0, 0, 0, 0)))  # square 2 wins
     opening = OpeningConfig(moves=1, chance=1.0)
@@ -132,6 +134,7 @@ def test_without_a_value_weight_there_is_no_value_to_learn():
     assert "value/loss" not in losses[0.0] and "value/loss" in losses[0.75]
 
 
+@pytest.mark.slow
 def test_one_player_is_searched_and_learned_from_too():
     env = GridWorld()
     one = agent(env, discount=0.9, play_out=20)

@@ -139,6 +139,7 @@ def test_actor_and_critic_losses_reach_only_their_own_part(name):
     assert critic["critic"] > 0 and critic["model"] == critic["actor"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, settings", [("dreamer-v1", {}), ("dreamer-v2", {"entropy": 0.0})])
 def test_dreams_from_terminal_states_teach_the_actor_nothing(name, settings):
     batch = random_batch(VECTOR, 3, 5)

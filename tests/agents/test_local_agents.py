@@ -91,6 +91,7 @@ def local():
     return agent, found, end
 
 
+@pytest.mark.slow
 def test_kl_is_within_its_bound_and_uses_it_up_in_every_round(gps, local):
     for rounds in (gps[3], local[1]):
         assert len(rounds) == 3
@@ -169,6 +170,7 @@ def test_a_network_can_be_the_prior():
     assert np.isfinite(end.agent_state.control.controllers.planned).all()
 
 
+@pytest.mark.slow
 def test_gaussian_processes_can_be_the_prior():
     found, end = alone(prior="gp", gp=GPConfig(max_points=40, max_rows=40, restarts=1, iterations=20))
     assert found[1]["local/return"] > found[0]["local/return"]

@@ -71,6 +71,7 @@ def trained():
     return agent, progress, metrics
 
 
+@pytest.mark.slow
 def test_two_trials_after_two_random_ones_stay_where_the_reward_is(trained):
     returns = [episode[1] for episode in trained[1].episodes.since(0)]
     assert len(returns) == 4 and max(returns[:2]) < 3

@@ -114,6 +114,7 @@ def test_a_film_that_cannot_be_is_refused(cli, trained, words, mistake):
     assert mistake in cli("video", trained, *words.split()).mistake
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_whether_it_learned(cli, trained, tmp_path):
     argv = ["train", "pets", "point-mass", "--steps", "40", *TINY, "--eval-every", "0", "--no-video", "--out", "run"]
     said = cli(*argv)
@@ -358,6 +359,7 @@ def tiny_card(monkeypatch):
     monkeypatch.setitem(CARDS, "tiny/card", TINY_CARD)
 
 
+@pytest.mark.slow
 def test_reproduce_writes_raw_curves_judges_the_median_and_runs_nothing_twice(cli, monkeypatch, tmp_path, tiny_card):
     argv = ["reproduce", "tiny/card", "--num-seeds", 2, "--out", "out", "--quiet"]
     said = cli(*argv)

@@ -41,6 +41,7 @@ CARD = Card(
 )
 
 
+@pytest.mark.slow
 def test_every_arm_has_its_raw_file_and_every_mark_its_line(cli, monkeypatch, tmp_path):
     monkeypatch.setitem(PRESETS, "tiny", AGENT)
     monkeypatch.setitem(CARDS, "tiny/ladder", CARD)
@@ -75,6 +76,7 @@ def test_errors_are_of_the_episodes_it_plays_in_the_units_that_they_say(tmp_path
     assert found["random_error_common"] > 0
 
 
+@pytest.mark.slow
 def test_errors_of_a_task_with_angles(tmp_path):
     run = forethought.train("mpc-ladder", "cartpole-swingup", config=AGENT, run=RUN, out=tmp_path / "run", quiet=True)
     assert all(0 < error < 1e6 for error in model_errors(run, episodes=1).values())

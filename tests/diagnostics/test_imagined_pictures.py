@@ -59,6 +59,7 @@ def found() -> list[PictureTrace]:
     return picture_traces(catch_model(), catch_logged(), SPEC, episodes=2, key=jr.key(0))
 
 
+@pytest.mark.slow
 def test_what_was_seen_is_reconstructed_and_what_follows_imagined_to_the_episodes_end(found):
     first = found[0]
     real = catch_logged().rows

@@ -90,6 +90,7 @@ def test_the_true_dynamics_err_only_from_the_second_step_on_which_is_when_the_wi
     assert found["error"][-1] > 1e-3
 
 
+@pytest.mark.slow
 def test_a_future_is_filtered_and_imagined_step_by_step(script, futures):
     sizes = {"deter": 6, "hidden": 6, "units": 6, "latents": 3, "layers": 1, "head_layers": 1}
     config = dataclasses.replace(script.ARMS["rnn"].model, **sizes)

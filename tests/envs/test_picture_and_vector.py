@@ -126,6 +126,7 @@ def stretch(env, steps):
     return host.spec, rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [Robot, "pendulum-pixels-8-velocity"])
 def test_dreamer_v3_acts_and_learns_on_both(env):
     spec, rows = stretch(env, 16)

@@ -41,6 +41,7 @@ def world():
     return exact_model(chain(8, noise=0.2, end_reward=10.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["q-learning", "sarsa", "monte-carlo"])
 def test_every_method_finds_an_optimal_policy_from_samples_alone(world, method):
     model, tables = world

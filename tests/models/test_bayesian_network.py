@@ -71,6 +71,7 @@ def test_candidates_share_a_particles_luck(model):
     assert said.reward.shape == said.continuation.shape == (3000, 2)
 
 
+@pytest.mark.slow
 def test_a_fit_finds_noise_that_differs_and_learns_reward_and_termination():
     rows = random_rows(200, SPEC)
     loud = rows.obs[:, :1] > 0

@@ -63,6 +63,7 @@ def test_a_machine_turned_over_is_the_same_distribution_seen_from_its_hidden_uni
     np.testing.assert_array_equal(machine.turned().turned().weight, machine.weight)
 
 
+@pytest.mark.slow
 def test_a_stack_learns_that_one_action_exchanges_two_bits_and_when_it_ends():
     # The next bit needs both observation and action: neither alone says anything of it.
     n = 64

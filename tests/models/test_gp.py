@@ -150,6 +150,7 @@ def test_what_cannot_be_is_refused(change, options, message):
         GaussianProcess(dataclasses.replace(SPEC, **change), **{"given": GIVEN, **options})
 
 
+@pytest.mark.slow
 def test_followed_means_have_the_derivatives_of_the_processes_forwards_and_of_second_order(fitted):
     model = fitted[0].model
     sure = model.certain()

@@ -143,6 +143,7 @@ def test_equations_with_the_numbers_of_a_task_are_its_steps(env, function, param
     np.testing.assert_allclose(found, obs, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_pets_swings_the_pendulum_up_after_one_fit():
     env = Pendulum()
     guess = {"mass": 3.0, "length": 2.0, "damping": 0.1}

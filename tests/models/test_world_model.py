@@ -88,6 +88,7 @@ def test_density_and_distribution_function_agree():
     np.testing.assert_allclose(jnp.log(slope), said.log_density(at), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_dynamic_divergence_moves_the_prior_and_the_other_one_the_posterior():
     # One step: through the memory, later priors do teach earlier posteriors.
     batch, key = random_batch(VECTOR, 4, 1), jr.key(1)
@@ -112,6 +113,7 @@ def test_overshooting_compares_only_inside_an_episode():
     assert float(loss_of(model, random_batch(VECTOR, 2, 4))[1][1]["model/overshooting"]) > 0.0
 
 
+@pytest.mark.slow
 def test_it_learns_to_foresee_a_moving_image():
     """A bright row moves down a 4-pixel board by the action; after learning, open-loop frames are right.
 

@@ -126,6 +126,7 @@ def swung():
         return problem, search("parallel"), search("sequential")
 
 
+@pytest.mark.slow
 def test_cart_pole_swings_up_from_rest_within_its_limits(swung):
     problem, found, _ = swung
     assert int(found.status) == ilqr.CONVERGED and float(jnp.abs(found.u).max()) == 10.0
@@ -148,6 +149,7 @@ def test_line_searches_one_by_one_and_at_once_find_the_same(swung):
     np.testing.assert_allclose(at_once.u, one_by_one.u, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_pendulum_swings_up_from_rest_among_256_starts_in_one_call():
     env = Pendulum()
     cost = lambda x, u: 0.05 * (jnp.sum(2 * (1 - jnp.cos(x[0]))) + 0.1 * x[1] ** 2 + 0.001 * u @ u)

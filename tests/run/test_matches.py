@@ -132,6 +132,7 @@ def test_random_play_wins_as_often_as_counting_all_games_says():
     assert match.lengths.min() >= 5 and match.lengths.max() == 9
 
 
+@pytest.mark.slow
 def test_a_perfect_player_never_loses_and_draws_with_itself():
     perfect = Perfect(perfect_moves())
     against_random = play(GAME, perfect, RandomPlayer(GAME), num_games=400, key=KEY).total
