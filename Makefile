@@ -10,7 +10,7 @@ OWN := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation
 
 help:
 	@echo "make demo     train PETS on the cart-pole, with a report and a video (about 5 minutes)"
-	@echo "make test     run the test suite, but for tests that train (about 10 minutes; 5 once programs are cached)"
+	@echo "make test     run the test suite, but for tests that train (programs are cached for the next time)"
 	@echo "make test-all run the whole test suite"
 	@echo "make test-costs  run the test suite, and show where its time goes"
 	@echo "make install  make .venv with Forethought in it"
