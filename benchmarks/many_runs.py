@@ -4,8 +4,7 @@
 
 Each run uses a different seed and does everything a run does: training, evaluations, the model check, curves, report.
 Only the first should compile, and the memory of the process (resident, after a garbage collection) should stay within
-10 % of that after the second run. The compilation cache on disk is off. Of `pets/cartpole` with 10 runs: about half
-an hour on two cores.
+10 % of that after the second run. The compilation cache on disk is off.
 """
 
 import gc
