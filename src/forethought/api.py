@@ -278,7 +278,10 @@ def train(
         with training.StopRequest() as stop:
             folder = RunFolder.create(path, setup.record(argv, start_from))
             outcome = training.train(setup, folder, display, stop, initial_state=initial)
-        return ended(Run(folder, setup, outcome), display, stop)
+        result = ended(Run(folder, setup, outcome), display, stop)
+        if argv is None and result.shown is not None and result.shown.outcome:
+            display.line(f"outcome {result.shown.outcome}")
+        return result
 
 
 def resume(

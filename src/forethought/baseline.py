@@ -17,6 +17,7 @@ from .diagnostics.baseline import Baseline, random_phase
 from .display import Display
 from .errors import StorageFault, UserError
 from .outlook import parameter_bytes
+from .pace import Pace
 from .presets.steps import usual_steps
 from .run.evaluate import Evaluation, JitEvaluator
 from .run.host_evaluate import HostEvaluator
@@ -33,7 +34,7 @@ SECONDS = 10.0  # after which no further episode begins in an environment steppe
 _STREAM = 0xBA5E
 
 
-def played(setup: Setup, driver: Any, progress: Progress) -> Iterator[float | Baseline]:
+def played(setup: Setup, driver: Any, progress: Progress, pace: Pace | None = None) -> Iterator[float | Baseline]:
     """Plays episodes of random actions: yields the part done, in (0, 1), and in the end the baseline.
 
     In a game of two the moves are random and legal, against the run's opponent. Where the driver has a compiled program
@@ -47,7 +48,7 @@ def played(setup: Setup, driver: Any, progress: Progress) -> Iterator[float | Ba
     if compiled and parameter_bytes(progress) < MOST_BYTES:
         yield from _continued(driver, progress)
         return
-    for part in _evaluator(setup).steps(None, key=key, **_limits(setup)):
+    for part in _evaluator(setup).steps(None, key=key, **_limits(setup, pace)):
         if isinstance(part, Evaluation):
             yield Baseline(tuple(float(x) for x in part.returns), "episodes of random actions")
         else:
@@ -82,15 +83,20 @@ def _continued(driver: JitDriver, progress: Progress) -> Iterator[float | Baseli
     yield Baseline(tuple(returns), "episodes of random actions")
 
 
-def settled(setup: Setup, folder: RunFolder, display: Display, driver: Any, progress: Progress) -> list[str]:
-    """Sees to it that the run's record holds a baseline: from its random phase, or played now; notes."""
+def settled(
+    setup: Setup, folder: RunFolder, display: Display, driver: Any, progress: Progress, pace: Pace | None = None
+) -> list[str]:
+    """Sees to it that the run's record holds a baseline: from its random phase, or played now; notes.
+
+    Once the time of `pace` is needed for other things, one episode has to do.
+    """
     if folder.record.get("random") is not None:
         return []
     episodes = () if _of_two(setup) else random_phase(folder.metrics("episode"), setup.agent.random_steps)
     found = Baseline(episodes, "episodes of the random phase")
     try:
         if len(episodes) < EPISODES:
-            parts = played(setup, driver, progress)
+            parts = played(setup, driver, progress, pace)
             found = display.watched(parts, "playing random actions, for comparison")
         folder.update_record(random=found.as_dict())
     except StorageFault:
@@ -104,12 +110,13 @@ def _of_two(setup: Setup) -> bool:
     return isinstance(setup.env, AbstractGame) and setup.env.num_players == 2
 
 
-def _limits(setup: Setup) -> dict[str, Any]:
+def _limits(setup: Setup, pace: Pace | None) -> dict[str, Any]:
     """What keeps a slow environment from costing more than a baseline is worth."""
     if isinstance(setup.env, AbstractEnv):
         return {"clock": setup.run.steps}
     begun = time.monotonic()
-    return {"clock": setup.run.steps, "enough": lambda: time.monotonic() - begun > SECONDS}
+    short = lambda: pace is not None and pace.evaluated_enough()
+    return {"clock": setup.run.steps, "enough": lambda: time.monotonic() - begun > SECONDS or short()}
 
 
 def _evaluator(setup: Setup) -> JitEvaluator | HostEvaluator:

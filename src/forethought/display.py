@@ -73,8 +73,7 @@ class Display:
         raise ValueError("nothing but parts came")
 
     def start(self, setup: Any, progress: Any) -> None:
-        """Begins to count time."""
-        self.began = time.monotonic()
+        """Begins to count steps."""
         self.random_steps = setup.agent.random_steps
 
     def line(self, text: str) -> None:
@@ -119,7 +118,7 @@ class Display:
         """So many environment steps are done."""
         now = time.monotonic()
         self.steps, self.total = steps, total
-        if steps > self.random_steps:
+        if steps > self.random_steps or self.random_steps >= total:
             self._yields += 1
             if self._yields == 2:  # the first one holds the compilation
                 self._from = (now, steps)

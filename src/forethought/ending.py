@@ -45,7 +45,13 @@ def ended(run: Any, display: Display, stop: StopRequest) -> Any:
     saved = run.folder.checkpoints()
     remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
     if outcome.error is None or outcome.error.exit_code != 2:
-        remedy += f"; resume with: forethought resume {os.path.relpath(run.path)}"
+        path, own = os.path.relpath(run.path), run.setup.own
+        parts = "".join(f", {part}={part}" for part in own)  # those that a shell has no name for
+        remedy += (
+            f"; resume with: forethought.resume({path!r}{parts})"
+            if own
+            else f"; resume with: forethought resume {path}"
+        )
     if outcome.error is not None:
         raise type(outcome.error)(f"{outcome.error}; {remedy}") from outcome.error
     display.line(f"{outcome.message}; {remedy}")

@@ -13,9 +13,10 @@ UNKNOWN = 0.1  # share of the time allowed that a final evaluation is given befo
 class Pace:
     """The time that a run was given, and what its parts have taken so far."""
 
-    def __init__(self, run: RunConfig, *, side_by_side: bool) -> None:
-        self.run, self.side_by_side = run, side_by_side
-        self.begun = self.seen = time.monotonic()
+    def __init__(self, run: RunConfig, *, side_by_side: bool, begun: float | None = None) -> None:
+        """`begun` is when the time began, by `time.monotonic`; None: now."""
+        self.run, self.side_by_side, self.seen = run, side_by_side, time.monotonic()
+        self.begun = self.seen if begun is None else begun
         self.limit = None if run.max_minutes is None else 60 * run.max_minutes
         self.evaluation_s: float | None = None  # seconds of the latest evaluation, or of one of its episodes
         self.slowest_s = 0.0  # the longest that the driver went on for without a pause, compiling apart

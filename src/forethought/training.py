@@ -67,7 +67,8 @@ def train(
     """
     with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        pace, driver = Pace(setup.run, side_by_side=setup.side_by_side), setup.driver()
+        pace = Pace(setup.run, side_by_side=setup.side_by_side, begun=display.began)
+        driver = setup.driver()
         display.doing("compiling the first state")
         progress = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         if initial_state is not None:
@@ -83,7 +84,8 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
     """
     with folder.locked(), _closed_record(folder), contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(StopRequest())
-        pace, driver = Pace(setup.run, side_by_side=setup.side_by_side), setup.driver()
+        pace = Pace(setup.run, side_by_side=setup.side_by_side, begun=display.began)
+        driver = setup.driver()
         display.doing("compiling the first state")
         fresh = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
         counters = Counters(logged=[0] * setup.run.num_seeds)
@@ -182,6 +184,7 @@ class _Loop:
         every = setup.run.eval_every
         self.eval_every = max(total // 4, 1) if every is None else every
         self.evaluator = setup.evaluator(setup.run.eval_episodes) if self.eval_every else None
+        self.played: list[Any] = []  # evaluators whose programs are compiled
         self.notes: list[str] = []
         self.stop = StopRequest()
 
@@ -250,7 +253,7 @@ class _Loop:
         evaluations = self._evaluate(evaluator, final=True, films=films)
         if (played := len(evaluations[0].returns)) < run.final_episodes:
             self.event(f"the final evaluation is of {played} of {run.final_episodes} episodes: {self.pace.said()}")
-        for note in baseline.settled(self.setup, self.folder, self.display, self.driver, self.progress):
+        for note in baseline.settled(self.setup, self.folder, self.display, self.driver, self.progress, self.pace):
             self.event(note)
         self._log_latency()
         self.display.doing("saving")
@@ -353,7 +356,10 @@ class _Loop:
 
     def _evaluate(self, evaluator: Any, *, final: bool, films: Sequence[Film] = ()) -> list[Evaluation]:
         found, begun = [], time.monotonic()
-        self.display.doing("final evaluation" if final else "evaluation")
+        work = "final evaluation" if final else "evaluation"
+        self.display.doing(work if evaluator in self.played else f"compiling the {work}")
+        self.played.append(evaluator)
+        self.display.evaluating(0.0)
         for i, state in enumerate(self._seed_slices(self.progress.agent_state)):
             more: dict[str, Any] = {"key": self._seed_slices(self.progress.key)[i]}
             if final and isinstance(evaluator, HostEvaluator):
@@ -362,6 +368,7 @@ class _Loop:
                 if isinstance(part, Evaluation):
                     found.append(part)
                     continue
+                self.display.doing(work)
                 self.display.evaluating((i + part) / self.setup.run.num_seeds)
                 if self.stop.by is not None:
                     raise _StoppedWhileEvaluating

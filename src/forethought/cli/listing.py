@@ -102,7 +102,7 @@ def _settings(config: object) -> str:
         return ""
     width = "x".join(map(str, model.hidden))
     return (
-        f"{model.num_members} x {width} network{'s' * (model.num_members > 1)}, {model.particles} particles; "
+        f"{model.num_members} x {width} network{'s' * (model.num_members > 1)}, {model.particles} particle{'s' * (model.particles > 1)}; "
         f"{planner.kind} {planner.population} x {planner.iterations}, horizon {planner.horizon}"
     )
 

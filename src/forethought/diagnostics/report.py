@@ -245,15 +245,27 @@ def _origin(record: Mapping[str, Any]) -> str:
 
 
 def _commands(record: Mapping[str, Any], target: Path) -> str:
-    run = shlex.quote(str(target.parent))
-    lines = [
-        ("Evaluate again", f"forethought evaluate {run}"),
-        ("Film an episode", f"forethought video {run}"),
-        ("Ask the doctor about the model", f"forethought doctor {run}"),
-        ("Export the policy", f"forethought export {run}"),
-    ]
-    if record.get("status") != "finished":
-        lines.insert(0, ("Go on training", f"forethought resume {run}"))
+    resumes, run = record.get("status") != "finished", shlex.quote(str(target.parent))
+    if own := record.get("own"):  # parts that a shell has no name for
+        given = f"{str(target.parent)!r}, {', '.join(f'{part}={part}' for part in own)}"
+        loaded = f"forethought.load_run({given})"
+        lines = [
+            ("Evaluate again", f"{loaded}.evaluate()"),
+            ("Film an episode", f"{loaded}.video()"),
+            ("Ask the doctor about the model", f"{loaded}.doctor()"),
+            ("Export the policy", f"{loaded}.export()"),
+        ]
+        resume = f"forethought.resume({given})"
+    else:
+        lines = [
+            ("Evaluate again", f"forethought evaluate {run}"),
+            ("Film an episode", f"forethought video {run}"),
+            ("Ask the doctor about the model", f"forethought doctor {run}"),
+            ("Export the policy", f"forethought export {run}"),
+        ]
+        resume = f"forethought resume {run}"
+    if resumes:
+        lines.insert(0, ("Go on training", resume))
     if record.get("command"):
         command = record["command"]
         line = command if isinstance(command, str) else shlex.join(str(word) for word in command)

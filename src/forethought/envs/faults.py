@@ -41,36 +41,45 @@ class Asked:
         return UserError(f"obs: {what.rstrip(',')}")
 
 
-def checked_obs(obs: object, shape: int | tuple[int, ...], place: Place | Asked, action: object = None) -> np.ndarray:
-    """`obs` of that length or shape as float32 `[obs]`. Raises EnvironmentFault for another shape, or if not finite."""
+def checked_obs(
+    obs: object, shape: int | tuple[int, ...], place: Place | Asked, action: object = None, *, part: str = ""
+) -> np.ndarray:
+    """`obs` of that length or shape as float32 `[obs]`; `part` names it where it is one of several.
+
+    Raises EnvironmentFault for another shape, or if it is not finite.
+    """
     shape = (shape,) if isinstance(shape, int) else shape
+    name = f"observation {part!r}" if part else "observation"
     try:
         raw = np.array(obs)
         with np.errstate(over="ignore"):
             array = raw.astype(np.float32)
     except (TypeError, ValueError, OverflowError) as error:
-        raise place.fault(f"the observation is no array of numbers: {obs!r}", action) from error
+        raise place.fault(f"the {name} is no array of numbers: {_shown(obs)}", action) from error
     if array.shape != shape:
-        raise place.fault(f"observation shape {array.shape}, expected {shape},", action)
+        raise place.fault(f"{name} shape {array.shape}, expected {shape},", action)
     array = array.reshape(-1)
     if not np.isfinite(array).all():
         dims = np.flatnonzero(~np.isfinite(array)).tolist()
-        raise place.fault(f"the observation is not finite (float32) in dimensions {dims}", action)
+        raise place.fault(f"the {name} is not finite (float32) in dimensions {dims}", action)
     if isinstance(place, Place):
-        place.precision.see(raw, array, place.env, (place.episode, place.step))
+        place.precision.see(raw, array, place.env, (place.episode, place.step), part)
     return array
 
 
-def checked_picture(obs: object, shape: tuple[int, ...], place: Place | Asked, action: object = None) -> np.ndarray:
+def checked_picture(
+    obs: object, shape: tuple[int, ...], place: Place | Asked, action: object = None, *, part: str = ""
+) -> np.ndarray:
     """`obs` of that shape as float32 `[pixels]`. Raises EnvironmentFault for other numbers than 0, 1, .. 255 too."""
-    array = checked_obs(obs, shape, place, action)
+    array = checked_obs(obs, shape, place, action, part=part)
     if getattr(obs, "dtype", None) == np.uint8:
         return array
     wrong = (array < 0) | (array > 255) | (array != np.rint(array))
     if wrong.any():
         shown = f"{array[wrong][0]:g}"
         unit = " (0..1? multiply by 255 and round)" if array.min() >= 0 and array.max() <= 1 else ""
-        raise place.fault(f"the picture holds {shown}, expected whole numbers from 0 to 255{unit},", action)
+        name = f"picture {part!r}" if part else "picture"
+        raise place.fault(f"the {name} holds {shown}, expected whole numbers from 0 to 255{unit},", action)
     return array
 
 
@@ -78,7 +87,8 @@ def checked_reward(reward: object, place: Place, action: object) -> float:
     """`reward` as a float. Raises EnvironmentFault if it is not one number that is finite in float32."""
     try:
         value = np.asarray(reward)
-        value = value.astype(np.float64) if value.dtype.kind in "biufO" else None
+        known = value.dtype.kind in "biufO" and not any(each is None for each in value.flat)
+        value = value.astype(np.float64) if known else None
     except (TypeError, ValueError, OverflowError):
         value = None
     if value is None:

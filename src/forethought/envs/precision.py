@@ -40,8 +40,11 @@ class _Part:
         low, high = np.minimum(self.low, raw), np.maximum(self.high, raw)
         return _Part(raw, cast, low, high, self.changes + changed, self.lost + lost, self.count + 1)
 
-    def flaw(self) -> str | None:
-        """The first dimension whose changes are mostly lost, in words; None if there is none."""
+    def flaw(self, name: str) -> str | None:
+        """The first dimension whose changes are mostly lost, in words; None if there is none.
+
+        `name` is that of the part in a Dict or Tuple of several, else empty.
+        """
         largest = np.maximum(np.abs(self.low.astype(float)), np.abs(self.high.astype(float)))
         span = (self.high - self.low).astype(float)
         spacing = np.spacing(largest.astype(np.float32)).astype(float)
@@ -51,11 +54,16 @@ class _Part:
         if not bad.size:
             return None
         d = int(bad[0])
+        what, remedy = "the observation", "gymnasium.wrappers.TransformObservation(env, lambda obs: obs - first, space)"
+        where, box = "observation", "`space` a Box of numpy.float64"
+        if name:
+            what = where = f"observation {name!r}"
+            remedy = "in a gymnasium.ObservationWrapper, or where the environment makes it: value - first"
+            box = "a Box of numpy.float64 as its space"
         return (
-            f"dimension {d} of the observation moves by {span[d]:.3g} near {float(self.low[d]):.10g}, where float32 "
+            f"dimension {d} of {what} moves by {span[d]:.3g} near {float(self.low[d]):.10g}, where float32 "
             f"numbers are {spacing[d]:.3g} apart, so agents do not see it move; subtract a constant in float64: "
-            "gymnasium.wrappers.TransformObservation(env, lambda obs: obs - first, space), with `first` a typical "
-            "observation and `space` a Box of numpy.float64"
+            f"{remedy}, with `first` a typical {where} and {box}"
         )
 
 
@@ -69,8 +77,11 @@ class Precision:
         self._index = 0
         self._left = WATCHED
 
-    def see(self, raw: np.ndarray, cast: np.ndarray, env: str, moment: tuple[int, int]) -> None:
-        """Looks at an observation, or the next part of one; `moment` is its episode and its step, 0 after a reset."""
+    def see(self, raw: np.ndarray, cast: np.ndarray, env: str, moment: tuple[int, int], name: str = "") -> None:
+        """Looks at an observation, or the next part of one, called `name`.
+
+        `moment` is its episode and its step, 0 after a reset.
+        """
         if self._left <= 0 or self.told or raw.dtype.kind not in "fiu" or raw.dtype.itemsize < 4:
             return
         self._left -= 1
@@ -83,12 +94,12 @@ class Precision:
         part, raw, cast = self._parts[index], raw.reshape(-1), cast.reshape(-1)
         first = part is None or moment[1] == 0 or part.raw.shape != raw.shape
         if part is not None and first:
-            self._judge(part, env)
+            self._judge(part, env, name)
         now = self._parts[index] = _Part.begin(raw, cast) if part is None or first else part.after(raw, cast)
         if now.count in JUDGED_AT:
-            self._judge(now, env)
+            self._judge(now, env, name)
 
-    def _judge(self, part: _Part, env: str) -> None:
-        if not self.told and (flaw := part.flaw()) is not None:
+    def _judge(self, part: _Part, env: str, name: str) -> None:
+        if not self.told and (flaw := part.flaw(name)) is not None:
             self.told.append(flaw)
             warnings.warn(f"{env}: {flaw}", PrecisionWarning, stacklevel=2)

@@ -40,14 +40,23 @@ def translate_action(name: str, space: spaces.Space) -> Box | Discrete:
         return Discrete(int(space.n))
     if isinstance(space, spaces.Box):
         return _translate_box(name, space)
-    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
-        raise UserError(
-            f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; number the "
-            "combinations with gymnasium.wrappers.TransformAction(env, func, gymnasium.spaces.Discrete(n))"
-        )
-    raise UserError(
-        f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; wrap the environment "
-        "with gymnasium.wrappers.TransformAction to offer one of these"
+    numbered = isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary)
+    remedy = _number_actions(space) if numbered else "wrap the environment to offer one of these"
+    raise UserError(f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; {remedy}")
+
+
+def _number_actions(space: spaces.MultiDiscrete | spaces.MultiBinary) -> str:
+    """How to wrap an environment so that an action is the number of a combination."""
+    counts = Part((), space).counts
+    if (combinations := math.prod(counts)) > MOST_ONE_HOT:
+        return f"{combinations} combinations are too many to number, so wrap the environment to offer a choice of them"
+    shape = "" if len(space.shape) == 1 else f".reshape({space.shape})"
+    start = getattr(space, "start", np.zeros(1)).reshape(-1).tolist()
+    first = f" + np.array({start}){shape}" if any(start) else ""
+    func = f"lambda a: np.array(np.unravel_index(a, {counts})){shape}{first}"
+    return (
+        f"number the combinations: gymnasium.wrappers.TransformAction(env, {func}, "
+        f"gymnasium.spaces.Discrete({combinations}))"
     )
 
 
@@ -135,7 +144,8 @@ class ObservationMap:
             if part.counts:
                 flat.append(self._counted(part, value, place, action))
             else:
-                flat.append((checked_picture if picture else checked_obs)(value, part.shape, place, action))
+                read = checked_picture if picture else checked_obs
+                flat.append(read(value, part.shape, place, action, part=part.label))
         if self.numbered:
             number = np.ravel_multi_index(np.concatenate(flat).astype(np.int64).tolist(), self.counts)
             return np.array([number], np.float32)

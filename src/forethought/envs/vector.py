@@ -197,7 +197,8 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         """The true successors under SAME_STEP: those of ended episodes are in `infos['final_obs']`."""
         if ended.any() and "final_obs" not in infos:
             raise self._together.fault(
-                "SAME_STEP autoreset without infos['final_obs'], so the true successor is lost", actions
+                "autoreset SAME_STEP gave no infos['final_obs'], which should hold the last observation of the episode,",
+                actions,
             )
         rows = self._rows(obs, actions)
         for i in np.flatnonzero(ended):

@@ -97,7 +97,8 @@ class Options:
         if max(self.first, self.least) > self.most:
             raise ValueError(f"first={self.first} and least={self.least} must be at most most={self.most}")
         checks.fraction("decrease", self.decrease, one=False)
-        if not 1 < self.factor < float("inf"):
+        checks.positive("factor", self.factor)
+        if self.factor <= 1:
             raise ValueError(f"factor={self.factor} must be above 1; 2 is usual")
         for name, allowed in (("regularise", ("state", "control")), ("line_search", ("parallel", "sequential"))):
             if getattr(self, name) not in allowed:
