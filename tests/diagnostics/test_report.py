@@ -117,6 +117,13 @@ def test_page_holds_what_the_run_did(tmp_path):
         assert words in page.text
 
 
+def test_a_run_with_parts_that_have_no_name_is_gone_on_with_from_python(tmp_path):
+    page = write(tmp_path, {**RECORD, "own": ["env", "reward"], "status": "interrupted"})
+    for call in (".evaluate()", ".video()", ".doctor()", ".export()"):
+        assert f", env=env, reward=reward){call}" in page.text
+    assert "forethought.resume('" in page.text and "forethought evaluate" not in page.text
+
+
 def test_several_seeds_are_summed_up_with_an_interval_over_seeds(tmp_path):
     rows = [evaluation(s, [100.0 + s, 102.0 + s]) for s in range(8)]
     page = write(tmp_path, {**RECORD, "seed": 0, "num_seeds": 8}, rows)

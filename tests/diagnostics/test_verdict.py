@@ -106,6 +106,8 @@ def test_a_drift_that_may_be_chance_is_agreement_only_where_the_band_is_narrow(g
     assert "imagined return cannot be told apart from the real one over 10 steps (within ±40 %)" in plain_verdict(wide)
     no_return = dataclasses.replace(wide, real_return=0 * good.drift)
     assert "(within ±80 % of its standard deviation)" in plain_verdict(no_return)
+    wider = dataclasses.replace(good, **band(-1.52, 1.2))
+    assert "over 10 steps (within ±152 %; more episodes would tell)" in plain_verdict(wider)
     still = dataclasses.replace(no_return, return_spread=0 * good.drift)
     assert "cannot be told apart from the real one over 10 steps (within ±0.4)" in plain_verdict(still)
 

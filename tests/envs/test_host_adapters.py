@@ -96,8 +96,7 @@ BOX = spaces.Box(-1, 1, (2,), np.float32)
         (spaces.Dict({"a": BOX, "b": spaces.Discrete(5000)}), None, "'b'.*more than 4096 values"),
         (spaces.MultiBinary(8000), None, "states are more than"),
         (spaces.Box(0, 255, (8, 8, 3), np.float32), None, "pictures of uint8"),
-        (None, spaces.MultiDiscrete([2, 3]), "TransformAction"),
-        (None, spaces.MultiBinary(3), "TransformAction"),
+        (None, spaces.MultiBinary(30), "combinations are too many to number"),
         (None, spaces.Dict({"a": BOX}), "TransformAction"),
         (None, spaces.Box(-np.inf, np.inf, (1,), np.float32), "unbounded"),
         (None, spaces.Box(-3.4e38, 3.4e38, (1,), np.float32), "unbounded"),
@@ -115,6 +114,29 @@ def test_unsupported_spaces_get_one_line_that_says_what_to_wrap_them_with(seen, 
     with pytest.raises(UserError, match=remedy) as caught:
         GymnasiumEnv([Spaces(seen, acts)])
     assert "\n" not in str(caught.value) and "Spaces" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete([2, 3], start=[5, -1]),
+        spaces.MultiDiscrete([[2, 3], [2, 2]]),
+        spaces.MultiBinary(3),
+    ],
+)
+def test_remedy_for_several_choices_numbers_their_combinations(space):
+    env = Spaces(action_space=space)
+    with pytest.raises(UserError, match="number the combinations") as caught:
+        GymnasiumEnv([env])
+    remedy = "gymnasium.wrappers.TransformAction(" + str(caught.value).partition("TransformAction(")[2]
+    host = GymnasiumEnv([eval(remedy, {"gymnasium": gymnasium, "np": np, "env": env})])  # as a user would paste it
+    count = host.spec.action.n
+    host.start([KEY])
+    for number in range(count):
+        play(host, number)
+    assert all(space.contains(taken) for taken in env.taken)
+    assert len({tuple(np.ravel(taken).tolist()) for taken in env.taken}) == count == len(env.taken)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((4,), np.float32), ((2, 2), np.float64), ((4,), np.int64)])
@@ -197,7 +219,7 @@ class Says(Counter):
         ({"reward": -np.float64(1e300)}, "reward -1e\\+300 overflows float32"),
         ({"reward": "1.0"}, "reward is no number: '1.0'"),
         ({"reward": 10**400}, "reward is no number: 1000"),
-        ({"reward": None}, "reward is nan"),
+        ({"reward": None}, "reward is no number: None"),
     ],
 )
 def test_flags_and_rewards_that_are_none_are_faults(said, words):
@@ -394,7 +416,7 @@ def test_what_was_made_of_the_parts_is_said():
         (GOAL, {**SEEN, "at": 4}, r"observation 'at' 4 outside Discrete\(3, start=1\)"),
         (GOAL, {**SEEN, "at": 1.5}, "observation 'at' 1.5 outside"),
         (GOAL, {"goal": SEEN["goal"]}, r"observation \['goal'\], expected a dict with 'at'"),
-        (GOAL, {**SEEN, "goal": np.zeros(3)}, r"observation shape \(3,\), expected \(2,\)"),
+        (GOAL, {**SEEN, "goal": np.zeros(3)}, r"observation 'goal' shape \(3,\), expected \(2,\)"),
         (HAND, (2, 3), "observation tuple of 2, expected a tuple of at least 3"),
         (HAND, (2, 3, np.array([1, 5])), r"observation '2' \[1, 5\] outside"),
     ],

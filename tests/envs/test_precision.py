@@ -99,7 +99,7 @@ def test_a_part_of_a_dict_is_watched_too():
         def obs(self):
             return {"time": super().obs(), "camera": np.zeros((8, 8, 1), np.uint8)}
 
-    with pytest.warns(PrecisionWarning, match="dimension 0"):
+    with pytest.warns(PrecisionWarning, match="dimension 0 of observation 'time'.*ObservationWrapper"):
         play(GymnasiumEnv([Parts()]))
 
 

@@ -229,12 +229,29 @@ def test_a_limit_on_one_side_holds_as_both_would(sign):
     np.testing.assert_allclose(alone.u[:2], sign * 0.5 * np.ones((2, 1)), atol=1e-9)
 
 
-@pytest.mark.parametrize(("low", "high"), [([1.0], [-1.0]), ([jnp.nan], [1.0]), ([jnp.inf], [jnp.inf])])
-def test_limits_that_leave_no_control_are_refused(low, high):
-    with pytest.raises(ValueError, match="must be at most high"):
-        pushed(jnp.array(low), jnp.array(high))
-    with pytest.raises(ValueError, match="must be at most high"):
-        solve_box(jnp.eye(1), jnp.ones(1), jnp.array(low), jnp.array(high))
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        ([1.0], [-1.0], "must be at most high"),
+        ([jnp.nan], [1.0], "must be at most high"),
+        ([jnp.inf], [jnp.inf], "no finite number lies between"),
+        (["a"], [1.0], "low=.* must be numbers"),
+        ([0.0], [True], "high=.* must be numbers"),
+    ],
+)
+def test_limits_that_leave_no_control_are_refused(low, high, said):
+    low, high = np.array(low), np.array(high)
+    with pytest.raises(ValueError, match=said):
+        pushed(low, high)
+    with pytest.raises(ValueError, match=said):
+        solve_box(jnp.eye(1), jnp.ones(1), low, high)
+
+
+@pytest.mark.parametrize("name", ["tolerance", "first", "least", "most", "factor", "decrease", "max_iterations"])
+@pytest.mark.parametrize("value", ["1e-3", None, True, [1.0]])
+def test_options_that_are_no_numbers_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}=.* must be"):
+        Options(**{name: value})
 
 
 def test_shapes_that_do_not_fit_are_named():

@@ -138,7 +138,7 @@ def test_a_cost_that_is_not_convex_in_the_control_is_named_with_its_step(solved)
             lqr.check_convex(solution)
 
 
-@pytest.mark.parametrize("discount", [-0.5, 1.5, np.nan])
+@pytest.mark.parametrize("discount", [-0.5, 1.5, np.nan, "0.9", None, True])
 def test_discounts_outside_zero_to_one_are_refused(solved, discount):
     dynamics, cost, terminal, _ = solved
     with pytest.raises(ValueError, match="discount="):
@@ -149,7 +149,7 @@ def test_discounts_outside_zero_to_one_are_refused(solved, discount):
         lqr.backward_step(frozen(dynamics), frozen(cost), terminal, discount=discount)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, "1", None, True])
 def test_temperatures_that_are_not_positive_are_refused(solved, temperature):
     with pytest.raises(ValueError, match="temperature="):
         lqr.maximum_entropy(solved[-1], temperature)

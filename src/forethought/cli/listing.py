@@ -101,8 +101,9 @@ def _settings(config: object) -> str:
     if model is None or planner is None:
         return ""
     width = "x".join(map(str, model.hidden))
+    counted = lambda count, what: f"{count} {what}{'s' * (count > 1)}"
     return (
-        f"{model.num_members} x {width} network{'s' * (model.num_members > 1)}, {model.particles} particle{'s' * (model.particles > 1)}; "
+        f"{counted(model.num_members, f'x {width} network')}, {counted(model.particles, 'particle')}; "
         f"{planner.kind} {planner.population} x {planner.iterations}, horizon {planner.horizon}"
     )
 

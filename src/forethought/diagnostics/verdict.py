@@ -155,7 +155,7 @@ def _drift(e: Examination) -> str:
         share, size = _relative(e, h, max(-low, high))
         if share <= AGREES:
             return f"imagined return agrees with the real one {span} (within {size})"
-        few = "; more episodes would tell" if share > 1 else ""
+        few = "; more episodes would tell" if 1 < share < math.inf else ""
         return f"imagined return cannot be told apart from the real one {span} (within ±{size}{few})"
     share, size = _relative(e, h, abs(gap))
     if gap == 0 or share <= NEGLIGIBLE:

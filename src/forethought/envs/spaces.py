@@ -41,7 +41,8 @@ def translate_action(name: str, space: spaces.Space) -> Box | Discrete:
     if isinstance(space, spaces.Box):
         return _translate_box(name, space)
     numbered = isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary)
-    remedy = _number_actions(space) if numbered else "wrap the environment to offer one of these"
+    other = "wrap the environment with gymnasium.wrappers.TransformAction to offer one of these"
+    remedy = _number_actions(space) if numbered else other
     raise UserError(f"{name}: {type(space).__name__} actions are not supported, wanted Box or Discrete; {remedy}")
 
 

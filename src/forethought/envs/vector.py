@@ -197,7 +197,7 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         """The true successors under SAME_STEP: those of ended episodes are in `infos['final_obs']`."""
         if ended.any() and "final_obs" not in infos:
             raise self._together.fault(
-                "autoreset SAME_STEP gave no infos['final_obs'], which should hold the last observation of the episode,",
+                "autoreset SAME_STEP gave no infos['final_obs'], which should hold the last observations of episodes,",
                 actions,
             )
         rows = self._rows(obs, actions)

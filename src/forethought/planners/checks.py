@@ -60,8 +60,8 @@ def limits(low: Any, high: Any) -> None:
         raise ValueError(f"limits: low={low.tolist()} must be at most high={high.tolist()}, entry by entry")
     if empty.any():
         raise ValueError(
-            f"limits: no finite number lies between low={low.tolist()} and high={high.tolist()}; without a limit below, "
-            "low is -inf, without one above, high is inf"
+            f"limits: no finite number lies between low={low.tolist()} and high={high.tolist()}; where there is "
+            "no limit, low is -inf and high is inf"
         )
 
 
