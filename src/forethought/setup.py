@@ -136,10 +136,10 @@ class Setup:
 
     @functools.cached_property
     def evaluation_env(self) -> AbstractHostEnv:
-        """The environment stepped from Python, independent of the one that training holds."""
+        """The environment stepped from Python, independent of the one that training holds, with as many simulators."""
         if isinstance(self.env, AbstractEnv):
             return make(self.env, host=True)
-        copied = self.env.copy(1)
+        copied = self.env.copy(self.run.num_envs)
         remedy = f"{type(self.env).__name__}.copy must return an environment with a simulator of its own"
         require_separate(self.env.spec.name, self.env, copied, remedy=remedy)
         return copied

@@ -55,12 +55,31 @@ def evaluate(env, **more):
 
 
 @MODES
-def test_evaluation_in_several_environments_is_that_of_the_first(mode):
+def test_episodes_side_by_side_are_those_of_one_after_another(mode):
     alone, among = evaluate(vector(1, mode)), evaluate(vector(3, mode))
     assert set(alone.lengths.tolist()) == {3, 6} and among.finished.all()
-    np.testing.assert_array_equal(among.returns, alone.returns)
+    np.testing.assert_allclose(among.returns, alone.returns, rtol=1e-5)
     np.testing.assert_array_equal(among.lengths, alone.lengths)
-    np.testing.assert_array_equal(among.trajectories.obs, alone.trajectories.obs)
+    np.testing.assert_allclose(among.trajectories.obs, alone.trajectories.obs, rtol=1e-5)
+
+
+def test_episodes_side_by_side_take_as_many_steps_as_the_longest():
+    steps = []
+    for count in (1, 3):
+        env = vector(count, AutoresetMode.DISABLED)
+        taken = env.env.step
+        env.env.step = lambda actions, taken=taken: (steps.append(count), taken(actions))[1]
+        lengths = evaluate(env).lengths
+        waves = [lengths[i : i + count].max() for i in range(0, 4, count)]
+        assert sum(waves) <= steps.count(count) <= sum(waves) + 6  # the last wave holds episodes that nobody asked for
+    assert steps.count(3) < steps.count(1)
+
+
+def test_actions_with_a_deadline_are_taken_one_after_another():
+    agent = RandomShootingMPC(Walk().spec, CONFIGS["random-shooting"], given=GIVEN)
+    evaluator = HostEvaluator(agent, HostedJaxEnv(Walk(), 3), num_episodes=2, plan_ms=1e-6)
+    found = evaluator(agent.init(key=jr.key(0)), key=KEY)
+    assert len(evaluator.actor.latency.taken) == found.lengths.sum()
 
 
 def test_evaluation_in_hosted_environments_side_by_side():

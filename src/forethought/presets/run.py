@@ -18,7 +18,7 @@ class RunConfig:
     num_seeds: int = 1
     """Train this many independent seeds: seed, seed + 1, ... (side by side in JAX environments)."""
     num_envs: int = 1
-    """Environments stepped side by side."""
+    """Environments stepped side by side; evaluations play as many episodes at once."""
     action_repeat: int = 1
     """Simulator steps for which each action is held."""
     reward: str = "auto"

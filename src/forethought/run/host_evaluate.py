@@ -19,9 +19,10 @@ from .progress import EVALUATE, broadcast, stream
 
 
 class HostEvaluator:
-    """Runs `num_episodes` episodes, one after another, without exploration.
+    """Runs `num_episodes` episodes without exploration, as many side by side as the environment has simulators.
 
-    Where the environment is several side by side, the episodes are those of the first; the others do as it does.
+    Actions with a deadline, and all films but the last, are of one episode after another in the first simulator; the
+    others do as it does.
     """
 
     def __init__(
@@ -59,64 +60,82 @@ class HostEvaluator:
         The first episodes are filmed, one in each of `films`. No further one begins once there are `enough`. Raises
         EnvironmentFault, or TrainingFault where an action is not finite.
         """
-        rows: list[list[Transition]] = []
-        lengths = np.zeros(self.num_episodes, int)
         self.env.set_clock(self.clock if clock is None else clock)
-        for episode in range(self.num_episodes):
-            obs, memory = self._begin(key, episode), broadcast(self.agent.init_memory(state), 1)
-            rows.append([])
-            film = films[episode] if episode < len(films) else None
-            self.env.filmed, self.env.last_frame = film is not None, None
-            for tick in range(self.ticks):
-                if film is not None:
-                    film.add(tick, self.env.render)
-                draw = jnp.int32(-1 - tick - self.ticks * episode)  # an array, since fold_in takes no negative int
-                act_key, step_key = jr.split(stream(key, EVALUATE, draw))
-                action, memory = self._action(state, memory, obs, act_key, (episode, tick))
-                step = self._step(action, step_key, key)
-                if step.valid[0]:
-                    row = (obs, action, step.reward, step.next_obs, step.terminated, step.truncated)
-                    rows[-1].append(Transition(*(np.asarray(x)[0] for x in row)))
-                    lengths[episode] += step.steps[0]
-                obs = step.obs[:1]
-                if step.terminated[0] or step.truncated[0]:
-                    if film is not None:
-                        film.end(tick + 1, self.env.last_frame)
-                    break
-                if tick % 10 == 9:
-                    yield (episode + tick / self.ticks) / self.num_episodes
-            else:
-                if film is not None:
-                    film.end(self.ticks, self.env.render())
-            if enough():
-                break
-        found = _evaluation(rows, lengths[: len(rows)])
+        episodes: list[_Episode] = []
+        while (first := len(episodes)) < self.num_episodes and not (episodes and enough()):
+            alone = self.actor.plan_ms is not None or first + 1 < len(films)
+            # Always as many, whether all of them are wanted or not: another number would be another program.
+            numbers = list(range(first, first + (1 if alone else self.env.num_envs)))
+            wanted = min(len(numbers), self.num_episodes - first)
+            for found in self._played(state, numbers, wanted, films[first] if first < len(films) else None, key):
+                if isinstance(found, float):
+                    yield (first + wanted * found) / self.num_episodes
+                else:
+                    episodes += found
+        found = _evaluation(episodes)
         checked_returns(self.env.spec.name, found.returns)
         yield found
 
-    def _begin(self, key: PRNGKeyArray, episode: int) -> np.ndarray:
-        """The first observation `[1, obs]` of an episode; environments after the first only need some key."""
-        first = stream(key, EVALUATE, episode)
-        return started(self.env, [first, *(jr.fold_in(first, i) for i in range(1, self.env.num_envs))])[:1]
+    def _played(
+        self, state: Any, numbers: list[int], wanted: int, film: Film | None, key: PRNGKeyArray
+    ) -> Iterator[float | list["_Episode"]]:
+        """Plays the episodes of these numbers side by side, to the end of those `wanted`, and films the first.
+
+        Yields the part done, and in the end the episodes that are wanted.
+        """
+        count = len(numbers)
+        obs, memory = self._begin(key, numbers), broadcast(self.agent.init_memory(state), count)
+        episodes = [_Episode() for _ in numbers]
+        self.env.filmed, self.env.last_frame = film is not None, None
+        for tick in range(self.ticks):
+            if film is not None:
+                film.add(tick, self.env.render)
+            # An array, since fold_in takes no negative int.
+            draws = [stream(key, EVALUATE, jnp.int32(-1 - tick - self.ticks * number)) for number in numbers]
+            act_keys, step_keys = zip(*(jr.split(draw) for draw in draws))
+            action, memory = self._action(state, memory, obs, jnp.stack(act_keys), numbers, tick)
+            step = self._step(action, step_keys[0], key)
+            rows = Transition(obs, action, step.reward, step.next_obs, step.terminated, step.truncated)
+            for i, episode in enumerate(episodes):
+                if not episode.over and step.valid[i]:
+                    episode.add(jax.tree.map(lambda x, i=i: np.asarray(x)[i], rows), int(step.steps[i]))
+            obs = step.obs[:count]
+            if film is not None and episodes[0].over:
+                film.end(tick + 1, self.env.last_frame)
+                film = None
+            if all(episode.over for episode in episodes[:wanted]):
+                break
+            if tick % 10 == 9:
+                yield tick / self.ticks
+        else:
+            if film is not None:
+                film.end(self.ticks, self.env.render())
+        yield episodes[:wanted]
+
+    def _begin(self, key: PRNGKeyArray, numbers: list[int]) -> np.ndarray:
+        """The first observations of episodes `[len(numbers), obs]`; the other environments only need some key."""
+        keys = [stream(key, EVALUATE, number) for number in numbers]
+        others = [jr.fold_in(keys[0], i) for i in range(len(numbers), self.env.num_envs)]
+        return started(self.env, [*keys, *others])[: len(numbers)]
 
     def _action(
-        self, state: Any, memory: Any, obs: np.ndarray, key: PRNGKeyArray, place: tuple[int, int]
+        self, state: Any, memory: Any, obs: np.ndarray, keys: PRNGKeyArray, numbers: list[int], tick: int
     ) -> tuple[np.ndarray, Any]:
-        """One action `[1, *action]`, finite, and the memory."""
-        seen, keys = jnp.asarray(obs), key[None]
+        """An action for each episode, finite, and the memories."""
+        seen = jnp.asarray(obs)
         if self.actor.plan_ms is not None and not self.actor.latency.taken:
             self.actor.warm_up(state, memory, seen, keys)
         action, memory, _ = self.actor(state, memory, seen, keys)
         action = np.asarray(action)
-        if not np.all(np.isfinite(action)):
-            step = (place[1] + 1) * self.env.spec.action_repeat
-            raise unsound_action(self.env.spec.name, place[0], step, action[0])
+        for number, each in zip(numbers, action):
+            if not np.all(np.isfinite(each)):
+                raise unsound_action(self.env.spec.name, number, (tick + 1) * self.env.spec.action_repeat, each)
         return action, memory
 
     def _step(self, action: np.ndarray, step_key: PRNGKeyArray, reset_key: PRNGKeyArray) -> HostStep:
-        """A step of all environments with the first one's action `[1, *action]`."""
-        together = np.repeat(action, self.env.num_envs, axis=0)
-        return stepped(self.env, together, step_key=step_key, reset_key=lambda i: reset_key)
+        """A step of all environments with `action` of the first few; the others do as the first."""
+        others = np.repeat(action[:1], self.env.num_envs - len(action), axis=0)
+        return stepped(self.env, np.concatenate([action, others]), step_key=step_key, reset_key=lambda i: reset_key)
 
     def close(self) -> None:
         """Closes the environment."""
@@ -127,16 +146,32 @@ class HostEvaluator:
         return finished(self.steps(state, key=key))
 
 
-def _evaluation(rows: list[list[Transition]], lengths: np.ndarray) -> Evaluation:
+class _Episode:
+    """The transitions of one episode so far, and the simulator steps that they took."""
+
+    def __init__(self) -> None:
+        self.rows: list[Transition] = []
+        self.length = 0
+        self.over = False
+
+    def add(self, row: Transition, steps: int) -> None:
+        """One more transition."""
+        self.rows.append(row)
+        self.length += steps
+        self.over = bool(row.terminated or row.truncated)
+
+
+def _evaluation(episodes: list[_Episode]) -> Evaluation:
     """Episodes of differing lengths as one Evaluation, padded by repeating the last row."""
+    rows = [episode.rows for episode in episodes]
     longest = max(len(r) for r in rows)
     stacked = [jax.tree.map(lambda *x: np.stack(x), *(r + [r[-1]] * (longest - len(r)))) for r in rows]
     with np.errstate(over="ignore"):
         returns = np.array([sum(float(t.reward) for t in r) for r in rows]).astype(np.float32)
     return Evaluation(
         returns,
-        lengths,
-        np.array([bool(r[-1].terminated or r[-1].truncated) for r in rows]),
+        np.array([episode.length for episode in episodes]),
+        np.array([episode.over for episode in episodes]),
         jax.tree.map(lambda *x: np.stack(x), *stacked),
         None,
     )
