@@ -14,6 +14,7 @@ from toy_envs import Counter
 
 from forethought.core import AbstractEnv, AbstractHostEnv
 from forethought.envs.host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv
+from forethought.envs import gymnax
 from forethought.envs.make import OWN, list_envs, make
 from forethought.envs.pendulum import Pendulum
 from forethought.errors import UserError
@@ -124,6 +125,11 @@ def test_heavy_packages_are_not_imported_before_they_are_needed():
     path = {"PYTHONPATH": ":".join(sys.path), "PATH": "", "JAX_PLATFORMS": "cpu"}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_ids_of_gymnax_in_its_source_are_those_it_knows():
+    pytest.importorskip("gymnax")
+    assert gymnax.names_on_paper() == gymnax.task_ids()
 
 
 def test_list_envs_names_families_and_every_own_id_can_be_made():

@@ -166,8 +166,11 @@ def _check_spaces(env: Any, name: str) -> None:
             ) from None
 
 
-def list_envs() -> dict[str, list[str]]:
-    """All known ids by family; families whose package is not installed are left out."""
+def list_envs(*, quick: bool = False) -> dict[str, list[str]]:
+    """All known ids by family; families whose package is not installed are left out.
+
+    `quick`: ids of gymnax as its source names them, since importing it takes many seconds.
+    """
     own = [*OWN, *(f"{id}-pixels" for id, kind in TASKS.items() if has_picture(kind))]
     own += [id + SUFFIX for id, kind in TASKS.items() if kind().velocity_dims]
     families = {"forethought": own, "gymnasium": sorted(gymnasium.registry)}
@@ -176,7 +179,7 @@ def list_envs() -> dict[str, list[str]]:
     for family, module in (("dm_control", dm_control), ("gymnax", gymnax), ("pgx", pgx)):
         if importlib.util.find_spec(family) is not None:
             try:
-                families[family] = module.task_ids()
+                families[family] = gymnax.names_on_paper() if quick and module is gymnax else module.task_ids()
             except UserError:  # installed, but not working
                 continue
     return families
@@ -256,7 +259,9 @@ def _suggest(id: str) -> str:
     if (known := route(id)) is not None:
         return known
     near = difflib.get_close_matches(id, [*OWN, *ALIASES, *gymnasium.registry], n=3, cutoff=0.75)
-    near = near or difflib.get_close_matches(id, [x for names in list_envs().values() for x in names], n=3, cutoff=0.7)
+    if not near:
+        everywhere = [name for names in list_envs(quick=True).values() for name in names]
+        near = difflib.get_close_matches(id, everywhere, n=3, cutoff=0.7)
     if near:
         return f"did you mean {' or '.join(near)}?"
     if "/" in id:
