@@ -13,8 +13,8 @@ from gymnasium.vector import SyncVectorEnv
 from toy_envs import Counter
 
 from forethought.core import AbstractEnv, AbstractHostEnv
-from forethought.envs.host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv
 from forethought.envs import gymnax
+from forethought.envs.host import GymnasiumEnv, GymnasiumVectorEnv, HostedJaxEnv
 from forethought.envs.make import OWN, list_envs, make
 from forethought.envs.pendulum import Pendulum
 from forethought.errors import UserError

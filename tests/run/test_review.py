@@ -68,7 +68,7 @@ def test_episodes_side_by_side_take_as_many_steps_as_the_longest():
     for count in (1, 3):
         env = vector(count, AutoresetMode.DISABLED)
         taken = env.env.step
-        env.env.step = lambda actions, taken=taken: (steps.append(count), taken(actions))[1]
+        env.env.step = lambda actions, taken=taken, count=count: (steps.append(count), taken(actions))[1]
         lengths = evaluate(env).lengths
         waves = [lengths[i : i + count].max() for i in range(0, 4, count)]
         assert sum(waves) <= steps.count(count) <= sum(waves) + 6  # the last wave holds episodes that nobody asked for
