@@ -95,9 +95,13 @@ PRESETS: dict[str, DreamerV2Config] = {
     "default": _SMALL,
     "catch": dataclasses.replace(
         _SMALL,
+        random_steps=2500,
         update_every=16,
         imagination=10,
+        imagination_starts=4,
         discount=0.97,
+        entropy=1e-2,
+        model_rate=2e-3,
         model=dataclasses.replace(_SMALL.model, observation_weight=5.0, reward_scale=5.0),
     ),
     "paper-atari": DreamerV2Config(
