@@ -43,25 +43,30 @@ def claimed(reward=None, continuation=None, data=None) -> tuple[OneStep, Logged]
     return OneStep(None, None, None, reward, np.ones(n) if continuation is None else continuation), data
 
 
+@pytest.mark.slow
 def test_a_healthy_latent_model_is_found_nothing_wrong_with():
     assert names(catch_model()) == []
 
 
+@pytest.mark.slow
 def test_a_scrambled_reward_head_is_found_and_nothing_else():
     model = catch_model()
     broken = eqx.tree_at(lambda m: m.reward_head, model, scrambled(model.reward_head))
     assert names(broken) == ["reward-head-useless"]
 
 
+@pytest.mark.slow
 def test_a_continue_head_stuck_at_one_is_found_and_nothing_else():
     assert names(never_ends(catch_model())) == ["continue-head-useless"]
 
 
+@pytest.mark.slow
 def test_a_model_without_a_continue_head_is_found_where_episodes_end():
     without = eqx.tree_at(lambda m: m.continue_head, catch_model(), None)
     assert names(without) == ["continue-head-useless"]
 
 
+@pytest.mark.slow
 def test_four_ends_accuse_no_continue_head_and_those_of_the_training_data_help():
     stuck = never_ends(catch_model())
     data = catch_logged(4)
@@ -72,6 +77,7 @@ def test_four_ends_accuse_no_continue_head_and_those_of_the_training_data_help()
     assert found.numbers["ends"] == 34 and "training data" in found.sentence
 
 
+@pytest.mark.slow
 def test_the_measures_of_a_healthy_head_say_so(said):
     found = checks.heads(said, catch_logged())
     assert found.steps == 24 * 9 and found.terminations == 24
@@ -104,6 +110,7 @@ def test_intervals_of_shares_are_wilsons():
     np.testing.assert_allclose(checks.wilson(5, 10), (0.2366, 0.7634), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_reward_that_is_off_by_a_constant_still_ranks_and_is_of_use(said):
     data = catch_logged()
     shifted, _ = claimed(reward=data.rows.reward + 5.0)
@@ -120,11 +127,13 @@ def test_fresh_rewards_that_hardly_vary_are_no_test_of_the_head():
     assert len(checks.useless_reward(constant, small, None)) == 1
 
 
+@pytest.mark.slow
 def test_what_was_already_asked_is_not_asked_again(said):
     never, _ = claimed(reward=np.asarray(said.reward))
     assert "continue-head-useless" in names(catch_model(), training=False, said=never)
 
 
+@pytest.mark.slow
 def test_samples_of_a_filter_follow_each_episode_from_its_beginning(said):
     data = catch_logged()
     alone = data.chosen([3])
