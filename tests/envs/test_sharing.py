@@ -222,6 +222,13 @@ def test_a_host_environment_with_a_simulator_for_each_copy_is_taken():
     assert setup.evaluation_env is not setup.env
 
 
+def test_an_environment_of_objects_without_a_module_is_looked_through():
+    pytest.importorskip("Box2D")
+    env = gymnasium.make("LunarLanderContinuous-v3")
+    env.reset(seed=0)  # its world holds objects of a class that names no module
+    assert make("LunarLanderContinuous-v3", num_envs=2).num_envs == 2 and make(env).num_envs == 1
+
+
 class Table:
     """Of data, as of pandas: what it offers is not kept while it runs."""
 

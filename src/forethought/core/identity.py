@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.core import Tracer
 
 MOST_PARTS = 20_000  # in one value, beyond which comparing costs more than compiling
 
@@ -87,7 +89,7 @@ class _Reader:
             return _Same(x)
         if dataclasses.is_dataclass(x):
             return self.read(type(x)), self.read({f.name: getattr(x, f.name, None) for f in dataclasses.fields(x)})
-        if _installed(type(x).__module__) and (wrapped := getattr(x, "__wrapped__", None)) is not None:
+        if _installed(_module(type(x))) and (wrapped := getattr(x, "__wrapped__", None)) is not None:
             return _Same(x), self.read(wrapped)  # of jax.jit, jax.custom_jvp and the like
         if type(x).__dictoffset__:
             return self.read(type(x)), self.read(vars(x))
@@ -100,7 +102,7 @@ class _Reader:
         except ValueError as error:  # a variable that has no value yet
             raise Incomparable(x.__qualname__) from error
         key = (x.__code__, _Same(x.__globals__), self.read((cells, x.__defaults__, x.__kwdefaults__)))
-        return key if _installed(x.__module__) else (*key, self._globals(x, cells))
+        return key if _installed(_module(x)) else (*key, self._globals(x, cells))
 
     def _globals(self, x: types.FunctionType, cells: tuple) -> Hashable:
         """What a function of the user's reads by name: its globals, and the names it looks up in modules."""
@@ -114,7 +116,7 @@ class _Reader:
 
     def _class(self, x: type) -> Hashable:
         """The class itself; of a user's, also what its methods read and its plain attributes."""
-        own = [c for c in x.__mro__ if not _installed(c.__module__)]
+        own = [c for c in x.__mro__ if not _installed(_module(c))]
         parts = [(n, _inner(v)) for c in own for n, v in vars(c).items() if not n.startswith("__") or n == "__call__"]
         plain = bool | int | float | str | tuple | list | dict | set | np.ndarray | jax.Array | types.FunctionType
         read = lambda v: isinstance(v, plain) or dataclasses.is_dataclass(v)
@@ -122,9 +124,9 @@ class _Reader:
 
 
 def _array(x: Any) -> Hashable:
-    if isinstance(x, jax.core.Tracer):
+    if isinstance(x, Tracer):
         raise Incomparable("an array that is being traced")
-    if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return "key", str(x.dtype), _array(jr.key_data(x))
     if x.dtype.hasobject:
         raise Incomparable("an array of objects")
@@ -145,6 +147,11 @@ def _inner(value: Any) -> Any:
     if isinstance(value, staticmethod | classmethod):
         return value.__func__
     return getattr(value, "method", value)  # Equinox wraps the methods of modules
+
+
+def _module(x: Any) -> str | None:
+    """The module of a class or function; None for one that says none, as some of extension modules do."""
+    return getattr(x, "__module__", None)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from .identity import Incomparable, key_of
 
@@ -94,7 +95,7 @@ def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[
         try:
             with _without_remarks() if donate else contextlib.nullcontext():
                 ended, answer, others = jitted(arrays[:split], arrays[split:], (constants, structure))
-            if not isinstance(ended, jax.core.Tracer):
+            if not isinstance(ended, Tracer):
                 ended.block_until_ready()  # what goes wrong in there is raised here
         except jax.errors.JaxRuntimeError as error:
             _, found, said = str(error).partition("_EquinoxRuntimeError: ")

@@ -153,7 +153,7 @@ def _inside(value: Any) -> list[Any]:
         return list(value[:FEW])
     if isinstance(value, MethodType):
         return [value.__self__]
-    module = type(value).__module__.partition(".")[0]
+    module = _package(type(value))
     foreign = module in sys.stdlib_module_names or module in ("gymnasium", "numpy", "jax", "jaxlib", "equinox")
     return [] if foreign or isinstance(value, type | AbstractEnv) else list(_own(value).values())
 
@@ -171,7 +171,7 @@ def _names(slots: Any) -> list[str]:
 
 def _of_class(part: Any) -> list[Any]:
     """What is kept in the class itself, or used by its functions from outside, by classes that are not Gymnasium's."""
-    classes = [kind for kind in type(part).__mro__ if kind.__module__.split(".")[0] not in ("gymnasium", "builtins")]
+    classes = [kind for kind in type(part).__mro__ if _package(kind) not in ("gymnasium", "builtins")]
     kept = [value for kind in classes for value in vars(kind).values() if not isinstance(value, property | type)]
     functions = [value for value in kept if isinstance(value, FunctionType) and value.__name__ != "__init__"]
     cells = [cell for function in functions for cell in function.__closure__ or ()]
@@ -187,6 +187,11 @@ def _named(value: Any) -> dict[str, Any]:
     if isinstance(value, list | tuple):
         return {str(i): held for i, held in enumerate(value[:FEW])}
     return _own(value)
+
+
+def _package(kind: type) -> str:
+    """The package that a class is of; empty for one that says none, as some of extension modules do."""
+    return str(_get(kind, "__module__") or "").partition(".")[0]
 
 
 def _get(value: Any, name: str, default: Any = None) -> Any:

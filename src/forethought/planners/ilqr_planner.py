@@ -191,7 +191,8 @@ class LQRPlanner(AbstractRefiningPlanner[SequencePlan[Array], LQRSearch]):
         dynamics = lqr.LinearDynamics(along(expansion.F[0]), along(drift))
         cost = lqr.QuadraticCost(along(expansion.C[0]), along(expansion.c[0]), along(point.cost))
         solution = lqr.backward(dynamics, cost, discount=self.discount)
-        step = ilqr.Step(solution.policy.k, solution.policy.K, *[point.cost] * 3, solution.convex.all())
+        cost = point.cost  # what a step promises is not asked for
+        step = ilqr.Step(solution.policy.k, solution.policy.K, cost, cost, cost, solution.convex.all())
         # Deviations are all from the one point.
         still = jax.tree.map(lambda leaf: along(leaf[0]), point.states)
         still = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), still)

@@ -68,17 +68,17 @@ class HostEvaluator:
             numbers = list(range(first, first + (1 if alone else self.env.num_envs)))
             wanted = min(len(numbers), self.num_episodes - first)
             for found in self._played(state, numbers, wanted, films[first] if first < len(films) else None, key):
-                if isinstance(found, float):
-                    yield (first + wanted * found) / self.num_episodes
-                else:
+                if isinstance(found, list):
                     episodes += found
+                else:
+                    yield (first + wanted * found) / self.num_episodes
         found = _evaluation(episodes)
         checked_returns(self.env.spec.name, found.returns)
         yield found
 
     def _played(
         self, state: Any, numbers: list[int], wanted: int, film: Film | None, key: PRNGKeyArray
-    ) -> Iterator[float | list["_Episode"]]:
+    ) -> Iterator["float | list[_Episode]"]:
         """Plays the episodes of these numbers side by side, to the end of those `wanted`, and films the first.
 
         Yields the part done, and in the end the episodes that are wanted.
@@ -95,10 +95,10 @@ class HostEvaluator:
             act_keys, step_keys = zip(*(jr.split(draw) for draw in draws))
             action, memory = self._action(state, memory, obs, jnp.stack(act_keys), numbers, tick)
             step = self._step(action, step_keys[0], key)
-            rows = Transition(obs, action, step.reward, step.next_obs, step.terminated, step.truncated)
+            parts = (obs, action, step.reward, step.next_obs, step.terminated, step.truncated)
             for i, episode in enumerate(episodes):
                 if not episode.over and step.valid[i]:
-                    episode.add(jax.tree.map(lambda x, i=i: np.asarray(x)[i], rows), int(step.steps[i]))
+                    episode.add(Transition(*(np.asarray(part)[i] for part in parts)), int(step.steps[i]))
             obs = step.obs[:count]
             if film is not None and episodes[0].over:
                 film.end(tick + 1, self.env.last_frame)
