@@ -27,6 +27,7 @@ from .models.recalibrated import Recalibrated
 from .presets.bounds import Ahead, checked_number
 from .presets.values import to_dict
 from .replay.dataset import Dataset
+from .room import check_episode_room
 from .run.evaluate import Evaluation
 from .run.progress import updates_due
 from .setup import Setup
@@ -62,6 +63,7 @@ def of_run(
             f"{source}: the doctor measures errors of vectors, and in {setup.env_name} an observation is the number of "
             "a state; the tables themselves are in run.agent_state().model"
         )
+    check_episode_room(setup.env.spec, episodes)
     key = jr.fold_in(jr.key(setup.run.seed if seed is None else seed), STREAM)
     notes, found = [], [] if record is None else _versions_changed(record)
     try:

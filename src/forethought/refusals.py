@@ -43,10 +43,10 @@ def check_oracle(run: RunConfig, **handed: Any) -> None:
             )
 
 
-def check_opponent(world: AbstractEnv | AbstractHostEnv, opponent: str) -> None:
-    """Raises UserError for an opponent where nobody is played against."""
+def check_opponent(world: AbstractEnv | AbstractHostEnv, opponent: str, *, asked: bool = False) -> None:
+    """Raises UserError for an opponent where nobody is played against; the usual one only where it was `asked` for."""
     inner = world.env if isinstance(world, ActionRepeat) else world
-    if opponent != "random" and not (isinstance(inner, AbstractGame) and inner.num_players == 2):
+    if (asked or opponent != "random") and not (isinstance(inner, AbstractGame) and inner.num_players == 2):
         raise UserError(f"opponent={opponent}: {world.spec.name} is not a game of two players; leave opponent out")
 
 

@@ -103,7 +103,11 @@ def show(
     if forecasts is not None and setup.run.num_envs == 1:
         notes += _draw_forecasts(forecasts, replay, folder)
     if evaluation is not None:
-        if setup.agent.model(state) is not None and setup.env.spec.num_states is None:
+        examined = setup.agent.model(state) is not None and setup.env.spec.num_states is None
+        if examined and "model" not in setup.given and not folder.metrics("update"):
+            told_notes.append("nothing was learned: the model is as it was made, and was not examined")
+            examined = False
+        if examined:
             display.doing("examining the model")
             try:
                 notes += look(setup, folder, state, replay, evaluation, video=video)

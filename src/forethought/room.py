@@ -28,7 +28,8 @@ def check_room(what: str, size: float) -> None:
     memory = device_bytes()
     if size > memory:
         raise UserError(
-            f"{what} needs at least {size / GIGABYTE:.3g} GB, and the memory is {memory / GIGABYTE:.3g} GB; lower it"
+            f"{what} needs at least {size / GIGABYTE:.3g} GB, and the memory is {memory / GIGABYTE:.3g} GB; lower "
+            + ("the largest of them" if what.count("=") > 1 else "it")
         )
 
 
@@ -77,7 +78,8 @@ def _parts(config: Any) -> list[Any]:
 
 
 def _of(part: Any, config: Any, name: str) -> Any:
-    return getattr(part, name, None) if name in vars(part) else getattr(config, name)
+    holders = [part, config, *_parts(config)]
+    return next(getattr(holder, name) for holder in holders if hasattr(holder, name))
 
 
 def _row(spec: EnvSpec) -> float:
@@ -92,7 +94,7 @@ def _floors(spec: EnvSpec, config: Any, part: Any) -> list[tuple[tuple[str, ...]
         batch = part.num_members * part.batch_size * max(widths)
         return [
             (("num_members", "hidden"), 4.0 * COPIES * part.num_members * weights),
-            (("num_members", "batch_size"), 4.0 * batch),
+            (("num_members", "batch_size", "hidden"), 4.0 * batch),
         ]
     if isinstance(part, PlannerConfig):
         return _planner_floors(spec, config, part)
@@ -129,9 +131,9 @@ def _planner_floors(spec: EnvSpec, config: Any, part: PlannerConfig) -> list[tup
     model = getattr(config, "model", None)
     if isinstance(model, EnsembleConfig):
         wide = max(spec.obs_dim, *model.hidden) if model.hidden else spec.obs_dim
-        found.append((("population",), 4.0 * part.population * model.particles * wide))
+        found.append((("population", "particles", "hidden"), 4.0 * part.population * model.particles * wide))
     if isinstance(model, WorldModelConfig):
-        found.append((("population",), 4.0 * part.population * (model.deter + model.latents)))
+        found.append((("population", "deter", "latents"), 4.0 * part.population * (model.deter + model.latents)))
     return found
 
 
@@ -147,9 +149,9 @@ def _world_model_floors(spec: EnvSpec, config: Any, part: WorldModelConfig) -> l
     }
     found = [(names, 4.0 * COPIES * count) for names, count in weights.items()]
     rows = math.prod(getattr(config, name, 1) for name in ("batch_size", "batch_length"))
-    found.append((("batch_size", "batch_length"), 4.0 * rows * (state + spec.obs_dim)))
+    found.append((("batch_size", "batch_length", "deter", "latents"), 4.0 * rows * (state + spec.obs_dim)))
     if getattr(config, "imagination_starts", 0):
         rows = config.batch_size * min(config.imagination_starts, config.batch_length)
     if imagination := getattr(config, "imagination", 0):
-        found.append((("imagination", "batch_size", "batch_length"), 4.0 * imagination * rows * state))
+        found.append((("imagination", "batch_size", "batch_length", "deter"), 4.0 * imagination * rows * state))
     return found

@@ -148,7 +148,8 @@ class Setup:
         """Raises UserError for a combination that cannot run, before anything is written."""
         with clear_errors(self.agent_name):
             driver = self.driver()
-            self.evaluator(self.run.final_episodes)
+            for episodes in (self.run.final_episodes, self.run.eval_episodes):
+                self.evaluator(episodes)
             check_progress_room(eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0)))
 
     def record(self, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:

@@ -62,8 +62,9 @@ def test_options_on_the_command_line_win(cli, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
+        ("a.json", '{"steps": 3, "steps": 4}', "is not JSON: 'steps' stands in it twice"),
         ("a.toml", "stepz = 3", "a.toml: unknown setting 'stepz'; did you mean steps"),
-        ("a.toml", "[model]\nhiden = [3]", "unknown setting model.hiden; did you mean hidden"),
+        ("a.toml", "[model]\nhiden = [3]", "unknown setting model.hiden; did you mean model.hidden"),
         ("a.toml", "steps = nan", "steps=nan must be a finite number"),
         ("a.toml", "steps =", "a.toml is not TOML"),
         ("a.json", "{", "a.json is not JSON"),

@@ -83,7 +83,7 @@ def test_a_run_takes_whole_floats_and_records_whole_numbers():
         ({"steps": 1.5}, "steps=1.5 must be a whole number"),
         ({"checkpoint_seconds": math.nan}, "checkpoint_seconds=nan"),
         ({"stop_at_return": "high"}, "stop_at_return='high' must be a number"),
-        ({"video": 3}, "video=3 is not of type bool"),
+        ({"video": 3}, "video=3 must be of type bool"),
         ({"device": "tpu"}, "device='tpu' must be one of 'auto', 'cpu', 'gpu'"),
     ],
 )
@@ -135,15 +135,17 @@ def test_changes_are_merged_by_dotted_names_and_nested_tables_alike():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model.hiden": [8]}, "unknown setting model.hiden; did you mean hidden"),
+        ({"model.hiden": [8]}, "unknown setting model.hiden; did you mean model.hidden"),
         ({"modle": {"hidden": [8]}}, "unknown setting modle; did you mean model"),
         ({"hidden": [8]}, "unknown setting hidden; did you mean model.hidden"),
         ({"model": 3}, "model=3 must be a table of settings"),
         ({"model.hidden.0": 3}, "unknown setting model.hidden.0; model.hidden is a single value"),
-        ({"model.hidden": 32}, "model.hidden=32 is not of type"),
+        ({"model.hidden": 32}, r"model.hidden=32 must be a list, such as \[200, 200\]"),
         ({"model.hidden": ["a"]}, r"model.hidden\[0\]='a' must be a whole number"),
         ({"planner.kind": "magic"}, "planner.kind='magic' must be one of 'cem'"),
         ([("a", 1)], "must be a table of settings"),
+        ({"model.weight_decay": -1}, "model.weight_decay=-1 must be at least 0"),
+        ({"model": {"hidden": [8]}, "model.hidden": [9]}, "setting model.hidden is given twice; leave one out"),
         ({7: 1}, "unknown setting 7"),
     ],
 )

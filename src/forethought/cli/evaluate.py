@@ -90,7 +90,7 @@ def _one(path, seed: int, options: Evaluate) -> tuple[list[str], float]:
     if options.simulations is not None:
         setup = searching(setup, options.simulations)
     if options.opponent is not None:
-        check_opponent(setup.env, options.opponent)
+        check_opponent(setup.env, options.opponent, asked=True)
         setup = dataclasses.replace(setup, run=dataclasses.replace(setup.run, opponent=options.opponent))
     if options.recalibrated:
         words = ["forethought doctor", str(path), *(["--best"] if options.best else [])]

@@ -17,6 +17,8 @@ _BOX = "│╭╮╰╯─|+-= "
 _PLAINER = (
     (r"Error parsing (\S+?): ", r"\1: "),
     (r"invalid literal for int\(\) with base 10: ", "wanted a whole number, got "),
+    (r"no type matching .+? could be instantiated from \['(.*)'\]", r"wanted a number, got '\1'"),
+    (r"Could not find valid parse for arguments: \[(.+)\]", r"wanted numbers, got \1"),
     (r"could not convert string to float: ", "wanted a number, got "),
     (r"invalid choice (.+?) for argument '(.+?)'\. Expected one of \((.*)\)\.", r"\2: got \1, wanted one of \3"),
     (r"Missing from (.+?): (\S+).*", r"\2 is missing"),

@@ -11,7 +11,7 @@ import tyro
 from ..cards import Arm, Card, find
 from ..catalogue import AGENTS
 from ..errors import UserError
-from ..presets.bounds import Seed, check_seeds
+from ..presets.bounds import Seed, Within, check_seeds
 from ..presets.values import to_dict
 from . import machine, tables
 from .common import Anywhere, Machine, Switch
@@ -35,7 +35,7 @@ class Reproduce:
     """Name of a card (`forethought list cards`)."""
     seed: Seed = 0
     """The first seed."""
-    num_seeds: int | None = None
+    num_seeds: Annotated[int, Within(1, 100_000)] | None = None
     """How many seeds of each arm; default: as many as the card has, or one if --seed is given."""
     out: Path | None = None
     """Folder for one JSON file of raw curves per seed, and the runs; default: reproduced/CARD."""

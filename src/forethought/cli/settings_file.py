@@ -60,7 +60,7 @@ def read_settings(file: str, agent: str | None, entry: Entry | None) -> Settings
 def _read(file: str) -> dict[str, Any]:
     path = checked_path(file, "--config")
     path = path / "run.json" if path.is_dir() else path
-    readers = {".json": json.loads, ".toml": tomllib.loads, ".yaml": _yaml, ".yml": _yaml}
+    readers = {".json": _json, ".toml": tomllib.loads, ".yaml": _yaml, ".yml": _yaml}
     if path.suffix not in readers:
         raise UserError(f"--config {path} must end in .json, .toml or .yaml")
     try:
@@ -73,6 +73,18 @@ def _read(file: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"--config {path} must hold a table of settings, such as `steps: 1000`")
     return found
+
+
+def _json(text: str) -> Any:
+    """As `json.loads`. Raises ValueError for a name that stands twice in one table."""
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for i, (name, _) in enumerate(pairs):
+            if any(name == other for other, _ in pairs[:i]):
+                raise ValueError(f"{name!r} stands in it twice")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=table)
 
 
 def _yaml(text: str) -> Any:

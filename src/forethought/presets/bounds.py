@@ -45,6 +45,8 @@ FewOrNone = Annotated[int, Within(0, 1000)]
 Threads = Annotated[int, Within(1, 1024)]
 Ahead = Annotated[int, Within(1, 10_000)]
 """Steps ahead that a model is judged at."""
+Repeat = Annotated[int, Within(1, 10_000)]
+"""Simulator steps of one action."""
 Gigabytes = Annotated[float, Within(0, 1e6, above=True)]
 Positive = Annotated[float, Within(0, FLOAT32, above=True)]
 Fraction = Annotated[float, Within(0, 1)]

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from .bounds import Gigabytes, Natural, Positive, Real, Seed, Threads
+from .bounds import Gigabytes, Natural, Positive, Real, Repeat, Seed, Threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class RunConfig:
     """Train this many independent seeds: seed, seed + 1, ... (side by side in JAX environments)."""
     num_envs: int = 1
     """Environments stepped side by side; evaluations play as many episodes at once."""
-    action_repeat: int = 1
+    action_repeat: Repeat = 1
     """Simulator steps for which each action is held."""
     reward: str = "auto"
     """Where rewards of imagined steps come from: `env` (the task's own function), `learned`, or your `pkg.mod:fn`;

@@ -1,9 +1,10 @@
 """Configs to plain dictionaries and back, and checks of their values; nothing is imported and no code is run."""
 
 import dataclasses
+import itertools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -48,28 +49,48 @@ def checked(config: Config, where: str = "") -> Config:
     return dataclasses.replace(typing.cast(Any, config), **values)
 
 
-def merged(base: Config, changes: Mapping[str, Any], where: str = "") -> Config:
-    """`base` with `changes`, nested dictionaries and dotted names alike. Raises UserError as `from_dict`."""
+def merged(base: Config, changes: Mapping[str, Any], where: str = "", *, inside: str = "") -> Config:
+    """`base`, the part `inside` of a config, with `changes`, nested dictionaries and dotted names alike.
+
+    Raises UserError as `from_dict`, and for a setting that is given twice.
+    """
     if not isinstance(changes, Mapping):
-        raise UserError(f"{where or 'config'}={changes!r} must be a table of settings")
-    prefix, known = f"{where}." if where else "", names(base)
+        raise UserError(
+            f"{'.'.join(filter(None, (where, inside))) or 'config'}={changes!r} must be a table of settings"
+        )
+    here = f"{inside}." if inside else ""
+    prefix, known = (f"{where}." if where else "") + here, [here + name for name in names(base)]
+    given = [] if inside else sorted(_leaves(changes))
+    for name, other in itertools.pairwise(given):
+        if name == other:
+            raise UserError(f"setting {prefix}{name} is given twice; leave one out")
     hints = typing.get_type_hints(type(base), include_extras=True)
     for name, value in changes.items():
         first, _, rest = str(name).partition(".")
         first = first.replace("-", "_")
         if first not in hints:
-            raise UserError(f"unknown setting {prefix}{name}; {nearest(str(name).replace('-', '_'), known)}")
+            raise UserError(f"unknown setting {prefix}{name}; {nearest(here + str(name).replace('-', '_'), known)}")
         old = getattr(base, first)
         if rest:
             value = {rest: value}
         if dataclasses.is_dataclass(old) and not isinstance(value, type(old)):
-            new = merged(old, value, prefix + first)
+            new = merged(old, value, where, inside=here + first)
         elif rest:
             raise UserError(f"unknown setting {prefix}{name}; {prefix}{first} is a single value")
         else:
             new = _value(hints[first], value, prefix + first)
         base = dataclasses.replace(typing.cast(Any, base), **{first: new})
     return base
+
+
+def _leaves(changes: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """The dotted names of all that `changes` sets."""
+    for name, value in changes.items():
+        path = before + str(name).replace("-", "_")
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path
 
 
 def names(config: Any) -> list[str]:
@@ -107,7 +128,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if hint is str and not value.replace("\0", ""):
             raise UserError(f"{where}={value!r} is empty; give a value, or leave it out")
         return value
-    raise UserError(f"{where}={value!r} is not of type {getattr(hint, '__name__', hint)}")
+    wanted = "a list, such as [200, 200]" if origin is tuple else f"of type {getattr(hint, '__name__', hint)}"
+    raise UserError(f"{where}={value!r} must be {wanted}")
 
 
 def _of_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -115,6 +137,8 @@ def _of_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in args:
         return None
     options = [option for option in args if option is not type(None)]
+    if typing.get_origin(options[0]) is tuple and not isinstance(value, list | tuple):
+        options = options[1:] or options  # a number is no short list
     for option in options[:-1]:
         try:
             return _value(option, value, where)

@@ -282,8 +282,10 @@ class ChunkStore:
         """Keeps records that have just been written in memory too; the oldest there give way."""
         if (env, chunk) not in self._held:
             held = np.empty(self.chunk_steps, self.dtype)
-            if inside:
-                held[:inside] = self._checked(env, chunk * self.chunk_steps, inside)
+            at = chunk * self.chunk_steps
+            first = max(at, int(self.begin[env]))  # what was left out before it is damaged
+            if first < at + inside:
+                held[first - at : inside] = self._checked(env, first, at + inside - first)
             self._held[env, chunk] = held
             while len(self._held) > self._most_held:
                 self._held.pop(next(iter(self._held)))
