@@ -137,8 +137,8 @@ def _of_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in args:
         return None
     options = [option for option in args if option is not type(None)]
-    if typing.get_origin(options[0]) is tuple and not isinstance(value, list | tuple):
-        options = options[1:] or options  # a number is no short list
+    listed = isinstance(value, list | tuple)  # a list is complained of as a list, a number as a number
+    options = [option for option in options if (typing.get_origin(option) is tuple) is listed] or options
     for option in options[:-1]:
         try:
             return _value(option, value, where)
