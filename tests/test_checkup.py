@@ -88,6 +88,7 @@ class Blind(AbstractModel):
         return None
 
 
+@pytest.mark.slow
 def test_a_healthy_fitted_model_is_judged_on_its_own_held_out_episodes_and_nothing_is_found(saved, tmp_path):
     found = forethought.doctor(saved, horizon=5, out=tmp_path / "out")
     assert [f.name for f in found.findings if f.severity != "note"] == []
@@ -102,6 +103,7 @@ def test_a_healthy_fitted_model_is_judged_on_its_own_held_out_episodes_and_nothi
     assert page.count("data:image/png") >= 5 and "<script" not in page
 
 
+@pytest.mark.slow
 def test_held_out_data_may_be_given_and_what_is_wrong_with_them_is_found(saved, tmp_path):
     data = rows(8, seed=5)
     save_dataset(tmp_path / "late.npz", Transition(*data._replace(reward=np.roll(data.reward, 1))))
@@ -110,6 +112,7 @@ def test_held_out_data_may_be_given_and_what_is_wrong_with_them_is_found(saved, 
     assert any("training data are not at hand" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_data_with_nan_are_named_and_the_rest_is_examined(saved, tmp_path):
     data = rows(8, seed=5)
     data.next_obs[44, 1] = data.obs[45, 1] = np.nan
@@ -121,6 +124,7 @@ def test_data_with_nan_are_named_and_the_rest_is_examined(saved, tmp_path):
     assert found.examination is not None and found.examination.episodes == 7
 
 
+@pytest.mark.slow
 def test_data_that_are_nan_throughout_leave_nothing_to_examine_but_a_page(saved, tmp_path):
     data = rows(3, seed=5)
     data.reward[:] = np.nan
@@ -130,6 +134,7 @@ def test_data_that_are_nan_throughout_leave_nothing_to_examine_but_a_page(saved,
     assert found.verdict == "The model could not be examined." and found.verdict in found.paths["page"].read_text()
 
 
+@pytest.mark.slow
 def test_a_single_episode_shorter_than_the_horizon_is_examined_as_far_as_it_goes(saved):
     one = load_fitted(saved)
     data = type(rows())(*(x[:10] for x in rows(1)))
@@ -149,6 +154,7 @@ def test_a_single_episode_shorter_than_the_horizon_is_examined_as_far_as_it_goes
         ({"action": np.random.default_rng(0).uniform(-1, 1, (320, 2))}, "actions have 2 dimensions, the model takes 1"),
     ],
 )
+@pytest.mark.slow
 def test_spaces_that_do_not_fit_are_named_and_the_data_still_looked_at(saved, tmp_path, change, says):
     data = rows(8, seed=5)
     data = data._replace(reward=np.roll(data.reward, 1))
@@ -164,6 +170,7 @@ def test_spaces_that_do_not_fit_are_named_and_the_data_still_looked_at(saved, tm
         assert "reward-shifted" in [f.name for f in found.findings]
 
 
+@pytest.mark.slow
 def test_a_log_that_is_gone_is_asked_for(saved, tmp_path):
     import shutil
 

@@ -246,7 +246,7 @@ def test_what_was_made_of_the_observations_is_a_note_of_the_run(spoken):
 
 
 def test_run_that_breaks_raises_after_saving_and_says_how_to_go_on(tmp_path):
-    with pytest.raises(EnvironmentFault, match=r"step 5 of the run.*forethought resume"):
+    with pytest.raises(EnvironmentFault, match=r"step 5 of the run.*forethought\.resume"):
         trained(Walk(nan_after=4), tmp_path / "run")
     run = forethought.resume(tmp_path / "run", env=Walk(), agent=make_averaging, quiet=True)
     assert run.status == "finished"

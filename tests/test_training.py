@@ -328,6 +328,7 @@ trained(sys.argv[1], setup_of(run))
 """
 
 
+@pytest.mark.slow
 def test_run_killed_outright_resumes_from_its_checkpoint(tmp_path):
     path = tmp_path / "run"
     program = PROGRAM.format(tests=os.path.dirname(__file__))

@@ -117,6 +117,7 @@ trained(sys.argv[1], run)
 """
 
 
+@pytest.mark.slow
 def test_run_killed_outright_goes_on_exactly(tmp_path):
     path = tmp_path / "run"
     program = PROGRAM.format(tests=os.path.dirname(__file__))

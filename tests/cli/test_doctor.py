@@ -16,6 +16,8 @@ from forethought.diagnostics.origin import origin
 from forethought.models.recalibrated import Recalibrated
 from forethought.storage.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow  # a run is trained for them
+
 
 def test_the_doctor_looks_at_a_run_and_says_where_it_wrote(cli, trained):
     said = cli("doctor", trained, "--episodes", 3, "--horizon", 6)
@@ -35,7 +37,6 @@ def test_the_doctor_looks_at_a_run_and_says_where_it_wrote(cli, trained):
     assert again.code == 0 and again.out == said.out  # the same episodes, the same figures, over the old ones
 
 
-@pytest.mark.slow
 def test_evaluate_plans_in_the_recalibrated_model(cli, trained):
     said = cli("evaluate", trained, "--recalibrated")
     assert said.code == 2 and "make it with: forethought doctor" in said.mistake
@@ -78,7 +79,6 @@ def test_the_report_of_a_run_holds_verdict_and_findings(trained):
     assert "made-up" in again and "so it is" in again and "Remedy: do this" in again
 
 
-@pytest.mark.slow
 def test_a_group_is_looked_at_run_by_run(cli, trained, tmp_path):
     (tmp_path / "group").mkdir()
     trained.rename(tmp_path / "group" / "seed-0")
@@ -130,7 +130,6 @@ def modelless(spec, given):
     return Averaging(spec)
 
 
-@pytest.mark.slow
 def test_an_agent_without_a_model_has_none_to_look_at(cli, tmp_path):
     argv = "train test_doctor:modelless point-mass --steps 30 --quiet --no-video --final-episodes 1 --eval-every 0"
     said = cli(*argv.split(), "--out", "run")

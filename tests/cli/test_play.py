@@ -10,6 +10,8 @@ import pytest
 from forethought.cli.main import main
 from forethought.storage.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow  # a run is trained for them
+
 TINY = [
     *("--num-envs", "4", "--steps", "40", "--simulations", "8", "--update-every", "20", "--updates", "1"),
     *("--network.units", "8", "--network.layers", "1", "--network.batch-size", "4", "--quiet", "--no-video"),
@@ -73,7 +75,6 @@ def test_the_end_of_the_input_ends_the_game(play):
     assert play("").out.endswith("stopped\n")
 
 
-@pytest.mark.slow
 def test_the_network_alone_can_be_played_against(play):
     for simulations in ("0", "3"):
         said = play("q\n", "--second", "--simulations", simulations)
@@ -106,7 +107,6 @@ def test_a_game_is_evaluated_against_an_opponent_of_ones_choice(cli, game_run):
     assert "opponent='nobody' must be random" in cli("evaluate", game_run, "--opponent", "nobody").mistake
 
 
-@pytest.mark.slow
 def test_a_run_keeps_its_stages_and_they_are_rated_on_a_ladder(cli, game_run):
     from forethought import api
 
@@ -164,7 +164,6 @@ def test_a_game_run_has_its_record_resumes_and_is_trained_on(cli, game_run):
     assert nothing.code == 2 and "simulations=0 plays by the network alone" in nothing.mistake
 
 
-@pytest.mark.slow
 def test_what_cards_of_games_measure_besides(game_run):
     from forethought import api
     from forethought.cli.measured_play import measured_play

@@ -19,6 +19,8 @@ from forethought.presets.mpc_ladder import PRESETS, MPCLadderConfig
 from forethought.presets.run import RunConfig
 from forethought.run.evaluate import JitEvaluator
 
+pytestmark = pytest.mark.slow  # a run is trained for them
+
 AGENT = MPCLadderConfig(
     version="0.5", random_steps=20, model=dataclasses.replace(ONE_NETWORK, holdout_ratio=0.2), planner=PLANNER
 )
@@ -41,7 +43,6 @@ CARD = Card(
 )
 
 
-@pytest.mark.slow
 def test_every_arm_has_its_raw_file_and_every_mark_its_line(cli, monkeypatch, tmp_path):
     monkeypatch.setitem(PRESETS, "tiny", AGENT)
     monkeypatch.setitem(CARDS, "tiny/ladder", CARD)
@@ -76,7 +77,6 @@ def test_errors_are_of_the_episodes_it_plays_in_the_units_that_they_say(tmp_path
     assert found["random_error_common"] > 0
 
 
-@pytest.mark.slow
 def test_errors_of_a_task_with_angles(tmp_path):
     run = forethought.train("mpc-ladder", "cartpole-swingup", config=AGENT, run=RUN, out=tmp_path / "run", quiet=True)
     assert all(0 < error < 1e6 for error in model_errors(run, episodes=1).values())
