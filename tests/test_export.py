@@ -56,6 +56,8 @@ import numpy as np
 from gymnasium import spaces
 from forethought.core import AbstractAgent
 
+pytestmark = pytest.mark.slow  # a run is trained for them
+
 
 class Robot(gymnasium.Env):
     def __init__(self, length=8):

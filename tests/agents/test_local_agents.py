@@ -99,12 +99,14 @@ def test_kl_is_within_its_bound_and_uses_it_up_in_every_round(gps, local):
         assert all(r["local/improved"] == 1 for r in rounds)
 
 
+@pytest.mark.slow
 def test_rollouts_get_cheaper_round_by_round(gps, local):
     for rounds in (gps[3], local[1]):
         returns = [r["local/return"] for r in rounds]
         assert returns[0] < returns[1] < returns[2]
 
 
+@pytest.mark.slow
 def test_episodes_of_training_go_round_the_starts(gps):
     rows = history(gps[4])
     firsts = rows.obs[::T]
@@ -113,6 +115,7 @@ def test_episodes_of_training_go_round_the_starts(gps):
     assert len(np.unique(rows.extras.episode)) == 3 * STARTS * ROLLOUTS
 
 
+@pytest.mark.slow
 def test_network_does_what_the_controllers_do_and_is_what_is_evaluated(gps):
     agent, *_, end = gps
     state, rows = end.agent_state, history(end)
@@ -127,6 +130,7 @@ def test_network_does_what_the_controllers_do_and_is_what_is_evaluated(gps):
     np.testing.assert_allclose(act(obs, memory, jr.key(0)), np.clip(wanted, -1, 1), atol=0.2)
 
 
+@pytest.mark.slow
 def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(gps, tmp_path):
     _, driver, start, _, end = gps
     first = run_to(driver, copied(start), ROUND + 10)
@@ -136,12 +140,14 @@ def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(gps, tmp_path)
     assert same_bits(after.agent_state, end.agent_state)
 
 
+@pytest.mark.slow
 def test_a_round_with_too_few_whole_episodes_is_left_out(gps):
     agent, _, start, *_ = gps
     state, metrics = agent.update(start.agent_state, start.replay, key=jr.key(0))
     assert state is start.agent_state and set(metrics) == set(gps[3][0]) and not any(metrics.values())
 
 
+@pytest.mark.slow
 def test_evaluated_local_controllers_are_those_of_the_nearest_start_without_noise(local):
     agent, _, end = local
     control, state = end.agent_state.control, end.agent_state
