@@ -16,6 +16,8 @@ from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.pets import PETSConfig
 from forethought.presets.run import RunConfig
 
+pytestmark = pytest.mark.slow  # a run is trained for them
+
 CONFIG = PETSConfig(
     random_steps=20,
     update_every=20,
@@ -55,8 +57,6 @@ OWN = """import gymnasium
 import numpy as np
 from gymnasium import spaces
 from forethought.core import AbstractAgent
-
-pytestmark = pytest.mark.slow  # a run is trained for them
 
 
 class Robot(gymnasium.Env):
