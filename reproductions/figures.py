@@ -28,6 +28,7 @@ TITLES = {
     "pets/cartpole": "PETS on its cart-pole",
     "pets/cartpole-learned-reward": "PETS on its cart-pole, reward and termination learned",
     "pets/pendulum": "PETS on Pendulum-v1, reward and termination learned",
+    "pets/lunar-lander": "PETS on LunarLanderContinuous-v3, reward and termination learned",
 }
 LATENT = tuple(
     name
