@@ -289,6 +289,7 @@ def test_the_width_in_the_loss_of_a_latent_model_of_vectors_is_no_finding_and_no
     assert (tmp_path / "traces.png").is_file() and "still" not in paths and "recalibration" not in paths
 
 
+@pytest.mark.slow
 def test_a_recalibrated_run_keeps_the_planner_that_it_was_given(tmp_path):
     planner = make_planner(Walk().spec.action, PlannerConfig(horizon=3, population=11, elites=2, iterations=1))
     setup = build("pets", Walk(), config=CONFIGS["pets"], run=RunConfig(steps=20), planner=planner)

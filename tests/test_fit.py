@@ -137,6 +137,7 @@ def test_new_data_get_their_share(num_new):
     assert 0.87 < (rows >= 20).mean() < 0.93 and rows.max() == 19 + num_new
 
 
+@pytest.mark.slow
 def test_data_are_new_by_when_they_came_even_after_the_ring_has_wrapped():
     learner = GradientLearner(tally(1), epochs=1, batch_size=8, new_fraction=0.9, old_rows=20)
     # The oldest 14 of the old rows have given way to the newest: rows 14 to 19 are what is left of them.
@@ -184,6 +185,7 @@ def compiled():
     return eqx.filter_jit(go), traces
 
 
+@pytest.mark.slow
 def test_growing_data_are_fitted_with_one_trace(ensemble_learner, compiled):
     go, traces = compiled
     learner = ensemble_learner
@@ -212,6 +214,7 @@ def test_fitting_lowers_the_loss_and_goes_on_from_the_last_weights(ensemble_lear
     assert losses[-1] < losses[0] - 1.0 and np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_members_keep_their_own_best_weights_and_the_best_are_elites(ensemble_learner):
     model = ensemble_learner.model
     worse = jax.tree.map(lambda x: x + 1.0 if eqx.is_inexact_array(x) else x, model)

@@ -50,6 +50,7 @@ def fitted(log):
     return fit(log, config=CONFIG, progress=lambda part, loss: parts.append((part, loss))), parts
 
 
+@pytest.mark.slow
 def test_a_learnable_system_is_learned_and_beats_persistence_on_held_out_episodes(fitted):
     result, _ = fitted
     assert result.check.overall[0] < 0.2 * result.check.baseline[0]

@@ -23,6 +23,7 @@ def trained(tmp_path_factory):
     return forethought.train("pets", Walk, config=CONFIGS["pets"], run=run, out=out, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_doctor_that_fails_costs_a_finished_run_no_report(trained, monkeypatch):
     def fails(*_, **__):
         raise KeyError("of a user's own model")

@@ -56,6 +56,7 @@ def test_parts_from_functions_are_made_for_the_task_and_recorded_as_own():
     assert setup.agent.learner.model.spec == setup.env.spec
 
 
+@pytest.mark.slow
 def test_run_with_a_part_of_ones_own_is_loaded_only_with_that_part(tmp_path):
     path = tmp_path / "run"
     forethought.train("pets", Walk, config=PETS, run=RUN, planner=own_planner, out=path, quiet=True)

@@ -278,6 +278,7 @@ def test_rows_of_several_seeds_differ_in_their_seed(two_seeds, tmp_path):
         assert a["return"] == pytest.approx(b["return"], abs=1e-3) and a["env_steps"] == b["env_steps"]
 
 
+@pytest.mark.slow
 def test_several_seeds_are_resumed_exactly(two_seeds, tmp_path):
     run = dataclasses.replace(RUN, num_seeds=2, seed=5)
     _, folder = trained(tmp_path / "run", setup_of(run), StoppedAt(30))

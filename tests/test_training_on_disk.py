@@ -81,6 +81,7 @@ def stored(outcome):
     return outcome.progress.replay.rows()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [1, 3])
 def test_run_that_is_stopped_and_resumed_ends_as_if_nothing_had_been(tmp_path, batches):
     agent = Recalling(batches=batches)
@@ -102,6 +103,7 @@ def test_checkpoint_does_not_hold_the_replay(tmp_path):
     assert outcome.progress.replay.size == 50
 
 
+@pytest.mark.slow
 def test_all_steps_of_a_run_are_there_with_several_environments_too(tmp_path):
     run = dataclasses.replace(RUN, num_envs=3, steps=60)
     outcome, _ = trained(tmp_path / "run", run)

@@ -62,7 +62,7 @@ def _acted(agent, state, memory, obs, keys, explore):
     return jax.vmap(lambda k: agent.act(state, memory, obs, key=k, explore=explore))(keys)
 
 
-@pytest.mark.parametrize("rule", ["puct", "gumbel"])
+@pytest.mark.parametrize("rule", ["puct", pytest.param("gumbel", marks=pytest.mark.slow)])
 def test_games_are_legal_end_to_end_and_targets_are_the_searches(rule):
     driver = JitDriver(agent(rule=rule), GAME, num_envs=3)
     end = run_to(driver, driver.start(empty(), seed=0), 60)
@@ -74,6 +74,7 @@ def test_games_are_legal_end_to_end_and_targets_are_the_searches(rule):
     assert int(end.updates) == 2 and (end.replay.outcomes().known.sum() > 20)
 
 
+@pytest.mark.slow
 def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
     programs.forget()  # so that the driver counts every trace
     driver = JitDriver(agent(), GAME, num_envs=3)
@@ -86,6 +87,7 @@ def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
     assert driver.traces == {"collect": 1, "update": 1}
 
 
+@pytest.mark.slow
 def test_jit_driver_equals_step_driver():
     one = agent(rule="gumbel", opening=OpeningConfig())
     jit, steps = JitDriver(one, GAME, num_envs=3), StepDriver(one, HostedJaxEnv(GAME, 3))
@@ -106,6 +108,7 @@ def test_first_moves_are_random_the_next_by_temperature_and_later_ones_greedy():
     np.testing.assert_allclose(np.bincount(drawn, minlength=9) / 200, expected, atol=0.09)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_to_chance_without_exploration():
     board = TIC_TAC_TOE.obs((1, 1, 0, 2, 2, 0, 0, 0, 0))
     always = agent(simulations=30, opening=OpeningConfig(moves=2, chance=1.0))

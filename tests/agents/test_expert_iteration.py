@@ -85,6 +85,7 @@ def wanting(one, wanted, worth=0.0):
     return eqx.tree_at(lambda s: s.network, one.init(key=KEY), Wants(wanted, worth))
 
 
+@pytest.mark.slow
 def test_targets_are_shares_of_visits_and_the_apprentices_wish_is_tried_more_often():
     shares = []
     for weight in (0.0, 100.0):

@@ -131,7 +131,7 @@ def gradients(name, batch, which: str, **settings):
     return {part: size(getattr(grads, part)) for part in ("model", "actor", "critic")}
 
 
-@pytest.mark.parametrize("name", ["dreamer-v1", "dreamer-v2", "dreamer-v3"])
+@pytest.mark.parametrize("name", [pytest.param("dreamer-v1", marks=pytest.mark.slow), "dreamer-v2", "dreamer-v3"])
 def test_actor_and_critic_losses_reach_only_their_own_part(name):
     batch = random_batch(VECTOR, 3, 5, resets=(3,))
     actor, critic = gradients(name, batch, "actor/loss"), gradients(name, batch, "critic/loss")

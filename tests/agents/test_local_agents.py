@@ -53,6 +53,7 @@ class Twice(AbstractAgent):
         return state, {}
 
 
+@pytest.mark.slow
 def test_a_round_under_action_repeat_is_as_many_simulator_steps_as_its_episodes_last():
     spec = dataclasses.replace(Walk().spec, action_repeat=3)
     agent = LocalLQR(spec, LocalLQRConfig(control=CONTROL), given=GIVEN)
@@ -169,6 +170,7 @@ def alone(**change):
     return rounds_of(*drive(agent, num_envs=STARTS * ROLLOUTS), 2)
 
 
+@pytest.mark.slow
 def test_a_network_can_be_the_prior():
     small = EnsembleConfig(num_members=1, particles=1, propagation="E", hidden=(8,), min_steps=50, bootstrap=False)
     found, end = alone(prior="network", network=small)
@@ -184,6 +186,7 @@ def test_gaussian_processes_can_be_the_prior():
     assert float(np.abs(end.agent_state.learner.model.factors.beta).max()) > 0
 
 
+@pytest.mark.slow
 def test_without_trust_region_the_bound_is_not_kept_and_without_prior_there_are_still_local_models():
     found, end = alone(prior="none", trust_region=False)
     assert found[0]["local/kl_share_most"] > 1.1

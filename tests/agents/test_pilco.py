@@ -80,6 +80,7 @@ def test_two_trials_after_two_random_ones_stay_where_the_reward_is(trained):
     assert float(rewards.min()) > 0.9
 
 
+@pytest.mark.slow
 def test_it_says_what_its_trials_will_look_like(trained):
     agent, progress, metrics = trained
     rows, in_use = jax.tree.map(np.asarray, progress.replay.rows())

@@ -61,6 +61,7 @@ def finished():
     return run_to(driver(), driver().start(replay(), seed=3), STEPS)
 
 
+@pytest.mark.slow
 def test_learning_inside_the_loop_is_learning_step_by_step():
     """The maze changes on the way, so both drivers also tell the clock alike."""
     stepped = StepDriver(DynaQ(ENV.spec, CONFIG), HostedJaxEnv(ENV))

@@ -55,6 +55,7 @@ def test_planted_faults_are_cured_on_fresh_data(model, covered_before):
     assert np.all(np.abs(found.after.calibration - found.after.levels) < 0.04)
 
 
+@pytest.mark.slow
 def test_recalibration_improves_the_likelihood_of_an_overconfident_model():
     """To that of the true model, up to the mixture's finitely many particles."""
     model = Linear(TRUE, NOISE / 4)

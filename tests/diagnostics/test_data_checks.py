@@ -29,11 +29,13 @@ def all_of(data, spec=SPEC, fresh=FRESH):
     return names(found + checks.clipped_action(data, spec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_found_in_healthy_data(seed):
     assert all_of(rows(seed=seed)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lag", [1, -1])
 def test_a_reward_one_step_late_or_early_is_found_and_its_direction_said(lag):
     data = HEALTHY._replace(reward=np.roll(HEALTHY.reward, lag))
@@ -187,6 +189,7 @@ def test_a_dimension_that_may_have_been_lost_is_named_beside_one_that_was():
     assert found.sentence.endswith("Perhaps so was dimension 1")
 
 
+@pytest.mark.slow
 def test_a_velocity_left_out_of_the_observation_is_found():
     data = logged(HEALTHY._replace(obs=HEALTHY.obs[:, [0, 2]], next_obs=HEALTHY.next_obs[:, [0, 2]]))
     (found,) = checks.hidden_state(data, EnvSpec("blind", 2, SPEC.action), None)
@@ -237,6 +240,7 @@ def test_changes_of_angles_go_the_short_way_round():
     assert jnp.isfinite(checks.change(logged(data), spec)).all()
 
 
+@pytest.mark.slow
 def test_a_reward_that_a_regression_explains_and_the_model_does_not_was_not_learned():
     data, noise = logged(HEALTHY), np.random.default_rng(0).normal(size=len(HEALTHY.reward))
     (found,) = checks.shifted_reward(data, SPEC, np.full(len(noise), HEALTHY.reward.mean()))
@@ -246,6 +250,7 @@ def test_a_reward_that_a_regression_explains_and_the_model_does_not_was_not_lear
     assert checks.shifted_reward(random, SPEC, np.zeros(len(noise))) == []  # nothing could have learned it
 
 
+@pytest.mark.slow
 def test_what_a_model_trained_on_late_rewards_leaves_over_is_found_to_belong_to_the_step_before():
     late = np.roll(HEALTHY.reward, 1)
     after_mean = np.cos(HEALTHY.obs[:, 0])  # all that the next transition can know of it; the action's cost is left

@@ -61,6 +61,7 @@ def test_bands_and_limits_are_quantiles_of_the_prediction(exact):
     np.testing.assert_allclose(exact.limits, np.stack([exact.imagined - half, exact.imagined + half]), atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_right_model_hardly_ever_leaves_its_limits():
     """At most SURPRISE of 100 episodes, give or take; and its error is never LOST in three steps."""
     found = [look(Exact(), episode=i, horizon=3)[0] for i in range(100)]

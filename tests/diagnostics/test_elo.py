@@ -40,6 +40,7 @@ def test_planted_ratings_are_recovered_and_lie_in_their_intervals(chain):
     assert list(found) == ["c", "b", "a", "random"]
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     strengths, inside = {"random": 0.0, "a": 120.0}, 0
     for seed in range(150):

@@ -330,6 +330,7 @@ def falls(num=1500):
     return episodes_of(*rows, terminated=tuple(lengths <= LIMIT), reward=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limit",
     [
@@ -390,6 +391,7 @@ def test_a_ratio_of_errors_of_the_same_episodes_has_a_narrow_band():
     np.testing.assert_allclose(found.ratio_band, 1.0, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("episodes", [3, 5, 10, 20])
 def test_bands_over_few_episodes_hold_the_truth_nine_times_in_ten(episodes):
     """Means of Gaussian numbers, and root mean squares of them, each of episodes with an effect of their own."""

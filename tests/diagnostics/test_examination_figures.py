@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.random as jr
 import numpy as np
+import pytest
 from examined import HORIZON
 from linear_world import NOISE, SPEC, TRUE, Linear, linear_episodes
 
@@ -62,6 +63,7 @@ def test_the_worst_twelve_of_many_dimensions_are_shown(right, tmp_path):
     assert "2 better ones are left out" in text
 
 
+@pytest.mark.slow
 def test_one_horizon_and_one_episode_can_be_drawn(tmp_path):
     one = examine(Linear(TRUE, NOISE), jax.tree.map(lambda x: x[:1], linear_episodes()), SPEC, horizon=1, key=jr.key(0))
     for plot in (plot_examination, plot_coverage, plot_dimensions, plot_drift, plot_uncertainty, plot_likelihood):

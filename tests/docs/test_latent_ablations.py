@@ -33,6 +33,7 @@ def futures(monkeypatch):
     return importlib.import_module("latent_futures")
 
 
+@pytest.mark.slow
 def test_the_tables_are_what_the_raw_files_say(script):
     found = script.load()
     for block in script.BLOCKS:

@@ -399,6 +399,7 @@ def test_large_rewards_of_rare_ends_do_not_drown_the_others():
     assert np.median(np.abs(error[going])) < 0.1 * np.std(reward[going])
 
 
+@pytest.mark.slow
 def test_rare_reward_is_learned_beside_dynamics_that_are_precise():
     x = jr.uniform(jr.key(0), (1000, 1), minval=-1.0)
     batch = Transition(x, 0 * x, jnp.exp(-((x[:, 0] - 0.9) ** 2) / 0.05), 0.9 * x, *2 * [jnp.zeros(1000, bool)])

@@ -43,6 +43,7 @@ def fitted():
     )
 
 
+@pytest.mark.slow
 def test_fitting_finds_the_noise_and_the_inputs_that_matter(fitted):
     learner, metrics = fitted
     hyper = learner.model.hyper
@@ -77,6 +78,7 @@ def test_predictions_are_the_textbooks(fitted):
     np.testing.assert_allclose(prediction.reward, np.exp(-2 * (belief.obs[:, 0] - 1) ** 2), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_expected_use_follows_the_particles_of_sampled_use(fitted):
     sampled, fresh = fitted[0].model, GaussianProcess(SPEC, given=GIVEN, max_points=48, particles=1, use="expected")
     expected = fresh.knowing(sampled.factors, sampled.hyper)
@@ -178,6 +180,7 @@ def test_followed_means_have_the_derivatives_of_the_processes_forwards_and_of_se
     np.testing.assert_allclose(batched[0], slope, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_ilqr_plans_in_the_means_of_the_processes(fitted):
     """From (0, 0) to x = 1: y must rise first, as x moves with sin(2 y)."""
     model, planner = fitted[0].model, ILQR(SPEC.action, horizon=3, iterations=6)

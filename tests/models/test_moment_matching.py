@@ -70,6 +70,7 @@ def matched():
         return jax.device_get(jax.jit(both)(jnp.asarray(MEAN), jnp.asarray(COV)))
 
 
+@pytest.mark.slow
 def test_moments_of_gaussian_processes_are_those_of_a_million_samples(matched, inputs):
     factors, rng = processes(), np.random.default_rng(2)
     y = []

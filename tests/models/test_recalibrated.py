@@ -131,6 +131,7 @@ def test_candidates_stand_behind_the_particles_and_are_as_if_alone():
     np.testing.assert_allclose(many, alone, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_cem_plans_in_it_as_well_as_in_the_model_itself():
     walk = tiny.Walk()
     planner = CEM(walk.spec.action, horizon=5, population=64, elites=8, iterations=4)
@@ -156,6 +157,7 @@ def test_an_ensemble_is_planned_in_with_its_own_luck():
     np.testing.assert_allclose(found, plain, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_recalibrating_a_right_model_leaves_imagined_returns_nearly_unchanged():
     model = Linear(TRUE, NOISE, particles=200)
     data = linear_episodes()

@@ -68,6 +68,7 @@ def test_the_state_is_what_matters_of_a_belief_and_nothing_else():
         problem_of(Lock(), Lock().init(None, key=KEY), env.spec.action, horizon=3, key=KEY)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_followed_by_the_mean_of_its_members():
     spec = Walk().spec
     model = make_learner(spec, MODEL, given=Given(), key=KEY).model
@@ -86,6 +87,7 @@ def test_an_ensemble_is_followed_by_the_mean_of_its_members():
     assert (sure.particles, model.particles) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_world_model_is_followed_without_chance_and_planned_in():
     sizes = {"deter": 4, "hidden": 4, "units": 4, "layers": 1, "head_layers": 1, "prior_layers": 1}
     config = WorldModelConfig(latent="gaussian", latents=3, cell="gru", continues=False, **sizes)

@@ -82,6 +82,7 @@ def test_search_wins_in_one_and_blocks(rule):
     assert plan.value[0] > 0.1
 
 
+@pytest.mark.slow
 @each_rule
 def test_search_without_any_guide_finds_the_minimax_move(rule):
     boards = positions(most_free=4)
@@ -94,6 +95,7 @@ def test_search_without_any_guide_finds_the_minimax_move(rule):
         np.testing.assert_array_equal(np.round(plan.value), worth)
 
 
+@pytest.mark.slow
 @each_rule
 @pytest.mark.parametrize("explore", [False, True])
 def test_only_legal_actions_are_visited_weighed_and_played(rule, explore):
@@ -106,6 +108,7 @@ def test_only_legal_actions_are_visited_weighed_and_played(rule, explore):
     np.testing.assert_array_equal(plan.visits.sum(-1), SIMULATIONS)
 
 
+@pytest.mark.slow
 @each_rule
 def test_rows_of_a_batch_do_not_see_one_another(rule):
     boards, keys = positions(most_free=9, seed=2), jr.split(KEY, ROWS)
@@ -335,6 +338,7 @@ def test_noise_falls_on_legal_actions_at_the_root_and_in_its_share():
     assert jnp.isfinite(alone[:3]).all()  # a small alpha underflows unless it is drawn as a logarithm
 
 
+@pytest.mark.slow
 def test_nothing_is_random_in_gumbels_search_but_its_exploration():
     greedy, noisy = (searched(Gumbel(), CENTRE, explore=explore)[1].visits for explore in (False, True))
     assert np.ptp(greedy, 0).max() == 0 and np.ptp(noisy, 0).max() > 10
@@ -461,6 +465,7 @@ def test_a_value_that_is_no_number_never_wins_a_tie():
     ]
 
 
+@pytest.mark.slow
 def test_gumbels_search_plays_any_of_several_equal_actions():
     one = lambda key: tree(Gumbel(), 4, Discrete(4))(Levers(jnp.zeros(4)), jnp.zeros((1,)), None, key=key)[0]
     assert set(jax.jit(jax.vmap(one))(jr.split(KEY, 100)).tolist()) == {0, 1, 2, 3}

@@ -87,11 +87,12 @@ def test_random_play_is_worth_what_counting_all_games_says():
     ("env", "actions", "wanted"),
     [
         (TicTacToe(), [0, 3, 1, 4], 2),  # wins at once, though it could also block
-        (TicTacToe(), [0, 3, 8, 4], 5),  # blocks
+        pytest.param(TicTacToe(), [0, 3, 8, 4], 5, marks=pytest.mark.slow),  # blocks
         (TicTacToe(), [0, 4, 1], 2),  # the second player blocks
-        (ConnectFour(), [0, 6, 1, 6, 2, 6], 3),  # wins at once
-        (ConnectFour(), [0, 1, 0, 1, 5, 1], 1),  # blocks a column
-        (ConnectFour(), [3, 0, 3, 0, 3], 3),  # the second player blocks a column, though it may lose all the same
+        pytest.param(ConnectFour(), [0, 6, 1, 6, 2, 6], 3, marks=pytest.mark.slow),  # wins at once
+        pytest.param(ConnectFour(), [0, 1, 0, 1, 5, 1], 1, marks=pytest.mark.slow),  # blocks a column
+        # The second player blocks a column, though it may lose all the same.
+        pytest.param(ConnectFour(), [3, 0, 3, 0, 3], 3, marks=pytest.mark.slow),
     ],
 )
 def test_finds_a_win_in_one_and_blocks_a_loss_in_one(env, actions, wanted):
@@ -110,6 +111,7 @@ def test_visits_sum_to_the_rollouts_and_no_illegal_action_has_any():
     assert (jnp.abs(plan.values) <= 1).all() and plan.values[0, 0] == 0
 
 
+@pytest.mark.slow
 def test_a_batch_of_searches_equals_one_after_another():
     env = TicTacToe()
     obs = jnp.stack([played(env, a) for a in ([], [4], [0, 4, 8])])
@@ -120,6 +122,7 @@ def test_a_batch_of_searches_equals_one_after_another():
             np.testing.assert_allclose(one[0], all[i], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stones", [6, 7])
 def test_plays_endings_of_tic_tac_toe_as_brute_force_does(stones):
     boards = [b for b in reachable() if sum(x > 0 for x in b) == stones and not TIC_TAC_TOE.over(b)][:150]
@@ -131,6 +134,7 @@ def test_plays_endings_of_tic_tac_toe_as_brute_force_does(stones):
         assert abs(values[chosen] - wanted) < 0.35
 
 
+@pytest.mark.slow
 def test_walks_a_gridworld_by_the_shortest_way():
     env = GridWorld("S..G\n....\n....")
     state, obs = env.reset(key=jr.key(0))

@@ -124,6 +124,7 @@ def test_zero_budget_learns_nothing(name):
     assert int(end.replay.size) == int(end.env_steps) == int(end.updates) == 0
 
 
+@pytest.mark.slow
 @every_agent
 def test_oracle_plans_well_without_any_update(name):
     driver = jit_driver(name, oracle=True)
@@ -177,6 +178,7 @@ def test_vectorised_seeds_agree_with_solo_runs(name):
     assert many.traces == {"collect": 2, "update": 1}
 
 
+@pytest.mark.slow
 def test_every_yield_of_vectorised_seeds_can_be_saved_and_continued(tmp_path):
     driver = jit_driver("pets", num_seeds=2)
     whole = run_to(driver, started(driver), 30)
@@ -236,6 +238,7 @@ def test_episode_that_cannot_be_played_back_is_begun_anew_and_said_so():
     assert rows.truncated[24] and not rows.terminated[24] and int(progress.env.lengths[0]) == 5
 
 
+@pytest.mark.slow
 def test_three_hosted_environments_resume_at_their_common_end():
     driver = step_driver("random-shooting", 3)
     whole = run_to(driver, started(driver), 63)

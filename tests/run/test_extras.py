@@ -80,6 +80,7 @@ def test_both_drivers_store_the_same():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), jit.replay.data.data, steps.replay.data.data)
 
 
+@pytest.mark.slow
 def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
     programs.forget()  # so that the driver counts every trace
     one = driver("jit")

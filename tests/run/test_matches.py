@@ -171,6 +171,7 @@ def test_openings_are_the_same_for_both_sides_and_are_never_the_end(opening):
     assert set(match.outcomes[0].tolist()) == set(values)
 
 
+@pytest.mark.slow
 def test_a_planner_plays_by_searching_in_the_rules():
     search = PlannerPlayer(UCT(GAME.spec.action, 40), Simulator(GAME))
     assert play(GAME, search, RandomPlayer(GAME), num_games=60, key=KEY).total.points > 0.8
@@ -218,6 +219,7 @@ def test_points_count_a_draw_as_half():
     assert match.total == Score(1, 2, 1) and match.first.points == 0.75 and match.second.points == 0.25
 
 
+@pytest.mark.slow
 def test_on_a_ladder_everybody_plays_everybody_and_stages_are_spread_over_the_run():
     players = {"random": RandomPlayer(GAME), "perfect": Perfect(perfect_moves()), "also random": RandomPlayer(GAME)}
     results = list(climb(GAME, players, num_games=20, opening=0, key=KEY))

@@ -64,6 +64,7 @@ def test_second_run_in_the_step_driver_traces_nothing_and_learns_as_if_it_were_a
     assert same_bits(again, alone)
 
 
+@pytest.mark.slow
 def test_second_whole_run_of_another_seed_compiles_nothing(compiled, tmp_path):
     def train(seed):
         run = RunConfig(steps=40, seed=seed, final_episodes=2, video=False)

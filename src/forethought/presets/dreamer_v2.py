@@ -100,7 +100,7 @@ PRESETS: dict[str, DreamerV2Config] = {
         imagination=10,
         imagination_starts=4,
         discount=0.97,
-        entropy=1e-2,
+        entropy=0.1,
         model_rate=2e-3,
         model=dataclasses.replace(_SMALL.model, observation_weight=5.0, reward_scale=5.0),
     ),

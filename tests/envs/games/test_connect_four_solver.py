@@ -37,6 +37,7 @@ def plain(moves):
     return board
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stones", [31, 34, 36, 39, 41])
 def test_outcomes_equal_brute_force_late_in_the_game(stones):
     seen = set()
@@ -117,6 +118,7 @@ def test_a_finished_game_is_not_solved():
         outcomes(position("1212121"))
 
 
+@pytest.mark.slow
 def test_labelled_endgames_that_come_with_the_project_are_different_and_solved_so():
     sets = json.loads((ROOT / "reproductions" / "connect-four-endgames.json").read_text())["positions"]
     assert {stones: len(entries) for stones, entries in sets.items()} == {"24": 300, "16": 200}
