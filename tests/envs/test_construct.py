@@ -1,6 +1,7 @@
 """How environments are constructed, and what is said where that fails."""
 
 import gymnasium
+import jax
 import pytest
 from toy_envs import Counter
 
@@ -121,3 +122,23 @@ def test_what_no_deep_copy_is_made_of_is_made_again_without_a_render_mode():
     env = gymnasium.make("Fixed-v0")
     env.unwrapped.rows = (i for i in range(3))  # a generator cannot be copied
     assert make(env).copy().envs[0].unwrapped.ends == 7
+
+
+class Wrapped(gymnasium.Wrapper):
+    """A wrapper's class, which makes what it wraps."""
+
+    def __init__(self) -> None:
+        super().__init__(Counter(5))
+
+
+class Undescribed(Counter):
+    metadata = None
+
+
+class Modeless(Counter):
+    metadata = {"render_modes": None}
+
+
+@pytest.mark.parametrize("kind", [Wrapped, Undescribed, Modeless])
+def test_classes_whose_metadata_name_no_modes_are_made(kind):
+    assert make(kind).start([jax.random.key(0)]).shape == (1, Counter(5).observation_space.shape[0])

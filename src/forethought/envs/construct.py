@@ -74,8 +74,9 @@ def make_registered(id: str, kwargs: Mapping[str, Any] | None = None) -> gymnasi
 
 def _with_frames(creator: Callable[..., Any], arguments: dict[str, Any], *, kwargs: bool) -> dict[str, Any]:
     """The arguments, with `render_mode` where `creator` offers RGB frames and takes it, by name or in **kwargs."""
-    offered = (getattr(creator, "metadata", None) or {}).get("render_modes", ())
-    if "render_mode" in arguments or "rgb_array" not in offered:
+    metadata = getattr(creator, "metadata", None)  # of a wrapper's class it is a property
+    offered = metadata.get("render_modes") if isinstance(metadata, Mapping) else None
+    if "render_mode" in arguments or "rgb_array" not in (offered or ()):
         return arguments
     taken = inspect.signature(creator).parameters.values()
     if any(p.name == "render_mode" or (kwargs and p.kind is p.VAR_KEYWORD) for p in taken):

@@ -43,7 +43,7 @@ def _mode_of(env: VectorEnv) -> AutoresetMode:
     # Sync and async vector environments write the mode into metadata that all instances of the inner class share,
     # so a second one may have overwritten it: their own attribute is the truth where there is one.
     own = getattr(env.unwrapped, "autoreset_mode", None)
-    mode = own or env.metadata.get("autoreset_mode")
+    mode = own or (env.metadata or {}).get("autoreset_mode")
     if not isinstance(mode, AutoresetMode):
         raise UserError(
             f"{type(env.unwrapped).__name__}: metadata['autoreset_mode'] is {mode!r}, wanted a "
