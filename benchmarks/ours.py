@@ -79,11 +79,11 @@ def ensemble(networks: work.Networks, **options: Any) -> Ensemble:
 
 
 def planning(task: dict, arm: dict) -> Compiled:
-    """One CEM iteration through the ensemble; `arm` are options of the ensemble."""
+    """One CEM iteration through the ensemble; `arm` says how uncertainty travels, and whether noise is common."""
     wanted = work.from_dict(work.Planning, task)
-    model = ensemble(wanted.networks, particles=wanted.particles, **arm)
-    elites = -(-wanted.population // 10)
-    planner = CEM(model.spec.action, wanted.horizon, wanted.population, elites, iterations=1)
+    model = ensemble(wanted.networks, particles=wanted.particles, propagation=arm["propagation"])
+    sizes = (wanted.horizon, wanted.population, -(-wanted.population // 10))
+    planner = CEM(model.spec.action, *sizes, iterations=1, common_noise=arm["common_noise"])
 
     def plan(model, plan, obs, key):
         init_key, plan_key = jr.split(key)

@@ -49,7 +49,6 @@ def make_learner(
         propagation=config.propagation,
         probabilistic=config.probabilistic,
         normalise_targets=config.normalise_targets,
-        common_noise=config.common_noise,
         weight_decay=config.weight_decay,
         activation=config.activation,
         initialisation=config.initialisation,
@@ -113,7 +112,8 @@ def make_gp_learner(spec: EnvSpec, config: GPConfig, *, given: Given) -> GPLearn
 def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefiningPlanner:
     """The planner that `config.kind` names. Raises ValueError if its sizes clash or it cannot take `action`."""
     c = config
-    common = {"horizon": c.horizon, "population": c.population, "iterations": c.iterations, "discount": c.discount}
+    imagined = {"horizon": c.horizon, "discount": c.discount, "common_noise": c.common_noise}
+    common = {**imagined, "population": c.population, "iterations": c.iterations}
     if c.kind == "cem":
         return CEM(action, elites=c.elites, momentum=c.momentum, initial_std=c.initial_std, clipped=c.clipped, **common)
     if c.kind == "icem":
@@ -133,12 +133,7 @@ def make_planner(action: ActionSpace, config: PlannerConfig) -> AbstractRefining
         raise ValueError(f"planner kind={c.kind!r} needs continuous actions; use cem, icem, mppi or shooting")
     if c.kind == "gradient" and isinstance(action, Box):
         return GradientPlanner(
-            action,
-            horizon=c.horizon,
-            restarts=c.restarts,
-            iterations=c.gradient_steps,
-            learning_rate=c.step_size,
-            discount=c.discount,
+            action, restarts=c.restarts, iterations=c.gradient_steps, learning_rate=c.step_size, **imagined
         )
     if c.kind == "ilqr" and isinstance(action, Box):
         return ILQR(

@@ -3,10 +3,10 @@
 Deviations from the authors' code:
 - changes of the observation are normalised before they are learned (`normalise_targets=False` restores the paper);
 - the last minibatch of a pass wraps round to keep its shape, where theirs is shorter;
-- candidates share each particle's noise (`common_noise=False` restores the paper);
+- candidates share each particle's noise (`planner.common_noise` False restores the paper);
 - a learned reward, which the paper does not have, has two parts (steps that go on and steps that end the episode), is
   weighted in the loss (`Ensemble.losses`), and is imagined as an expectation;
-- TS1 with common noise deals the particles of all candidates in one order (`common_noise=False` restores the paper);
+- TS1 with common noise deals the particles of all candidates in one order;
 - MM matches the exact moments of the next observations, where theirs matches sample moments of the changes;
 - angles named by the environment are seen as sine and cosine by the networks, on every task;
 - presets other than `paper-*` use smaller networks and populations, and `min_steps` more passes while data are few.

@@ -10,7 +10,7 @@ from typing import Any
 from ..catalogue import Entry
 from ..errors import UserError, checked_path, nearest
 from ..presets.run import RunConfig
-from ..presets.values import names
+from ..presets.values import names, renewed
 
 PARTS = ("agent", "env", "preset", "run", "config")
 
@@ -39,7 +39,7 @@ def read_settings(file: str, agent: str | None, entry: Entry | None) -> Settings
             raise UserError(f"{file} holds the settings of {found['agent']}, not of {agent}; train {found['agent']}")
         preset = found.get("preset")
         known = entry is not None and preset in entry.presets
-        return Settings(preset if known else None, found["run"], found["config"] if entry is not None else {})
+        return Settings(preset if known else None, found["run"], renewed(dict(found["config"])) if entry else {})
     preset = found.pop("preset", None)
     of_run = {field.name for field in dataclasses.fields(RunConfig)}
     run: dict[str, Any] = {}

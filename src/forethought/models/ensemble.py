@@ -75,7 +75,6 @@ class Ensemble(AbstractFittable):
     propagation: Propagation = eqx.field(static=True)
     probabilistic: bool = eqx.field(static=True)
     normalise_targets: bool = eqx.field(static=True)
-    common_noise: bool = eqx.field(static=True)
     weight_decay: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(
@@ -90,7 +89,6 @@ class Ensemble(AbstractFittable):
         propagation: Propagation = "TSinf",
         probabilistic: bool = True,
         normalise_targets: bool = True,
-        common_noise: bool = False,
         weight_decay: tuple[float, ...] | float = 0.0,
         activation: Activation = "swish",
         initialisation: Initialisation = "truncated-normal",
@@ -98,10 +96,7 @@ class Ensemble(AbstractFittable):
     ):
         """With fresh networks, by default as those of the paper's code.
 
-        With `common_noise` each particle draws one noise for the whole batch: candidates of a planner are then
-        compared under the same luck (common random numbers), and drawing costs next to nothing. Leave it off where
-        batch rows must be independent. `weight_decay` is the coefficient of half the squared weights in the
-        loss, per layer or one for all.
+        `weight_decay` is the coefficient of half the squared weights in the loss, per layer or one for all.
         Raises ValueError if sizes do not fit one another.
         """
         elites = num_members if num_elites is None else num_elites
@@ -131,7 +126,7 @@ class Ensemble(AbstractFittable):
         self.spec, self.given = spec, Given(given.reward, given.termination)
         self.num_members, self.num_elites, self.particles = num_members, elites, particles
         self.propagation, self.probabilistic = propagation, probabilistic
-        self.normalise_targets, self.weight_decay, self.common_noise = normalise_targets, decay, common_noise
+        self.normalise_targets, self.weight_decay = normalise_targets, decay
 
     # ---- prediction
 
@@ -202,10 +197,9 @@ class Ensemble(AbstractFittable):
     def _dealt(self, obs: Float[Array, "particles *batch obs"], action: Array, *, key: PRNGKeyArray) -> "_Said":
         """As `_predict`, with the particles dealt to the members in random order, to each member as many.
 
-        The order is each candidate's own, as in the authors' code, unless candidates share their noise.
+        The order is each batch row's own, as in the authors' code.
         """
-        shape = obs.shape[:1] + (1,) * (obs.ndim - 2) if self.common_noise else obs.shape[:-1]
-        order = jnp.argsort(jr.uniform(key, shape), 0)
+        order = jnp.argsort(jr.uniform(key, obs.shape[:-1]), 0)
         back = jnp.argsort(order, 0)
 
         def along(x: Array, order: Array) -> Array:
@@ -237,8 +231,7 @@ class Ensemble(AbstractFittable):
         certain = not self.probabilistic and not (self._mixes and self.num_elites > 1)
         if self.propagation == "E" or certain:
             return mean
-        shape = (mean.shape[0], *[1] * (mean.ndim - 2), mean.shape[-1]) if self.common_noise else mean.shape
-        return mean + jnp.sqrt(var) * jr.normal(key, shape)
+        return mean + jnp.sqrt(var) * jr.normal(key, mean.shape)
 
     def observation(self, belief: EnsembleBelief) -> DiagonalNormal:
         return DiagonalNormal(belief.mean, belief.variance)

@@ -46,6 +46,7 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
     return_mean: bool = eqx.field(static=True, default=True)
     warm_start: bool = eqx.field(static=True, default=True)
     discount: float = eqx.field(static=True, default=1.0)
+    common_noise: bool = eqx.field(static=True, default=False)  # candidates meet the same luck, as `rollout` says
     clipped: bool = eqx.field(static=True, default=False)  # clip a plain Gaussian at the bounds (PlaNet); Box only
 
     def __check_init__(self) -> None:
@@ -71,7 +72,7 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
             candidates = search.sequences.sample_clipped(self.population, 0.0, key=sample_key)
         else:
             candidates = search.sequences.sample(self.population, key=sample_key)
-        returns = rollout(model, belief, candidates, discount=self.discount, key=model_key)
+        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
         elite_returns, index = jax.lax.top_k(returns, self.elites)
         elites = candidates[index]
         finite = jnp.isfinite(elite_returns).astype(returns.dtype)

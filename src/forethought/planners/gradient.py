@@ -42,6 +42,7 @@ class GradientPlanner(AbstractRefiningPlanner[SequencePlan[Array], GradientSearc
     learning_rate: float = eqx.field(static=True, default=0.1)  # of the parameters before tanh
     warm_start: bool = eqx.field(static=True, default=True)
     discount: float = eqx.field(static=True, default=1.0)
+    common_noise: bool = eqx.field(static=True, default=False)  # candidates meet the same luck, as `rollout` says
 
     def __check_init__(self) -> None:
         _check_box(self.action)
@@ -70,7 +71,7 @@ class GradientPlanner(AbstractRefiningPlanner[SequencePlan[Array], GradientSearc
 
         def objective(logits):
             actions = self._squash(logits)
-            returns = rollout(model, belief, actions, discount=self.discount, key=model_key)
+            returns = rollout(model, belief, actions, discount=self.discount, common_noise=self.common_noise, key=model_key)
             return jnp.where(jnp.isfinite(returns), returns, 0).sum(), (returns, actions)
 
         gradient, (returns, actions) = jax.grad(objective, has_aux=True)(logits)

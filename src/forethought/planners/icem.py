@@ -56,6 +56,7 @@ class ICEM(AbstractRefiningPlanner[SequencePlan[ICEMWarm], ICEMSearch]):
     initial_std: float = eqx.field(static=True, default=0.25)  # fraction of the range; Box only
     warm_start: bool = eqx.field(static=True, default=True)
     discount: float = eqx.field(static=True, default=1.0)
+    common_noise: bool = eqx.field(static=True, default=False)  # candidates meet the same luck, as `rollout` says
 
     def __check_init__(self) -> None:
         for name in ("horizon", "population", "elites", "iterations"):
@@ -84,7 +85,7 @@ class ICEM(AbstractRefiningPlanner[SequencePlan[ICEMWarm], ICEMSearch]):
     def refine(self, model: AbstractModel, belief: PyTree, search: ICEMSearch, *, key: PRNGKeyArray) -> ICEMSearch:
         sample_key, model_key = jax.random.split(key)
         candidates = self._population(search, sample_key)
-        returns = rollout(model, belief, candidates, discount=self.discount, key=model_key)
+        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
         elite_returns, index = jax.lax.top_k(returns, self.elites)
         elites = candidates[index]
         finite = jnp.isfinite(elite_returns).astype(returns.dtype)

@@ -43,6 +43,7 @@ class MPPI(AbstractRefiningPlanner[SequencePlan[Sequences], MPPISearch]):
     adapt_variance: bool = eqx.field(static=True, default=False)
     warm_start: bool = eqx.field(static=True, default=True)
     discount: float = eqx.field(static=True, default=1.0)
+    common_noise: bool = eqx.field(static=True, default=False)  # candidates meet the same luck, as `rollout` says
 
     def __check_init__(self) -> None:
         for name in ("horizon", "population", "iterations"):
@@ -65,7 +66,7 @@ class MPPI(AbstractRefiningPlanner[SequencePlan[Sequences], MPPISearch]):
         sample_key, model_key = jax.random.split(key)
         old = search.sequences
         candidates = old.sample_clipped(self.population, self.beta, key=sample_key)
-        returns = rollout(model, belief, candidates, discount=self.discount, key=model_key)
+        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
         finite = jnp.isfinite(returns)
         weight = jnp.where(finite, jnp.exp((returns - returns.max()) / self.temperature), 0)
         weight = weight / jnp.where(finite.any(), weight.sum(), 1)

@@ -19,6 +19,7 @@ def rollout(
     actions: Array,
     *,
     discount: float = 1.0,
+    common_noise: bool = False,
     key: PRNGKeyArray,
 ) -> Float[Array, " candidates"]:
     """Imagined returns of the sequences `actions` `[candidates, horizon, *action]`, mean over particles.
@@ -27,15 +28,20 @@ def rollout(
     `discount**t` times the probability that the episode was still going on *before* step t, so the reward of
     the terminating step counts and nothing after it does, whatever the model says there. A return that is not
     finite becomes -inf, so that it is never selected (PETS gives such a candidate a cost of 1e6 instead).
-    Step t uses `fold_in(key, t)`.
+    Step t uses `fold_in(key, t)`. With `common_noise` every candidate is imagined with that key alone, so all meet the
+    same luck (common random numbers), and drawing noise costs next to nothing; else each draws its own.
     """
     candidates, horizon = actions.shape[:2]
     belief, particles = _spread(belief, candidates)
 
+    def advance(belief, action, key):
+        one = lambda belief, action: model.step(belief, action, key=key)
+        return (jax.vmap(one, in_axes=1, out_axes=1) if common_noise else one)(belief, action)
+
     def step(carry, x):
         belief, weight, total = carry
         t, action = x
-        belief, said = model.step(belief, _for_all(action, particles), key=jr.fold_in(key, t))
+        belief, said = advance(belief, _for_all(action, particles), jr.fold_in(key, t))
         # A model run on past termination may say NaN or inf, and 0 * NaN is NaN.
         total = total + jnp.where(weight > 0, weight * said.reward, 0)
         return (belief, weight * (discount * said.continuation), total), None

@@ -34,6 +34,7 @@ class RandomShooting(AbstractRefiningPlanner[SequencePlan[Array], ShootingSearch
     iterations: int = eqx.field(static=True, default=1)
     warm_start: bool = eqx.field(static=True, default=False)
     discount: float = eqx.field(static=True, default=1.0)
+    common_noise: bool = eqx.field(static=True, default=False)  # candidates meet the same luck, as `rollout` says
 
     def __check_init__(self) -> None:
         for name in ("horizon", "population", "iterations"):
@@ -54,7 +55,7 @@ class RandomShooting(AbstractRefiningPlanner[SequencePlan[Array], ShootingSearch
         candidates = self.action.sample((self.population, self.horizon), key=sample_key)
         if self.warm_start:
             candidates = candidates.at[0].set(search.actions)
-        returns = rollout(model, belief, candidates, discount=self.discount, key=model_key)
+        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
         i = jnp.argmax(returns)
         better = returns[i] > search.value
         return ShootingSearch(

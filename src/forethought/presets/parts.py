@@ -31,8 +31,6 @@ class EnsembleConfig:
     """How uncertainty travels: expectation, distribution sampling, moment matching, trajectory sampling."""
     normalise_targets: bool = True
     """Divide changes of the observation by their standard deviation before they are learned."""
-    common_noise: bool = True
-    """Candidates share each particle's noise (common random numbers): they are compared under the same luck."""
     weight_decay: tuple[float, ...] | float = 0.0
     """Coefficient of half the squared weights in the loss: one number, or one per layer."""
     learning_rate: Positive = 1e-3
@@ -80,6 +78,9 @@ class PlannerConfig:
     """Refinements per action."""
     discount: Fraction = 1.0
     """Discount per imagined step."""
+    common_noise: bool = True
+    """[cem, icem, mppi, shooting, gradient] Candidates share each particle's noise (common random numbers): they are
+    compared under the same luck."""
     elites: int = 40
     """[cem, icem] Best candidates that the next iteration is fitted to."""
     momentum: Part = 0.1

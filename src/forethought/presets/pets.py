@@ -47,9 +47,8 @@ PRESETS: dict[str, PETSConfig] = {
             hidden=(500, 500, 500),
             particles=20,
             normalise_targets=False,
-            common_noise=False,
             weight_decay=(1e-4, 2.5e-4, 2.5e-4, 5e-4),
         ),
-        planner=PlannerConfig(horizon=25, population=400, elites=40, iterations=5),
+        planner=PlannerConfig(horizon=25, population=400, elites=40, iterations=5, common_noise=False),
     ),
 }

@@ -54,7 +54,14 @@ class PlaNetConfig:
     """Beliefs drawn side by side from each observation, and imagined for each candidate."""
     model: WorldModelConfig = _PAPER_MODEL
     planner: PlannerConfig = PlannerConfig(
-        horizon=12, population=1000, elites=100, iterations=10, momentum=0.0, initial_std=0.5, clipped=True
+        horizon=12,
+        population=1000,
+        elites=100,
+        iterations=10,
+        momentum=0.0,
+        initial_std=0.5,
+        clipped=True,
+        common_noise=False,
     )
 
 
@@ -73,9 +80,7 @@ _SMALL = PlaNetConfig(
         observation_weight=5.0,
         free_nats=0.5,
     ),
-    planner=PlannerConfig(
-        horizon=12, population=100, elites=10, iterations=4, momentum=0.0, initial_std=0.5, clipped=True
-    ),
+    planner=dataclasses.replace(PlaNetConfig().planner, population=100, elites=10, iterations=4),
 )
 _PENDULUM = dataclasses.replace(_SMALL, planner=dataclasses.replace(_SMALL.planner, horizon=20))
 PRESETS: dict[str, PlaNetConfig] = {

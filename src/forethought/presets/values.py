@@ -26,11 +26,23 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
     """
     if not isinstance(values, dict):
         raise UserError(f"{where}={values!r} must be a table of settings")
+    values = renewed(values)
     hints = typing.get_type_hints(kind, include_extras=True)
     unknown = sorted(set(values) - set(hints), key=str)
     if unknown:
         raise UserError(f"{where}.{unknown[0]} is no setting of this version ({kind.__name__} has: {', '.join(hints)})")
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def renewed(values: dict[str, Any]) -> dict[str, Any]:
+    """A record's settings as this version has them, where an earlier one had them elsewhere."""
+    found = {name: renewed(value) if isinstance(value, dict) else value for name, value in values.items()}
+    old, planner = values.get("model"), found.get("planner")
+    if isinstance(old, dict) and isinstance(planner, dict) and "common_noise" not in planner:
+        found["planner"] = {**planner, "common_noise": old.get("common_noise", False)}
+    if "num_members" in found:
+        found.pop("common_noise", None)  # once an ensemble's, now the planner's
+    return found
 
 
 def checked(config: Config, where: str = "") -> Config:

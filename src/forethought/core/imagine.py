@@ -1,0 +1,95 @@
+"""Closed-loop imagination: a policy acts in a model. The one loop for learners, diagnostics and baselines."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from ..types import Prediction
+from .models import AbstractModel
+
+Belief = TypeVar("Belief")
+
+
+class Imagined(NamedTuple):
+    """One imagined step of every branch, as a mask sees it; leaves `[particles, *starts, ...]`."""
+
+    step: Int[Array, ""]  # 0 for the first
+    belief: Any
+    action: Array
+    extras: PyTree
+    after: Any  # the belief that the step led to
+    prediction: Prediction
+    alive: Float[Array, "particles *starts"]  # before the step
+
+
+class Trajectory(NamedTuple):
+    """Imagined steps; leaves `[time, particles, *starts, ...]`, where `time` is the horizon."""
+
+    beliefs: Any  # `[time + 1, ...]`: before every step, and after the last
+    obs: Float[Array, "time_p1 particles *starts obs"] | None  # where each particle stood; None: the model cannot say
+    actions: Array
+    rewards: Float[Array, "time particles *starts"]  # 0 where the branch is over
+    continuation: Float[Array, "time particles *starts"]  # probability that the episode goes on after the step
+    alive: Float[Array, "time particles *starts"]  # probability that it had not ended before the step; 0 once masked
+    extras: PyTree  # what the policy returned beside its actions
+
+
+def imagine(
+    model: AbstractModel[Belief],
+    belief: Belief,
+    policy: Callable[[Belief, PRNGKeyArray], Array | tuple[Array, PyTree]] | Array,
+    horizon: int | None = None,
+    *,
+    mask: Callable[[Imagined], Bool[Array, "particles *starts"]] | None = None,
+    key: PRNGKeyArray,
+) -> Trajectory:
+    """`horizon` steps of `policy` in `model` from every start of `belief`, leaves `[particles, *starts, ...]`.
+
+    Starts stand behind the particle axis, as the candidates of planners do, and draw their noise independently of one
+    another. `policy(belief, key)` returns actions `[particles, *starts, *action]`, alone or with extras to keep; an array
+    `[horizon, *starts, *action]` is a plan to follow. Where `mask(step)` is False a branch ends before that step:
+    neither it nor what follows counts. Gradients flow through everything that the caller does not stop.
+
+    The model draws step t from `fold_in(key, t)`, as in `rollout`, and the policy from `fold_in(key, -1 - t)`, so a
+    longer horizon begins as a shorter one. Raises ValueError for a function without a horizon, and for a plan of another
+    length.
+    """
+    planned = not callable(policy)
+    if planned and horizon not in (None, policy.shape[0]):
+        raise ValueError(f"horizon={horizon} must be left out, or be the {policy.shape[0]} steps of the plan")
+    steps = policy.shape[0] if planned else horizon
+    if steps is None or steps < 1:
+        raise ValueError(f"horizon={steps} must be a whole number of at least 1")
+
+    def act(belief: Belief, x: tuple) -> tuple[Array, PyTree]:
+        t, action = x
+        if planned:
+            particles = jax.tree.leaves(belief)[0].shape[0]
+            return jnp.broadcast_to(action, (particles, *action.shape)), None
+        chosen = policy(belief, jr.fold_in(key, -1 - t))
+        return chosen if isinstance(chosen, tuple) else (chosen, None)
+
+    def step(carry: tuple, x: tuple) -> tuple:
+        belief, going = carry
+        action, extras = act(belief, x)
+        after, said = model.step(belief, action, key=jr.fold_in(key, x[0]))
+        alive = going
+        if mask is not None:
+            keep = mask(Imagined(x[0], belief, action, extras, after, said, alive))
+            alive = jnp.where(keep, alive, 0.0)
+        # Past an end a model may say NaN or inf, and 0 * NaN is NaN.
+        reward = jnp.where(alive > 0, said.reward, 0.0)
+        going = jnp.where(alive > 0, alive * said.continuation, 0.0)
+        return (after, going), (belief, action, reward, said.continuation, alive, extras)
+
+    xs = jnp.arange(steps, dtype=jnp.int32), policy if planned else None
+    first = jax.tree.map(lambda x: x[0], xs)
+    shape = jax.eval_shape(lambda b: model.step(b, act(b, first)[0], key=key)[1].continuation, belief)
+    (last, _), kept = jax.lax.scan(step, (belief, jnp.ones(shape.shape, shape.dtype)), xs)
+    beliefs, actions, rewards, continuation, alive, extras = kept
+    beliefs = jax.tree.map(lambda all, end: jnp.concatenate([all, end[None]]), beliefs, last)
+    return Trajectory(beliefs, jax.vmap(model.drawn)(beliefs), actions, rewards, continuation, alive, extras)
