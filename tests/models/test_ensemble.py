@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tiny import random_rows
 
-from forethought.core import replaced
 from forethought.fit import GradientLearner
 from forethought.models.ensemble import Ensemble, EnsembleBelief
 from forethought.models.normaliser import Normaliser

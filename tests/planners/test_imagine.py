@@ -38,7 +38,7 @@ def test_a_plan_earns_what_rollout_says(common):
 
 def ensemble():
     """Five networks with much noise, on a line."""
-    spec, given = EnvSpec("line", 1, Box((-1.0,), (1.0,))), Given(lambda o, a, n: -n[0] ** 2, never_terminates)
+    spec, given = EnvSpec("line", 1, Box((-1.0,), (1.0,))), Given(lambda o, a, n: -(n[0] ** 2), never_terminates)
     return Ensemble(spec, given=given, hidden=(8,), particles=5, key=jr.key(0))
 
 
@@ -98,7 +98,7 @@ def test_a_longer_horizon_begins_as_a_shorter_one():
     policy = lambda belief, key: jr.uniform(key, (*belief.obs.shape[:-1], 1), minval=-1)
     start = wide(model.init(jnp.ones(1), key=KEY), 4)
     short, long = (eqx.filter_jit(imagine)(model, start, policy, horizon, key=KEY) for horizon in (2, 5))
-    jax.tree.map(lambda s, l: np.testing.assert_array_equal(s, l[: len(s)]), short, long)
+    jax.tree.map(lambda s, whole: np.testing.assert_array_equal(s, whole[: len(s)]), short, long)
 
 
 def test_a_horizon_that_cannot_be_is_named():

@@ -50,13 +50,13 @@ def imagine(
     """`horizon` steps of `policy` in `model` from every start of `belief`, leaves `[particles, *starts, ...]`.
 
     Starts stand behind the particle axis, as the candidates of planners do, and draw their noise independently of one
-    another. `policy(belief, key)` returns actions `[particles, *starts, *action]`, alone or with extras to keep; an array
-    `[horizon, *starts, *action]` is a plan to follow. Where `mask(step)` is False a branch ends before that step:
+    another. `policy(belief, key)` returns actions `[particles, *starts, *action]`, alone or with extras to keep; an
+    array `[horizon, *starts, *action]` is a plan to follow. Where `mask(step)` is False a branch ends before that step:
     neither it nor what follows counts. Gradients flow through everything that the caller does not stop.
 
     The model draws step t from `fold_in(key, t)`, as in `rollout`, and the policy from `fold_in(key, -1 - t)`, so a
-    longer horizon begins as a shorter one. Raises ValueError for a function without a horizon, and for a plan of another
-    length.
+    longer horizon begins as a shorter one. Raises ValueError for a function without a horizon, and for a plan of
+    another length.
     """
     planned = not callable(policy)
     if planned and horizon not in (None, policy.shape[0]):

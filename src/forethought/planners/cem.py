@@ -72,7 +72,9 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
             candidates = search.sequences.sample_clipped(self.population, 0.0, key=sample_key)
         else:
             candidates = search.sequences.sample(self.population, key=sample_key)
-        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
+        returns = rollout(
+            model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key
+        )
         elite_returns, index = jax.lax.top_k(returns, self.elites)
         elites = candidates[index]
         finite = jnp.isfinite(elite_returns).astype(returns.dtype)

@@ -71,7 +71,9 @@ class GradientPlanner(AbstractRefiningPlanner[SequencePlan[Array], GradientSearc
 
         def objective(logits):
             actions = self._squash(logits)
-            returns = rollout(model, belief, actions, discount=self.discount, common_noise=self.common_noise, key=model_key)
+            returns = rollout(
+                model, belief, actions, discount=self.discount, common_noise=self.common_noise, key=model_key
+            )
             return jnp.where(jnp.isfinite(returns), returns, 0).sum(), (returns, actions)
 
         gradient, (returns, actions) = jax.grad(objective, has_aux=True)(logits)

@@ -85,7 +85,9 @@ class ICEM(AbstractRefiningPlanner[SequencePlan[ICEMWarm], ICEMSearch]):
     def refine(self, model: AbstractModel, belief: PyTree, search: ICEMSearch, *, key: PRNGKeyArray) -> ICEMSearch:
         sample_key, model_key = jax.random.split(key)
         candidates = self._population(search, sample_key)
-        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
+        returns = rollout(
+            model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key
+        )
         elite_returns, index = jax.lax.top_k(returns, self.elites)
         elites = candidates[index]
         finite = jnp.isfinite(elite_returns).astype(returns.dtype)

@@ -66,7 +66,9 @@ class MPPI(AbstractRefiningPlanner[SequencePlan[Sequences], MPPISearch]):
         sample_key, model_key = jax.random.split(key)
         old = search.sequences
         candidates = old.sample_clipped(self.population, self.beta, key=sample_key)
-        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
+        returns = rollout(
+            model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key
+        )
         finite = jnp.isfinite(returns)
         weight = jnp.where(finite, jnp.exp((returns - returns.max()) / self.temperature), 0)
         weight = weight / jnp.where(finite.any(), weight.sum(), 1)

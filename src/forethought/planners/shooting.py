@@ -55,7 +55,9 @@ class RandomShooting(AbstractRefiningPlanner[SequencePlan[Array], ShootingSearch
         candidates = self.action.sample((self.population, self.horizon), key=sample_key)
         if self.warm_start:
             candidates = candidates.at[0].set(search.actions)
-        returns = rollout(model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key)
+        returns = rollout(
+            model, belief, candidates, discount=self.discount, common_noise=self.common_noise, key=model_key
+        )
         i = jnp.argmax(returns)
         better = returns[i] > search.value
         return ShootingSearch(
