@@ -80,8 +80,8 @@ def check_env(
 ) -> list[Finding]:
     """What `num_steps` random steps show about `env` (anything that `make` takes, with `env_kwargs`).
 
-    A slow environment is looked at for about `max_seconds` once it is made, with fewer steps; `progress` is told how far
-    it is.
+    A slow environment is looked at for about `max_seconds` once it is made, with fewer steps; `progress` is told how
+    far it is.
 
     `reward` and `termination` are checked against the real transitions; without them, the environment's own are.
     An environment that cannot be made is a finding too. Raises UserError for numbers that cannot be.
