@@ -24,6 +24,7 @@ def test_a_baseline_says_its_mean_and_the_interval_of_it():
         ([-150.0, -290.0], "equal"),  # two that are far apart prove nothing
         ([-25.0], "above"),  # one episode, as far apart as random actions never are
         ([-215.0], "equal"),
+        ([-205.0], "unclear"),  # one episode, further off than they usually are, but not as they never are
     ],
 )
 def test_returns_are_placed_beside_those_of_random_actions(returns, place):

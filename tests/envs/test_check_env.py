@@ -111,6 +111,26 @@ def test_a_slow_environment_is_looked_at_for_so_long_and_says_how_far_it_is():
     assert any("playing random steps" in line and "s left" in line for line in told)
 
 
+class SlowlyMade(Slow):
+    """Takes its time to be made and at its first step."""
+
+    def __init__(self):
+        time.sleep(1.5)
+        super().__init__()
+        self.cold = True
+
+    def step(self, action):
+        time.sleep(0.6 if self.cold else 0)
+        self.cold = False
+        return super().step(action)
+
+
+def test_making_an_environment_takes_no_time_away_from_looking_at_it():
+    findings = check_env(SlowlyMade, num_steps=1000, max_seconds=0.5)
+    assert int(found(findings, "values").message.split()[0]) >= 20
+    assert float(found(findings, "speed").message.split()[0]) > 5
+
+
 class TooLong(Counter):
     """Declares a limit of five steps and does not keep it."""
 

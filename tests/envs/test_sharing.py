@@ -335,3 +335,102 @@ def test_remedies_against_running_statistics_are_taken():
     fixed = partial(wrappers.TransformObservation, Counter(), lambda x: (x - 1) / 2, Counter().observation_space)
     assert isinstance(make(fixed), GymnasiumEnv)
     assert isinstance(make(lambda: wrappers.TransformReward(Counter(), lambda r: r / 2)), GymnasiumEnv)
+
+
+class Body:
+    """A simulator whose methods have names of its own."""
+
+    def __init__(self):
+        self.place = 0
+
+    def push(self):
+        self.place += 1
+
+
+BODY, TABLE = Body(), {"place": 0}
+
+
+class Moves(Counter):
+    """Shows where `body` is, which stands at 0 at first."""
+
+    body = None
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.back()
+        return self.obs(), {}
+
+    def step(self, action):
+        self.forward()
+        return super().step(action)
+
+    def obs(self):
+        return np.array([self.where(), 0], np.float32)
+
+
+class WithBody(Moves):
+    def __init__(self):
+        super().__init__(9)
+        self.body = BODY
+
+    back = lambda self: setattr(self.body, "place", 0)
+    forward = lambda self: self.body.push()
+    where = lambda self: self.body.place
+
+
+class WithArray(Moves):
+    state = np.zeros(2)
+    back = lambda self: self.state.fill(0)
+    forward = lambda self: self.state.__iadd__(1)
+    where = lambda self: self.state[0]
+
+
+class WithTable(Moves):
+    back = lambda self: TABLE.update(place=0)
+    forward = lambda self: TABLE.update(place=TABLE["place"] + 1)
+    where = lambda self: TABLE["place"]
+
+
+class WithBodyOfModule(Moves):
+    back = lambda self: setattr(BODY, "place", 0)
+    forward = lambda self: BODY.push()
+    where = lambda self: BODY.place
+
+
+class Constants(Moves):
+    """Tables that never change, a cache that grows, and luck in common: all of it may be shared."""
+
+    table, cache, luck, seen = np.arange(9.0), {}, np.random.default_rng(0), []
+
+    def back(self):
+        self.place = 0
+        self.luck.normal()
+
+    def forward(self):
+        self.place += 1
+        self.cache[self.place] = self.table[self.place % 9]
+        self.seen.append(self.place)
+
+    where = lambda self: self.place
+
+
+def test_a_simulator_that_does_not_call_it_stepping_is_copied():
+    host = make(WithBody, num_envs=2)
+    assert len({id(env.unwrapped.body) for env in [*host.envs, *host.copy(2).envs]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"), [(WithArray, "ndarray"), (WithTable, "dict"), (WithBodyOfModule, "Body")], ids=lambda x: str(x)
+)
+def test_state_of_a_class_or_a_module_is_refused_with_the_place_where_it_belongs(kind, part):
+    words = f"two environments share one {part}, which changes as one of them steps; make it in __init__"
+    with pytest.raises(UserError, match=words):
+        make(kind, num_envs=2)
+    with pytest.raises(UserError, match=words):
+        make(kind).copy()
+    with pytest.raises(UserError, match=words):
+        make(SyncVectorEnv([kind, kind]))
+
+
+def test_constants_caches_and_luck_may_be_shared():
+    assert make(Constants, num_envs=3).copy(2).num_envs == 2

@@ -70,7 +70,9 @@ def placed(returns: Sequence[float], baseline: Baseline) -> Place:
         return "above" if gap > 0 else "below"
     freedom = parts.sum() ** 2 / sum(p**2 / max(len(x) - 1, 1) for p, x in zip(parts, (ours, theirs)))
     half = float(student.ppf(0.975, freedom) * np.sqrt(parts.sum()))
-    return "equal" if abs(gap) <= half else "above" if gap > 0 else "below"
+    if abs(gap) > half:
+        return "above" if gap > 0 else "below"
+    return "unclear" if len(ours) < 2 and abs(gap) > np.sqrt(spread[1]) else "equal"
 
 
 def outcome(returns: Sequence[float], baseline: Baseline, advice: str) -> str:
@@ -85,8 +87,9 @@ def outcome(returns: Sequence[float], baseline: Baseline, advice: str) -> str:
         said = f"no better than random actions ({number(mean)} against {baseline})"
     else:
         return (
-            f"{number(mean)} in one episode, against {baseline} of random actions in another: too few to tell whether "
-            "it has learned; evaluate more (`--final-episodes 10`)"
+            f"{number(mean)} in one episode, against {baseline} of random actions"
+            f"{' in another' if len(baseline.returns) < 2 else ''}: too few to tell whether it has learned; evaluate "
+            "more (`--final-episodes 10`)"
         )
     return f"{said}: {advice}"
 

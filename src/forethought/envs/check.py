@@ -25,6 +25,7 @@ __all__ = ["Finding", "check_env", "check_given"]
 
 LARGE_REWARD, SMALL_REWARD, LARGE_ACTION = 1e3, 1e-3, 1e3
 SLOW = 100.0  # simulator steps/s
+FEWEST = 20  # steps that are played whatever they take, up to three times the time
 ROUNDING = 1e-6  # relative: what float32 makes of a bound
 
 
@@ -51,6 +52,10 @@ class _Clock:
         self.end, self.seconds, self._progress = time.monotonic() + seconds, seconds, progress
         self._told = 0.0
 
+    def restarted(self) -> "_Clock":
+        """The same from now on."""
+        return _Clock(self.seconds, self._progress)
+
     def over(self, share: float = 1.0) -> bool:
         """Whether that share of the time is over."""
         return time.monotonic() > self.end - (1 - share) * self.seconds
@@ -75,7 +80,8 @@ def check_env(
 ) -> list[Finding]:
     """What `num_steps` random steps show about `env` (anything that `make` takes, with `env_kwargs`).
 
-    A slow environment is looked at for about `max_seconds`, with fewer steps; `progress` is told how far it is.
+    A slow environment is looked at for about `max_seconds` once it is made, with fewer steps; `progress` is told how
+    far it is.
 
     `reward` and `termination` are checked against the real transitions; without them, the environment's own are.
     An environment that cannot be made is a finding too. Raises UserError for numbers that cannot be.
@@ -88,6 +94,7 @@ def check_env(
         host = make(env, host=True, env_kwargs=env_kwargs)
     except UserError as error:
         return [Finding("error", "construction", str(error))]
+    clock = clock.restarted()
     findings = [_describe(host), _action_bounds(host)]
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -236,7 +243,7 @@ def _play(host: AbstractHostEnv, num_steps: int, seed: int, clock: _Clock, share
         return jr.fold_in(key, resets)
 
     begin = None
-    while len(rows) < num_steps and not (rows and clock.over(share)):
+    while len(rows) < num_steps and not (clock.over(share) and (len(rows) >= FEWEST or (rows and clock.over(3.0)))):
         clock.tell(f"playing random steps: {len(rows)} of {num_steps}")
         action = np.stack([_random_action(host, rng) for _ in range(host.num_envs)])
         out = host.step(action, step_key=jr.fold_in(steps_key, len(rows)), reset_key=reset_key)
@@ -300,7 +307,7 @@ def _rewards(play: _Play) -> Finding:
     reward = play.transitions.reward
     low, high, largest = reward.min(), reward.max(), np.abs(reward).max()
     if low == high:
-        message = f"always {low:g} under random actions; a planner sees no difference unless it gets further"
+        message = f"always {low:g} in {len(reward)} random steps; a planner sees no difference unless it gets further"
         return Finding("warning", "reward", message)
     span = f"between {low:g} and {high:g}"
     if largest > LARGE_REWARD or largest < SMALL_REWARD:

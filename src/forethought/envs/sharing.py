@@ -13,6 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from ..core import AbstractEnv, AbstractHostEnv
 from ..errors import UserError
+from .shared_state import touched
 
 FEW = 100  # entries of a container that are looked at
 MOST = 20_000  # objects that are looked at
@@ -55,15 +56,19 @@ def separated(envs: Iterable[gymnasium.Env], others: Sequence[Any] = ()) -> list
     Raises UserError where a copy fails or shares that part too.
     """
     kept: list[gymnasium.Env] = []
+    common = False  # whether they share state without a simulator between them
     for env in envs:
         before = [*others, *kept]
-        kept.append(copied(env, before) if _first_shared(before, env) is not None else env)
+        if len(kept) == (0 if others else 1):  # what one pair shares all do
+            common = touched(before[0], env) is not None
+        kept.append(copied(env, before) if common or _first_shared(before, env) is not None else env)
     return kept
 
 
 def copied(env: Any, others: Sequence[Any]) -> Any:
     """A deep copy of `env` that shares no part with `others`. Raises UserError where there is none."""
     part = _first_shared(others, env)
+    part = touched(others[0], env) if part is None else part
     name = type(env.unwrapped if isinstance(env, gymnasium.Env | VectorEnv) else env).__name__
     try:
         made = copy.deepcopy(env)
@@ -84,6 +89,13 @@ def require_separate(name: str, *envs: Any, remedy: str = NEW_ONE) -> None:
             raise UserError(
                 f"{name}: two environments share one {type(part).__name__}, so a step in one would be a step in the "
                 f"other; {remedy}"
+            )
+    if len(envs) > 1 and isinstance(envs[-1], gymnasium.Env | VectorEnv):
+        part = touched(envs[0], envs[-1])
+        if part is not None:
+            raise UserError(
+                f"{name}: two environments share one {type(part).__name__}, which changes as one of them steps; make "
+                "it in __init__, so that every environment has its own"
             )
 
 

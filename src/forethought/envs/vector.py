@@ -15,6 +15,7 @@ from ..core import AbstractHostEnv, HostStep
 from ..errors import UserError
 from ..space_parts import value_at
 from .faults import Place, checked_flags, checked_rewards
+from .shared_state import touched
 from .sharing import copied, refuse_running_statistics, require_separate, shared, side_by_side
 from .spaces import translate
 
@@ -149,7 +150,8 @@ class GymnasiumVectorEnv(AbstractHostEnv):
         Raises UserError if this one was handed in as an instance that cannot be copied, or has another number.
         """
         env = self.env if self._again is None else self._again()
-        env = env if shared(self.env, env) is None else copied(env, [self.env])
+        apart = shared(self.env, env) is None and touched(self.env, env) is None
+        env = env if apart else copied(env, [self.env])
         made = GymnasiumVectorEnv(env, again=self._again, numbered=self._numbered)
         made._warn_once_with(self._places[0])
         return made
