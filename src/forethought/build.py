@@ -48,6 +48,7 @@ def make_learner(
         particles=config.particles,
         propagation=config.propagation,
         probabilistic=config.probabilistic,
+        target=config.target,
         normalise_targets=config.normalise_targets,
         weight_decay=config.weight_decay,
         activation=config.activation,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tiny import random_rows
 
+from forethought.core import replaced
 from forethought.fit import GradientLearner
 from forethought.models.ensemble import Ensemble, EnsembleBelief
 from forethought.models.normaliser import Normaliser
@@ -15,6 +16,7 @@ from forethought.models.perceptron import Network, make_networks, swish
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
 
+KEY = jr.key(0)
 SPEC = EnvSpec("line", 1, Box((-1.0,), (1.0,)))
 GIVEN = Given(lambda obs, action, next_obs: next_obs[0], never_terminates)
 
@@ -212,6 +214,62 @@ def test_soft_bounds_hold_whatever_the_network_says():
         np.testing.assert_allclose(wild.variance(raw), jnp.exp(logvar), rtol=1e-4)
 
 
+# ---- all members, and what they predict
+
+
+def test_every_member_answers_for_the_same_transitions_elite_or_not():
+    gains, offsets = [0.5, 0.7, 0.9], [0.1, 0.0, -0.2]
+    model = linear(gains, offsets, STD, propagation="TSinf", particles=2, elites=2)
+    obs, action = jnp.linspace(-1, 1, 4)[:, None], jnp.full((4, 1), 0.25)
+    said = model.members(obs, action)
+    expected = np.array(gains)[:, None] * np.asarray(obs)[:, 0] + np.array(offsets)[:, None] + 0.25
+    np.testing.assert_allclose(said.mean[..., 0], expected, atol=1e-6)
+    np.testing.assert_allclose(said.variance, STD**2, rtol=1e-4)
+    given = GIVEN.reward, GIVEN.termination
+    at = lambda f: np.array([[f(o, a, m) for o, a, m in zip(obs, action, row)] for row in said.mean])
+    np.testing.assert_allclose(said.reward, at(given[0]), atol=1e-6)
+    np.testing.assert_allclose(said.continuation, 1 - at(given[1]).astype(float), atol=1e-6)
+    assert model.members(obs[0], action[0]).reward.shape == (3,)
+
+
+def test_members_say_learned_rewards_and_ends():
+    data, mask = random_rows(64, SPEC), jnp.ones(64, bool)
+    model = Ensemble(SPEC, given=Given(), num_members=3, hidden=(8,), particles=3, key=KEY).normalised(data, mask)
+    said = model.members(data.obs, data.action)
+    assert said.mean.shape == (3, 64, SPEC.obs_dim + 1) and said.reward.shape == said.continuation.shape == (3, 64)
+    for member in range(3):  # each is what an ensemble of it alone expects
+        one = eqx.tree_at(lambda m: m.elites, replaced(model, num_elites=1, particles=1), jnp.array([member]))
+        belief, prediction = one.step(EnsembleBelief(*[data.obs[None]] * 3), data.action[None], key=KEY)
+        np.testing.assert_allclose(said.mean[member, :, : SPEC.obs_dim], belief.mean[0], atol=1e-5)
+        np.testing.assert_allclose(said.continuation[member], prediction.continuation[0], atol=1e-6)
+        np.testing.assert_allclose(said.reward[member], prediction.reward[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["delta", "next"])
+def test_either_target_is_normalised_by_its_own_columns_and_learns_the_same_system(target):
+    spec = EnvSpec("two", 2, Box((-1.0,), (1.0,)))
+    keys = jr.split(jr.key(1), 3)
+    obs = jr.uniform(keys[0], (256, 2), minval=-1) * jnp.array([1.0, 1000.0])
+    action = jr.uniform(keys[1], (256, 1), minval=-1)
+    next_obs = obs * jnp.array([0.5, 0.5]) + action * jnp.array([0.5, 500.0])
+    no = jnp.zeros(256, bool)
+    data = Transition(obs, action, jnp.zeros(256), next_obs, no, no)
+    model = Ensemble(spec, given=GIVEN, num_members=2, hidden=(32,), particles=2, target=target, key=KEY)
+    fitted = model.normalised(data, ~no)
+    wanted = next_obs - (obs if target == "delta" else 0)
+    np.testing.assert_allclose(fitted.targets.scale, np.std(wanted, 0), rtol=1e-4)
+    np.testing.assert_allclose(model.wanted(data), wanted, rtol=1e-5)
+    learner = GradientLearner(model, epochs=60, learning_rate=3e-3)
+    learner, _ = eqx.filter_jit(learner.fit)(UniformReplay.empty(spec, 256).add(data), key=KEY)
+    error = learner.model.members(obs, action).mean.mean(0) - next_obs
+    assert np.all(np.std(error, 0) < 0.1 * np.std(next_obs, 0))
+
+
+def test_an_unknown_target_is_named():
+    with pytest.raises(ValueError, match="target='change' must be delta or next"):
+        Ensemble(SPEC, given=GIVEN, target="change", key=jr.key(0))
+
+
 # ---- angles, discrete actions, normalisation
 
 
@@ -224,7 +282,7 @@ def test_angles_are_seen_as_sine_and_cosine_and_change_the_short_way_round():
     np.testing.assert_allclose(model.encode(obs + full_turn, action), model.encode(obs, action), atol=1e-6)
     no = jnp.array(False)
     wrapped = Transition(obs, action, jnp.zeros(()), jnp.array([0.4, -3.0]), no, no)
-    np.testing.assert_allclose(model.target(wrapped), [0.1, 2 * np.pi - 6.0], atol=1e-5)
+    np.testing.assert_allclose(model.wanted(wrapped), [0.1, 2 * np.pi - 6.0], atol=1e-5)
 
 
 def test_discrete_actions_enter_one_hot_and_each_is_learned_apart():

@@ -1,11 +1,11 @@
 """Probabilistic ensemble of neural networks (Chua et al. 2018, Sec. 4 and 5) and its single-network cases.
 
-Networks predict the change of the observation, and where they are not given also the reward and the probability
-of termination. A learned reward has two parts: the reward of steps that go on and the reward of steps that end the
-episode. Each has a normaliser and an output of its own, so the rare large rewards of ends (a crash, a goal) do not
-drown the others. Arrays are kept feature-major, `[members, features, batch]`, and every member has weights of its own
-rather than a slice of common ones: its products then run beside those of the others, which a CPU does much faster
-than one batched product per layer.
+Networks predict the change of the observation, or the next observation itself (`target`), and where they are not given
+also the reward and the probability of termination. A learned reward has two parts: the reward of steps that go on and
+the reward of steps that end the episode. Each has a normaliser and an output of its own, so the rare large rewards of
+ends (a crash, a goal) do not drown the others. Arrays are kept feature-major, `[members, features, batch]`, and every
+member has weights of its own rather than a slice of common ones: its products then run beside those of the others,
+which a CPU does much faster than one batched product per layer.
 """
 
 from typing import Literal, NamedTuple, Self
@@ -24,6 +24,7 @@ from .normaliser import Normaliser
 from .perceptron import Activation, Initialisation, Network, make_networks
 
 Propagation = Literal["E", "DS", "MM", "TS1", "TSinf"]
+Target = Literal["delta", "next"]
 
 
 class Examples(NamedTuple):
@@ -42,6 +43,15 @@ class Outputs(NamedTuple):
     logvar: Float[Array, "group targets batch"] | None  # not yet bounded
     final_reward: Float[Array, "group batch"] | None
     logit: Float[Array, "group batch"] | None  # of termination
+
+
+class Members(NamedTuple):
+    """What every member says of the same transitions, in the units of the task."""
+
+    mean: Float[Array, "members *batch outputs"]  # of the next observation, and of the reward where that is learned
+    variance: Float[Array, "members *batch outputs"]
+    reward: Float[Array, "members *batch"]  # expected; a given one is that of the mean
+    continuation: Float[Array, "members *batch"]  # probability that the episode goes on
 
 
 class EnsembleBelief(eqx.Module):
@@ -74,6 +84,7 @@ class Ensemble(AbstractFittable):
     particles: int = eqx.field(static=True)
     propagation: Propagation = eqx.field(static=True)
     probabilistic: bool = eqx.field(static=True)
+    target: Target = eqx.field(static=True)
     normalise_targets: bool = eqx.field(static=True)
     weight_decay: tuple[float, ...] = eqx.field(static=True)
 
@@ -88,6 +99,7 @@ class Ensemble(AbstractFittable):
         particles: int = 20,
         propagation: Propagation = "TSinf",
         probabilistic: bool = True,
+        target: Target = "delta",
         normalise_targets: bool = True,
         weight_decay: tuple[float, ...] | float = 0.0,
         activation: Activation = "swish",
@@ -96,11 +108,15 @@ class Ensemble(AbstractFittable):
     ):
         """With fresh networks, by default as those of the paper's code.
 
+        `target` is what they predict of the next observation: its difference from this one, or itself. Either is
+        normalised output by output with `normalise_targets`.
         `weight_decay` is the coefficient of half the squared weights in the loss, per layer or one for all.
         Raises ValueError if sizes do not fit one another.
         """
         elites = num_members if num_elites is None else num_elites
         _check_sizes(num_members, elites, hidden, particles, propagation)
+        if target not in ("delta", "next"):
+            raise ValueError(f"target={target!r} must be delta or next")
         if spec.num_states is not None:
             raise ValueError(
                 f"an ensemble predicts differences of vectors, and an observation of {spec.name} is the number of a "
@@ -125,7 +141,7 @@ class Ensemble(AbstractFittable):
         self.elites = jnp.arange(elites)
         self.spec, self.given = spec, Given(given.reward, given.termination)
         self.num_members, self.num_elites, self.particles = num_members, elites, particles
-        self.propagation, self.probabilistic = propagation, probabilistic
+        self.propagation, self.probabilistic, self.target = propagation, probabilistic, target
         self.normalise_targets, self.weight_decay = normalise_targets, decay
 
     # ---- prediction
@@ -160,10 +176,10 @@ class Ensemble(AbstractFittable):
         """Normalised network inputs of observation and action."""
         return self.inputs(jnp.concatenate([self.spec.features(obs), self.spec.action.features(action)], -1))
 
-    def target(self, batch: Transition) -> Float[Array, "*batch targets"]:
-        """What the networks are to predict, in its own units: change of observation, then the reward if learned."""
-        delta = self.spec.difference(batch.next_obs, batch.obs)
-        return delta if self.given.reward is not None else jnp.concatenate([delta, batch.reward[..., None]], -1)
+    def wanted(self, batch: Transition) -> Float[Array, "*batch targets"]:
+        """What the networks are to predict, in its own units: of the next observation, then the reward if learned."""
+        next_obs = batch.next_obs if self.target == "next" else self.spec.difference(batch.next_obs, batch.obs)
+        return next_obs if self.given.reward is not None else jnp.concatenate([next_obs, batch.reward[..., None]], -1)
 
     def init(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> EnsembleBelief:
         obs = jnp.broadcast_to(obs, (self.particles, *obs.shape))
@@ -178,16 +194,40 @@ class Ensemble(AbstractFittable):
             said = self._predict(obs, action)
         mean, var, final, stop = said
         if self.propagation == "MM":
-            mean, var = _matched(mean, var, obs)
-        next_obs = obs + self._draw(mean, var, key=key)[..., :size]
+            mean, var = _matched(mean, var, self._base(obs))
+        next_obs = self._base(obs) + self._draw(mean, var, key=key)[..., :size]
+        earned = None if self.given.reward is not None else mean[..., size]
+        prediction = self._outcome(obs, action, next_obs, earned, final, stop)
+        return EnsembleBelief(next_obs, self._base(obs) + mean[..., :size], var[..., :size]), prediction
+
+    def members(self, obs: Float[Array, "*batch obs"], action: Array) -> Members:
+        """What every member, elite or not, predicts for the same observations and actions `[*batch, ...]`.
+
+        For how much they disagree, and for targets that weigh them.
+        """
+        obs, action = (jnp.broadcast_to(x, (self.num_members, *x.shape)) for x in (obs, action))
+        mean, var, final, stop = self._predict(obs, action, everybody=True)
+        next_obs = self._base(obs) + mean[..., : self.spec.obs_dim]
+        earned = None if self.given.reward is not None else mean[..., -1]
+        said = self._outcome(obs, action, next_obs, earned, final, stop)
+        mean = mean.at[..., : self.spec.obs_dim].set(next_obs)
+        return Members(mean, var, said.reward, said.continuation)
+
+    def _base(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch obs"]:
+        """What predictions of the next observation are relative to."""
+        return obs if self.target == "delta" else jnp.zeros_like(obs)
+
+    def _outcome(
+        self, obs: Array, action: Array, next_obs: Array, earned: Array | None, final: Array, stop: Array
+    ) -> Prediction:
+        """Reward and continuation; `earned` and `final` are learned rewards of steps that go on, and that end."""
         if self.given.termination is not None:
             stop = pointwise(self.given.termination, self.spec.action)(obs, action, next_obs).astype(jnp.float32)
-        if self.given.reward is None:  # expected, not drawn: noise would only blur the comparison of candidates
-            reward = (1.0 - stop) * mean[..., size] + stop * final
-        else:
+        if self.given.reward is not None:
             reward = pointwise(self.given.reward, self.spec.action)(obs, action, next_obs)
-        new = EnsembleBelief(next_obs, obs + mean[..., :size], var[..., :size])
-        return new, Prediction(reward, 1.0 - stop)
+        else:  # expected, not drawn: noise would only blur the comparison of candidates
+            reward = (1.0 - stop) * earned + stop * final
+        return Prediction(reward, 1.0 - stop)
 
     @property
     def _mixes(self) -> bool:
@@ -207,20 +247,21 @@ class Ensemble(AbstractFittable):
 
         return _Said(*(along(x, back) for x in self._predict(along(obs, order), along(action, order))))
 
-    def _predict(self, obs: Float[Array, "particles *batch obs"], action: Array) -> "_Said":
-        """What the members say of the particles, in the units of the task."""
-        lead = obs.shape[:-1]
+    def _predict(self, obs: Float[Array, "particles *batch obs"], action: Array, *, everybody: bool = False) -> "_Said":
+        """What the elites say of the particles, in the units of the task; with `everybody` each member of its own."""
+        lead, mixes = obs.shape[:-1], self._mixes and not everybody
         x = self.encode(obs, action)
-        groups = 1 if self._mixes else self.num_elites
+        groups = 1 if mixes else self.num_members if everybody else self.num_elites
         x = jnp.swapaxes(x.reshape(groups, -1, x.shape[-1]), 1, 2)
-        if self._mixes:
+        if mixes:
             x = jnp.broadcast_to(x, (self.num_elites, *x.shape[1:]))
-        mean, raw, last, logit = self.network(x, None if self.num_elites == self.num_members else self.elites)
+        elites_alone = not everybody and self.num_elites < self.num_members
+        mean, raw, last, logit = self.network(x, self.elites if elites_alone else None)
         mean = mean * self.targets.scale[:, None] + self.targets.loc[:, None]
         final = jnp.zeros(mean[:, 0].shape) if last is None else self.final_reward.inverse(last[..., None])[..., 0]
         var = jnp.zeros_like(mean) if raw is None else self.variance(raw) * self.targets.scale[:, None] ** 2
         stop = jnp.zeros(mean[:, 0].shape) if logit is None else jax.nn.sigmoid(logit)
-        if self._mixes:  # one Gaussian with the mixture's mean and variance
+        if mixes:  # one Gaussian with the mixture's mean and variance
             var = jnp.mean(var, 0) + jnp.var(mean, 0)
             mean, final, stop = jnp.mean(mean, 0), jnp.mean(final, 0), jnp.mean(stop, 0)
         back = lambda y: jnp.swapaxes(y.reshape(groups, y.shape[-2], -1), 1, 2).reshape(*lead, -1)
@@ -248,7 +289,7 @@ class Ensemble(AbstractFittable):
     def normalised(self, data: Transition, mask: Bool[Array, " n"]) -> Self:
         """With input and target statistics of the rows of `data` where `mask`."""
         x = jnp.concatenate([self.spec.features(data.obs), self.spec.action.features(data.action)], -1)
-        targets = Normaliser.of(self.target(data), mask) if self.normalise_targets else self.targets
+        targets = Normaliser.of(self.wanted(data), mask) if self.normalise_targets else self.targets
         final = self.final_reward
         if self.given.reward is None:
             reward = data.reward[:, None]
@@ -264,7 +305,7 @@ class Ensemble(AbstractFittable):
     def examples(self, data: Transition) -> Examples:
         """Normalised inputs and targets of transitions."""
         inputs, final = self.encode(data.obs, data.action), self.final_reward(data.reward[..., None])[..., 0]
-        return Examples(inputs, self.targets(self.target(data)), final, data.terminated)
+        return Examples(inputs, self.targets(self.wanted(data)), final, data.terminated)
 
     def losses(self, batch: Examples) -> tuple[Float[Array, " members"], Float[Array, " members"]]:
         """Training loss and squared error per member; batch leaves are `[members, n, ...]`.
@@ -332,15 +373,15 @@ class _Said(NamedTuple):
     stop: Array  # probability of termination; zero where termination is given
 
 
-def _matched(mean: Array, var: Array, obs: Float[Array, "particles *batch obs"]) -> tuple[Array, Array]:
-    """Mean, as change from `obs`, and variance of the one Gaussian that has the moments of all particles.
+def _matched(mean: Array, var: Array, base: Float[Array, "particles *batch obs"]) -> tuple[Array, Array]:
+    """Mean, relative to `base`, and variance of the one Gaussian that has the moments of all particles.
 
     The authors' code matches the moments of the changes, which leaves out how these go with where a particle is.
     """
-    base = jnp.zeros_like(mean).at[..., : obs.shape[-1]].set(obs)
-    ahead = base + mean
+    whole = jnp.zeros_like(mean).at[..., : base.shape[-1]].set(base)
+    ahead = whole + mean
     matched = jnp.broadcast_to(jnp.mean(var, 0) + jnp.var(ahead, 0), var.shape)
-    return jnp.mean(ahead, 0) - base, matched
+    return jnp.mean(ahead, 0) - whole, matched
 
 
 def _check_sizes(num_members: int, num_elites: int, hidden: tuple[int, ...], particles: int, propagation: str) -> None:

@@ -29,8 +29,10 @@ class EnsembleConfig:
     """Imagined particles per candidate; a multiple of the members that predict for TS1 and TSinf."""
     propagation: Literal["E", "DS", "MM", "TS1", "TSinf"] = "TSinf"
     """How uncertainty travels: expectation, distribution sampling, moment matching, trajectory sampling."""
+    target: Literal["delta", "next"] = "delta"
+    """What is predicted of the next observation: its difference from this one, or itself."""
     normalise_targets: bool = True
-    """Divide changes of the observation by their standard deviation before they are learned."""
+    """Divide what is predicted by its standard deviation before it is learned, each dimension on its own."""
     weight_decay: tuple[float, ...] | float = 0.0
     """Coefficient of half the squared weights in the loss: one number, or one per layer."""
     learning_rate: Positive = 1e-3
