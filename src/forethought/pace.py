@@ -64,16 +64,21 @@ class Pace:
         """Whether training must stop now for evaluation and pages to be in time; half of the time is training's own."""
         if self.limit is None:
             return False
-        return self.left_s < self.slowest_s + min(self.final_s + min(PAGES_S, 0.2 * self.limit), 0.5 * self.limit)
+        return self.left_s < self.slowest_s + min(self.final_s + self.pages_s, 0.5 * self.limit)
+
+    @property
+    def pages_s(self) -> float:
+        """Seconds that the pages are given of a limited time."""
+        return PAGES_S if self.limit is None else min(PAGES_S, 0.2 * self.limit)
 
     def evaluated_enough(self) -> bool:
         """Whether the rest is needed for the pages."""
-        return self.limit is not None and self.left_s < min(PAGES_S, 0.2 * self.limit)
+        return self.left_s < self.pages_s
 
     @property
     def over(self) -> bool:
-        """Whether the time is over."""
-        return self.left_s <= 0
+        """Whether less time is left than half of what the pages are given: too little for a look at the model."""
+        return self.left_s < 0.5 * self.pages_s
 
 
 def next_work(agent: AbstractAgent, progress: Progress) -> str:
