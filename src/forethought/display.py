@@ -131,7 +131,7 @@ class Display:
         self._draw()
 
     def last(self, seconds: float) -> None:
-        """No step follows, whatever was planned; the final evaluation and the pages take so many seconds."""
+        """Training is over, even if fewer steps were taken than planned: `seconds` are left for what follows."""
         if self._ends is not None:
             self._ends = time.monotonic() + seconds
 

@@ -50,4 +50,4 @@ def test_ids_that_importing_a_module_registers_are_made_by_module_and_id(tmp_pat
     assert make("late_envs:Late-v0").name == "late_envs:Late-v0"
     with pytest.raises(UserError, match="has no 'Laté-v0'") as caught:
         make("late_envs:Laté-v0")
-    assert "gymnasium," not in str(caught.value)  # a module that it imports is no environment
+    assert "gymnasium," not in str(caught.value)  # modules that it imports are not suggested

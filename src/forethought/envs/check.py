@@ -330,7 +330,7 @@ def _endings(host: AbstractHostEnv, play: _Play) -> list[Finding]:
     elif limit is None:
         message = (
             f"no time limit is declared, and none was met in {len(t.reward) * repeat} random steps; wrap the "
-            "environment with gymnasium.wrappers.TimeLimit, unless it has a longer one of its own"
+            "environment with gymnasium.wrappers.TimeLimit, unless it already has a longer limit"
         )
         findings.append(Finding("warning", "time limit", message))
     elif longest >= limit + repeat:
