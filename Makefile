@@ -9,7 +9,7 @@ OWN := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation
 .PHONY: help demo test test-all test-costs install install-dev lint lock clean
 
 help:
-	@echo "make demo     train PETS on the cart-pole, with a report and a video (about 5 minutes)"
+	@echo "make demo     train PETS on the cart-pole, with a report and a video (about 3 minutes)"
 	@echo "make test     run the test suite, but for tests that train (programs are cached for the next time)"
 	@echo "make test-all run the whole test suite"
 	@echo "make test-costs  run the test suite, and show where its time goes"
@@ -49,7 +49,7 @@ $(VENV)/.run: $(VENV)/.uv requirements/run.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "installing what the tests need into $(VENV) ..."
-	@$(UV) -r requirements/dev.txt
+	@$(UV) --compile-bytecode -r requirements/dev.txt
 	@touch $@
 
 lint: install-dev

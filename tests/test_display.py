@@ -78,3 +78,13 @@ def test_what_is_left_counts_down_between_updates_and_is_unknown_once_it_is_over
     assert "left 0:20" in shown._text()
     shown._ends = time.monotonic() - 1
     assert "left ?" in shown._text()
+
+
+def test_steps_that_will_not_be_taken_do_not_count_in_what_is_left(shown):
+    shown.update(10, 1000)
+    shown.update(20, 1000)
+    shown._from = (time.monotonic() - 10, 20)
+    shown.update(40, 1000)
+    assert shown.values["left"] == "8:00"
+    shown.last(15.2)  # as --max-minutes has it
+    assert "left 0:15" in shown._text()

@@ -130,6 +130,11 @@ class Display:
             self.line(f"estimated time left: {clock(left + self.apart)}, evaluations and report included")
         self._draw()
 
+    def last(self, seconds: float) -> None:
+        """Training is over, even if fewer steps were taken than planned: `seconds` are left for what follows."""
+        if self._ends is not None:
+            self._ends = time.monotonic() + seconds
+
     def _left(self, left: int) -> float | None:
         """Seconds for the steps that are `left`, at the speed so far, fits included; None before it is known."""
         if self._from is None or self.steps == self._from[1]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -98,7 +98,7 @@ def value_at(obs: Any, path: tuple[str | int, ...]) -> Any:
         elif not isinstance(obs, tuple | list) or key >= len(obs):
             got = f"{type(obs).__name__} of {len(obs)}" if isinstance(obs, tuple | list) else type(obs).__name__
             raise ValueError(f"{got}, expected a tuple of at least {key + 1}")
-        obs = obs[key]  # type: ignore[index]
+        obs = cast(Any, obs)[key]
     return obs
 
 

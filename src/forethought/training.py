@@ -245,6 +245,7 @@ class _Loop:
 
     def _finish(self, message: str) -> Outcome:
         """The final evaluation, checkpoint and record of a run that has ended as it should."""
+        self.display.last(self.pace.final_s + self.pace.pages_s)
         self.display.doing("saving")
         self.save()
         run = self.setup.run

@@ -159,10 +159,11 @@ def frame(grey):
 def test_frames_turn_orange_where_they_diverge():
     frames = side_by_side([frame(200)] * 5, [frame(100)] * 3, 3, border=4)
     assert len(frames) == 5
-    assert {f.shape for f in frames} == {(72, 208, 3)}
+    # Three times as large, so that the captions can be read: 192 x 288 and a border of 4.
+    assert {f.shape for f in frames} == {(200, 592, 3)}
     corner = [tuple(int(c) for c in f[0, -1]) for f in frames]
     assert corner == [(0, 158, 115)] * 3 + [(213, 94, 0)] * 2
-    assert np.all(frames[0][40, 40] == 200) and np.all(frames[4][40, 104 + 40] == 100)
+    assert np.all(frames[0][120, 120] == 200) and np.all(frames[4][120, 296 + 120] == 100)
     never = side_by_side([frame(200)] * 2, [frame(100)] * 2, None)
     assert all(tuple(f[0, -1]) == (0, 158, 115) for f in never)
     with pytest.raises(UserError, match="0 imagined frames"):

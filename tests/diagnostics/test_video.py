@@ -103,3 +103,11 @@ def test_caption_changes_only_the_upper_left_of_a_copy():
     assert marked.shape == frame.shape and marked.dtype == np.uint8
     assert marked[:30, :150].min() < 120
     assert marked[60:].min() == 255
+
+
+def test_a_frame_that_is_too_narrow_for_its_caption_is_enlarged():
+    frame = np.zeros((64, 48, 3), np.uint8)
+    frame[-1, -1] = 255
+    marked = overlay(frame, "episode 2   step 12   return -1,234.5")
+    assert marked.shape == (5 * 64, 5 * 48, 3)
+    assert marked[-5:, -5:].min() == 255 and marked[-10:-5, -10:].max() == 0

@@ -338,7 +338,7 @@ def test_remedies_against_running_statistics_are_taken():
 
 
 class Body:
-    """A simulator whose methods have names of its own."""
+    """A simulator without a method called `step`."""
 
     def __init__(self):
         self.place = 0

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import StorageFault, UserError
 
 MOST_FPS = 240
+NARROW = 240  # pixels that a caption takes
 _NO_PICTURE = (
     'the environment gave no picture; make it with render_mode="rgb_array", or, for one of your own, '
     "return RGB frames [height, width, 3] uint8 from render()"
@@ -62,9 +63,14 @@ def check_video(path: Path, fps: float | None) -> None:
 
 
 def overlay(frame: np.ndarray, text: str) -> np.ndarray:
-    """A copy of `frame` `[height, width, 3]` with a small caption in its upper left corner."""
+    """A copy of `frame` `[height, width, 3]` with a small caption in its upper left corner.
+
+    A frame that is too narrow for it is enlarged a whole number of times, pixel by pixel.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
+    times = -(-NARROW // frame.shape[1])
+    frame = np.repeat(np.repeat(frame, times, 0), times, 1)
     image = Image.fromarray(np.ascontiguousarray(frame))
     size = max(10, round(image.height / 24))
     font = ImageFont.load_default(size)

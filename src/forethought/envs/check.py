@@ -328,7 +328,10 @@ def _endings(host: AbstractHostEnv, play: _Play) -> list[Finding]:
         message = f"none is declared, but episodes were truncated after {after}"
         findings.append(Finding("ok", "time limit", message))
     elif limit is None:
-        message = "no time limit is declared; wrap the environment with gymnasium.wrappers.TimeLimit"
+        message = (
+            f"no time limit is declared, and none was met in {len(t.reward) * repeat} random steps; wrap the "
+            "environment with gymnasium.wrappers.TimeLimit, unless it already has a longer limit"
+        )
         findings.append(Finding("warning", "time limit", message))
     elif longest >= limit + repeat:
         message = f"an episode lasted {longest} steps, past the declared limit of {limit}"

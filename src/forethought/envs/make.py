@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Annotated, Any, Literal, overload
 
 import gymnasium
@@ -297,7 +298,8 @@ def _import(path: str) -> Any:
         register()
     if name in gymnasium.registry:
         return None
-    public = [known for known in vars(module) if not known.startswith("_")]
+    own = {known: kept for known, kept in vars(module).items() if not known.startswith("_")}
+    public = [known for known, kept in own.items() if not isinstance(kept, ModuleType)]
     package = module_name.partition(".")[0]
     public += [id for id, spec in gymnasium.registry.items() if str(spec.entry_point).startswith(package)]
     raise UserError(f"{path!r}: module {module_name} has no {name!r}; {nearest(name, public)}")

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from ..core import AbstractEnv
+from .attributes import held, package_of
 
 FEW = 100  # entries of a container that are looked at
 MOST = 5_000  # objects that are looked at
@@ -80,11 +81,11 @@ def _mutable(env: Any) -> dict[int, Any]:
         elif isinstance(value, MethodType):
             left.append(value.__self__)
         elif isinstance(value, gymnasium.Env | VectorEnv):
-            left += [kept for name, kept in _held(value).items() if name != "metadata"]
+            left += [kept for name, kept in held(value).items() if name != "metadata"]
             left += _around(type(value))
         elif not _foreign(type(value)) and not callable(value):
             found[id(value)] = value
-            left += _held(value).values()
+            left += held(value).values()
     return found
 
 
@@ -115,7 +116,7 @@ def _contents(value: Any) -> dict[Any, Any]:
         return dict(value)
     if isinstance(value, MutableSequence):
         return dict(enumerate(value))
-    return dict.fromkeys(value) if isinstance(value, MutableSet) else _held(value)
+    return dict.fromkeys(value) if isinstance(value, MutableSet) else held(value)
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -127,14 +128,6 @@ def _same(old: Any, new: Any) -> bool:
     return isinstance(old, FIXED) and type(old) is type(new) and repr(old) == repr(new)
 
 
-def _held(value: Any) -> dict[str, Any]:
-    """Attributes of the instance: in its dictionary and in slots."""
-    slots = [getattr(kind, "__slots__", ()) for kind in type(value).__mro__]
-    names = [name for each in slots for name in ([each] if isinstance(each, str) else each)]
-    kept = {name: getattr(value, name) for name in names if not name.startswith("__") and hasattr(value, name)}
-    return {**kept, **(getattr(value, "__dict__", None) or {})}
-
-
 def _foreign(kind: type) -> bool:
-    package = str(getattr(kind, "__module__", "") or "").partition(".")[0]
+    package = package_of(kind)
     return package in FOREIGN or package in sys.stdlib_module_names

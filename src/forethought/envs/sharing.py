@@ -13,6 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from ..core import AbstractEnv, AbstractHostEnv
 from ..errors import UserError
+from .attributes import get, held, package_of
 from .shared_state import touched
 
 FEW = 100  # entries of a container that are looked at
@@ -38,7 +39,7 @@ def parts(env: Any) -> list[Any]:
         seen[id(part)] = part
         if _steps(part):
             found[id(part)] = part
-            left += [*_own(part).values(), *_of_class(part)]
+            left += [*held(part).values(), *_of_class(part)]
         else:
             left += _inside(part)
     return list(found.values())
@@ -101,7 +102,7 @@ def require_separate(name: str, *envs: Any, remedy: str = NEW_ONE) -> None:
 
 def side_by_side(env: VectorEnv) -> list[gymnasium.Env]:
     """The environments of a vector environment that keeps them in a list, as SyncVectorEnv does; else none."""
-    kept = [value for value in _own(env.unwrapped).values() if isinstance(value, list | tuple)]
+    kept = [value for value in held(env.unwrapped).values() if isinstance(value, list | tuple)]
     return next(([*value] for value in kept if value and all(isinstance(e, gymnasium.Env) for e in value)), [])
 
 
@@ -122,8 +123,8 @@ def _first_shared(before: Sequence[Any], env: Any) -> Any:
 def _running(env: Any) -> Iterator[tuple[str, str]]:
     """Class and attribute of every statistic that is not frozen."""
     for part in parts(env):
-        frozen = _get(part, "update_running_mean") is False
-        for name, value in ({} if frozen else _own(part)).items():
+        frozen = get(part, "update_running_mean") is False
+        for name, value in ({} if frozen else held(part)).items():
             inside = {} if _steps(value) or isinstance(value, type) else _named(value)  # a normaliser that it holds
             for holds, statistic in ((name, value), *((f"{name}.{key}", kept) for key, kept in inside.items())):
                 if _is_statistic(holds.split(".")[-1], statistic):
@@ -144,9 +145,9 @@ def _in_processes(env: AsyncVectorEnv) -> Iterator[tuple[str, str]]:
 def _is_statistic(name: str, value: Any) -> bool:
     if value is None or isinstance(value, str | bool):
         return False
-    known = {field for field in ("mean", "var", "std", "count") if not callable(_get(value, field, callable))}
+    known = {field for field in ("mean", "var", "std", "count") if not callable(get(value, field, callable))}
     kept = "mean" in known and len(known) > 1  # a table of data has methods of these names
-    return name.lstrip("_") in STATISTICS or (kept and any(callable(_get(value, verb)) for verb in ("update", "push")))
+    return name.lstrip("_") in STATISTICS or (kept and any(callable(get(value, verb)) for verb in ("update", "push")))
 
 
 def _steps(value: Any) -> bool:
@@ -154,7 +155,7 @@ def _steps(value: Any) -> bool:
     if isinstance(value, type | AbstractEnv):
         return False
     known = isinstance(value, gymnasium.Env | VectorEnv | AbstractHostEnv)
-    return known or any(callable(_get(value, name)) for name in STEPPING)
+    return known or any(callable(get(value, name)) for name in STEPPING)
 
 
 def _inside(value: Any) -> list[Any]:
@@ -165,49 +166,26 @@ def _inside(value: Any) -> list[Any]:
         return list(value[:FEW])
     if isinstance(value, MethodType):
         return [value.__self__]
-    module = _package(type(value))
+    module = package_of(type(value))
     foreign = module in sys.stdlib_module_names or module in ("gymnasium", "numpy", "jax", "jaxlib", "equinox")
-    return [] if foreign or isinstance(value, type | AbstractEnv) else list(_own(value).values())
-
-
-def _own(part: Any) -> dict[str, Any]:
-    """Attributes of the instance: in its dictionary and in slots."""
-    slots = [name for kind in type(part).__mro__ for name in _names(vars(kind).get("__slots__", ()))]
-    kept = vars(part) if isinstance(_get(part, "__dict__"), dict) else {}
-    return {name: _get(part, name) for name in slots if not name.startswith("__")} | kept
-
-
-def _names(slots: Any) -> list[str]:
-    return [slots] if isinstance(slots, str) else list(slots)
+    return [] if foreign or isinstance(value, type | AbstractEnv) else list(held(value).values())
 
 
 def _of_class(part: Any) -> list[Any]:
     """What is kept in the class itself, or used by its functions from outside, by classes that are not Gymnasium's."""
-    classes = [kind for kind in type(part).__mro__ if _package(kind) not in ("gymnasium", "builtins")]
+    classes = [kind for kind in type(part).__mro__ if package_of(kind) not in ("gymnasium", "builtins")]
     kept = [value for kind in classes for value in vars(kind).values() if not isinstance(value, property | type)]
     functions = [value for value in kept if isinstance(value, FunctionType) and value.__name__ != "__init__"]
     cells = [cell for function in functions for cell in function.__closure__ or ()]
     used = [f.__globals__[name] for f in functions for name in f.__code__.co_names if name in f.__globals__]
-    used += [content for cell in cells if (content := _get(cell, "cell_contents")) is not None]
-    return [*kept, *(value for value in used if _steps(value) and callable(_get(value, "reset")))]
+    used += [content for cell in cells if (content := get(cell, "cell_contents")) is not None]
+    return [*kept, *(value for value in used if _steps(value) and callable(get(value, "reset")))]
 
 
 def _named(value: Any) -> dict[str, Any]:
     """What `value` holds, by name or position: attributes, or the entries of a container."""
     if isinstance(value, Mapping):
-        return {str(key): held for key, held in itertools.islice(value.items(), FEW)}
+        return {str(key): kept for key, kept in itertools.islice(value.items(), FEW)}
     if isinstance(value, list | tuple):
-        return {str(i): held for i, held in enumerate(value[:FEW])}
-    return _own(value)
-
-
-def _package(kind: type) -> str:
-    """The package that a class is of; empty for one that says none, as some of extension modules do."""
-    return str(_get(kind, "__module__") or "").partition(".")[0]
-
-
-def _get(value: Any, name: str, default: Any = None) -> Any:
-    try:
-        return getattr(value, name, default)
-    except Exception:  # a property that fails
-        return default
+        return {str(i): kept for i, kept in enumerate(value[:FEW])}
+    return held(value)

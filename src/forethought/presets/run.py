@@ -11,8 +11,8 @@ class RunConfig:
     """Options of a training run. Steps are simulator steps, action repeats included."""
 
     steps: int = 2000
-    """Environment steps to train for, random ones included; where there is no RunConfig: as many as the agent's preset
-    takes to show something."""
+    """Environment steps to train for, random ones included; if not given: as many as the agent's preset takes to show
+    something."""
     seed: Seed = 0
     """Seed of everything random."""
     num_seeds: int = 1
