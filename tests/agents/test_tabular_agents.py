@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import history, run_to, same_bits
+from tiny import history, run_to, same_bits, updated
 
 from forethought.agents.dyna_q import DynaQ, disagreement
 from forethought.agents.model_samples import ModelSamples
@@ -105,8 +105,8 @@ def numpy_dyna(rows, config):
 def learned_from(config, model=None):
     """What an agent makes of the recorded steps, one after another."""
     agent, rows = DynaQ(ENV.spec, config, model=model), history(finished())
-    one = lambda state, row: agent.update(
-        state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.fold_in(jr.key(0), state.clock)
+    one = lambda state, row: updated(
+        agent, state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.fold_in(jr.key(0), state.clock)
     )
     return jax.jit(lambda rows: jax.lax.scan(one, agent.init(key=jr.key(0)), rows))(jax.tree.map(jnp.asarray, rows))
 
@@ -171,7 +171,7 @@ def test_ties_are_broken_at_random():
 def test_prioritised_sweeping_comes_to_what_its_model_is_worth_with_few_updates():
     agent = PrioritisedSweeping(ENV.spec, PrioritisedSweepingConfig(planning_steps=20, discount=0.9, model="counts"))
     rows = jax.tree.map(jnp.asarray, history(finished()))
-    one = lambda state, row: agent.update(state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.key(0))
+    one = lambda state, row: updated(agent, state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.key(0))
     state, metrics = jax.jit(lambda rows: jax.lax.scan(one, agent.init(key=jr.key(0)), rows))(rows)
     best = value_iteration(state.model.tables(), discount=0.9).action_values
     np.testing.assert_allclose(state.q, jnp.where(state.model.known(), best, 0.0), atol=5e-3)
@@ -181,9 +181,9 @@ def test_prioritised_sweeping_comes_to_what_its_model_is_worth_with_few_updates(
 
 def test_model_samples_learn_from_the_model_alone():
     rows = history(finished())
-    full = dataclasses.replace(replay(), data=jax.tree.map(jnp.asarray, rows), size=jnp.int32(STEPS))
+    full = UniformReplay.empty(ENV.spec, STEPS).add(jax.tree.map(jnp.asarray, rows))
     agent = ModelSamples(ENV.spec, ModelSamplesConfig(method="policy-iteration", discount=0.9))
-    state, metrics = jax.jit(lambda full: agent.update(agent.init(key=jr.key(0)), full, key=jr.key(0)))(full)
+    state, metrics = jax.jit(lambda full: updated(agent, agent.init(key=jr.key(0)), full, key=jr.key(0)))(full)
     counts = np.zeros((9, 4, 10))
     outcome = np.where(rows.terminated, 9, rows.next_obs[:, 0].astype(int))
     np.add.at(counts, (rows.obs[:, 0].astype(int), rows.action, outcome), 1)

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import Averaging, Walk, copied, empty_replay, make_agent, run_to, same_bits
+from tiny import Averaging, Walk, copied, empty_data, empty_replay, make_agent, run_to, same_bits
 
 import forethought
 from forethought.core import programs
@@ -54,7 +54,7 @@ def test_second_run_of_another_seed_traces_nothing_and_learns_as_if_it_were_alon
 def test_second_run_in_the_step_driver_traces_nothing_and_learns_as_if_it_were_alone(compiled):
     def run():
         driver = StepDriver(Averaging(), HostedJaxEnv(Walk()))
-        return run_to(driver, driver.start(empty_replay(), seed=1), 22)
+        return run_to(driver, driver.start(empty_data(), seed=1), 22)
 
     alone = run()
     assert "jaxpr_trace_duration" in compiled
@@ -115,7 +115,7 @@ def test_environments_that_hold_arrays_share_where_these_are_equal():
 
 def test_driver_in_use_goes_on_after_its_programs_were_dropped():
     driver = JitDriver(Averaging(), Walk())
-    start = driver.start(empty_replay(), seed=0)
+    start = driver.start(empty_data(), seed=0)
     whole = run_to(driver, copied(start), 30)
     programs.forget()
     assert same_bits(run_to(driver, copied(start), 30), whole)
