@@ -58,14 +58,14 @@ def driver(num_seeds=None):
 
 @functools.cache
 def finished():
-    return run_to(driver(), driver().start(replay(), seed=3), STEPS)
+    return run_to(driver(), driver().start({"env": replay()}, seed=3), STEPS)
 
 
 @pytest.mark.slow
 def test_learning_inside_the_loop_is_learning_step_by_step():
     """The maze changes on the way, so both drivers also tell the clock alike."""
     stepped = StepDriver(DynaQ(ENV.spec, CONFIG), HostedJaxEnv(ENV))
-    by_steps = run_to(stepped, stepped.start(replay(), seed=3), STEPS)
+    by_steps = run_to(stepped, stepped.start({"env": replay()}, seed=3), STEPS)
     assert same_bits(by_steps.agent_state, finished().agent_state)
     assert same_bits(history(by_steps), history(finished()))
     assert int(finished().updates) == STEPS
@@ -73,9 +73,9 @@ def test_learning_inside_the_loop_is_learning_step_by_step():
 
 
 def test_a_run_cut_in_two_and_seeds_side_by_side_learn_the_same():
-    halfway = run_to(driver(), driver().start(replay(), seed=3), 23)
+    halfway = run_to(driver(), driver().start({"env": replay()}, seed=3), 23)
     assert same_bits(run_to(driver(), halfway, STEPS), finished())
-    several = run_to(driver(2), driver(2).start(replay(), seed=2), STEPS)
+    several = run_to(driver(2), driver(2).start({"env": replay()}, seed=2), STEPS)
     second = jax.tree.map(lambda x: x[1] if x.ndim else x, several.agent_state)
     np.testing.assert_allclose(second.q, finished().agent_state.q, atol=1e-6)
     np.testing.assert_array_equal(second.model.outcome, finished().agent_state.model.outcome)
@@ -84,10 +84,10 @@ def test_a_run_cut_in_two_and_seeds_side_by_side_learn_the_same():
 def test_what_was_learned_before_a_fault_is_whole():
     kept, before = [], BROKEN_AT - 1
     with pytest.raises(EnvironmentFault, match=f"step {BROKEN_AT} of the run"):
-        kept.extend(driver().train(driver().start(replay(), seed=3), total_steps=100))
+        kept.extend(driver().train(driver().start({"env": replay()}, seed=3), total_steps=100))
     last = kept[-1]
     assert (int(last.env_steps), int(last.updates)) == (before, before)
-    assert same_bits(last.agent_state, run_to(driver(), driver().start(replay(), seed=3), before).agent_state)
+    assert same_bits(last.agent_state, run_to(driver(), driver().start({"env": replay()}, seed=3), before).agent_state)
 
 
 def numpy_dyna(rows, config):

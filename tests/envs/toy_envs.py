@@ -5,7 +5,6 @@ import numpy as np
 from gymnasium import spaces
 
 
-
 class Counter(gymnasium.Env):
     """Sees (episode, step); the reward is the action; terminates at `ends`, and never truncates itself."""
 

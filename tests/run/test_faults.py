@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import Walk, copied, empty_data, empty_replay, make_agent, run_to, same_bits
+from tiny import Walk, copied, empty_data, make_agent, run_to, same_bits
 
 from forethought.core import AbstractAgent, Schedule
 from forethought.envs.hosted import HostedJaxEnv
@@ -42,7 +42,7 @@ def test_what_a_broken_run_yields_last_is_clean_and_goes_on(broken_walk):
     assert int(last.fault.code) == 0 and np.isfinite(np.asarray(last.env.obs)).all()
     # In a sound environment of the same dynamics the rest of the run is that of one which never broke.
     sound = JitDriver(make_agent("random-shooting"), Walk(limit=None))
-    assert same_bits(run_to(sound, last, 25), run_to(sound, sound.start(empty_replay(), seed=0), 25))
+    assert same_bits(run_to(sound, last, 25), run_to(sound, sound.start(empty_data(), seed=0), 25))
 
 
 def test_nan_observation_halts_the_step_run_with_a_savable_progress():

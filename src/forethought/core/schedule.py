@@ -18,8 +18,7 @@ class Clock(eqx.Module):
     @classmethod
     def start(cls, rounds: int) -> "Clock":
         """Before the first step."""
-        zero = jnp.zeros((), jnp.int32)
-        return cls(zero, zero, jnp.zeros(rounds, jnp.int32))
+        return cls(*(jnp.zeros(shape, jnp.int32) for shape in ((), (), rounds)))  # buffers of their own, to be donated
 
     def called(self, index: int) -> "Clock":
         """After one more call of round number `index`."""

@@ -84,6 +84,8 @@ def agreed_capacity(
 
 def _row_bytes(agent: AbstractAgent, num_envs: int) -> float:
     """Bytes of a row of what is met."""
-    rows = 1000 * num_envs
-    stored = eqx.filter_eval_shape(lambda: agent.data(rows, num_envs)["env"])
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(stored)) / rows
+    sizes = []
+    for rows in (1000 * num_envs, 2000 * num_envs):
+        stored = eqx.filter_eval_shape(lambda rows=rows: agent.data(rows, num_envs)["env"])
+        sizes.append(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(stored)))
+    return (sizes[1] - sizes[0]) / (1000 * num_envs)

@@ -47,8 +47,8 @@ class Episodes(eqx.Module):
     @classmethod
     def empty(cls, ring: int) -> "Episodes":
         """No episode yet."""
-        zeros = jnp.zeros(ring, jnp.int32)
-        return cls(jnp.zeros(ring), zeros, zeros, jnp.zeros((), jnp.int32))
+        zeros = lambda *shape: jnp.zeros(shape, jnp.int32)  # buffers of their own, to be donated
+        return cls(jnp.zeros(ring), zeros(ring), zeros(ring), zeros())
 
     def add(self, over: Array, returns: Array, lengths: Array, step: Array) -> "Episodes":
         """With the episodes of the environments where `over` appended; arguments are `[num_envs]`."""
