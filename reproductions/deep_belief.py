@@ -25,7 +25,7 @@ from forethought.envs.gridworld import MAZE, GridWorld, read
 from forethought.envs.task import TaskState
 from forethought.fit import adam
 from forethought.models.deep_belief import DeepBelief, GreedyLearner
-from forethought.models.layers import MLP
+from forethought.networks.layers import MLP
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Given, Transition
 

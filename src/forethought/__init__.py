@@ -38,7 +38,7 @@ _HOME = {
     "Prediction": "types",
     "Transition": "types",
     "UserError": "errors",
-    "DiagonalNormal": "models.distributions",
+    "DiagonalNormal": "networks.distributions",
     "Simulator": "models.simulator",
     "SequencePlan": "planners.plan",
     "rollout": "planners.rollout",

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractDistribution
 from ..losses.symlog import symexp, symlog
+from ..networks.conv import Conv, depths, stages
+from ..networks.layers import ACTIVATIONS, MLP, ActivationName, BlockLinear, ImageLayers, Linear, Norm, NormKind
 from ..types import EnvSpec
-from .convolution import Conv, depths, stages
-from .layers import ACTIVATIONS, MLP, ActivationName, BlockLinear, ImageLayers, Linear, Norm, NormKind
 from .rssm import RSSM, LatentBelief, Memoryless
 
 

@@ -8,9 +8,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..losses.symlog import symlog
+from ..networks.conv import Conv, depths, stages
+from ..networks.layers import ACTIVATIONS, MLP, ActivationName, ImageLayers, Norm, NormKind
 from ..types import EnvSpec
-from .convolution import Conv, depths, stages
-from .layers import ACTIVATIONS, MLP, ActivationName, ImageLayers, Norm, NormKind
 
 
 class ImageEncoder(eqx.Module):

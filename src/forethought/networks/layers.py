@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 NormKind = Literal["rms", "layer", "none"]
 ActivationName = Literal["silu", "elu", "relu"]
 ImageLayers = Literal["convolutions", "dense"]
+RELU = 2**0.5  # scale that keeps the size of what passes through rectified layers
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"silu": jax.nn.silu, "elu": jax.nn.elu, "relu": jax.nn.relu}
 
 
