@@ -1,6 +1,6 @@
 """Policy-value networks: an MLP, or a ResNet for boards."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..types import EnvSpec
-from .layers import RELU, Linear
+from .layers import MLP, RELU, Linear
 from .resnet import ResNet
 
 NetworkKind = Literal["mlp", "resnet"]
@@ -18,21 +18,20 @@ NetworkKind = Literal["mlp", "resnet"]
 class Trunk(eqx.Module):
     """Dense layers on all of an observation; of one with a picture, on the picture alone."""
 
-    layers: list[Linear]
+    network: MLP
     spec: EnvSpec
 
     def __init__(self, spec: EnvSpec, *, units: int, layers: int, key: PRNGKeyArray):
-        sizes = [spec.feature_dim if spec.image is None else spec.num_pixels, *[units] * layers]
-        keys = jr.split(key, layers)
-        self.layers = [Linear(i, o, scale=RELU, key=k) for i, o, k in zip(sizes[:-1], sizes[1:], keys)]
+        inputs = spec.feature_dim if spec.image is None else spec.num_pixels
+        style: Any = {"norm": "none", "activation": "relu", "scale": RELU}
+        self.network = MLP(inputs, None, units=units, layers=layers, **style, key=key)
         self.spec = spec
 
     def __call__(self, obs: Float[Array, "n obs"]) -> tuple[Array, Array]:
         """What the policy's head sees, and what the value's does, `[n, features]`."""
         seen = self.spec.pixels(obs).reshape(len(obs), -1) / 255.0 if self.spec.image else self.spec.features(obs)
-        for layer in self.layers:
-            seen = jax.nn.relu(layer(seen))
-        return seen, seen
+        hidden = self.network(seen)
+        return hidden, hidden
 
 
 class PolicyValue(eqx.Module):
