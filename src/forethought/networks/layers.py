@@ -117,21 +117,20 @@ class Dense(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """`layers` dense layers of `units`, then a linear one unless `outputs` is None.
+    """Dense layers of the widths in `hidden`, then a linear one unless `outputs` is None.
 
     `scale` and `out_scale` are those of the first weights of the hidden layers and of the last layer (`Linear`).
     """
 
-    hidden: list[Dense]
+    layers: list[Dense]
     out: Linear | None
 
     def __init__(
         self,
         inputs: int,
         outputs: int | None,
+        hidden: tuple[int, ...],
         *,
-        units: int,
-        layers: int,
         norm: NormKind,
         activation: ActivationName,
         scale: float = 1.0,
@@ -139,15 +138,15 @@ class MLP(eqx.Module):
         orthogonal: bool = False,
         key: PRNGKeyArray,
     ):
-        keys = jr.split(key, layers + 1)
-        sizes = [inputs, *[units] * layers]
+        keys = jr.split(key, len(hidden) + 1)
+        sizes = [inputs, *hidden]
         drawn: Any = {"scale": scale, "orthogonal": orthogonal}
-        self.hidden = [Dense(i, o, norm, activation, **drawn, key=k) for i, o, k in zip(sizes[:-1], sizes[1:], keys)]
+        self.layers = [Dense(i, o, norm, activation, **drawn, key=k) for i, o, k in zip(sizes[:-1], sizes[1:], keys)]
         self.out = None
         if outputs is not None:
             self.out = Linear(sizes[-1], outputs, scale=out_scale, orthogonal=orthogonal, key=keys[-1])
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        for layer in self.hidden:
+        for layer in self.layers:
             x = layer(x)
         return x if self.out is None else self.out(x)

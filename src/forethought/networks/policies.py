@@ -212,7 +212,7 @@ class Actor(eqx.Module):
             raise ValueError(f"unimix={unimix} must be at least 0 and below 1; 0.01 is usual")
         outputs = 2 * space.feature_dim if isinstance(space, Box) else space.feature_dim
         style: Any = {"norm": norm, "activation": activation}
-        self.network = MLP(features, outputs, units=units, layers=layers, **style, out_scale=0.01, key=key)
+        self.network = MLP(features, outputs, (units,) * layers, **style, out_scale=0.01, key=key)
         self.space, self.kind, self.unimix = space, kind, unimix
 
     def __call__(self, features: Float[Array, "*batch features"]) -> Policy:

@@ -24,7 +24,7 @@ class Trunk(eqx.Module):
     def __init__(self, spec: EnvSpec, *, units: int, layers: int, key: PRNGKeyArray):
         inputs = spec.feature_dim if spec.image is None else spec.num_pixels
         style: Any = {"norm": "none", "activation": "relu", "scale": RELU}
-        self.network = MLP(inputs, None, units=units, layers=layers, **style, key=key)
+        self.network = MLP(inputs, None, (units,) * layers, **style, key=key)
         self.spec = spec
 
     def __call__(self, obs: Float[Array, "n obs"]) -> tuple[Array, Array]:
