@@ -71,8 +71,8 @@ class CategoricalPolicy(AbstractPolicy):
         return jnp.argmax(raw, -1).astype(jnp.int32)
 
 
-class BoundedNormalPolicy(AbstractPolicy):
-    """A diagonal Gaussian with its mean in [-1, 1]. Draws may lie beyond; they are cut where they are used."""
+class NormalPolicy(AbstractPolicy):
+    """A diagonal Gaussian, in units in which the Box is [-1, 1]. Draws beyond the bounds are clipped where used."""
 
     mean: Float[Array, "*batch action"]
     std: Float[Array, "*batch action"]
@@ -156,9 +156,7 @@ class TanhNormalPolicy(AbstractPolicy):
 
     def entropy(self) -> Float[Array, "*batch"]:
         """By Gauss-Hermite quadrature."""
-        points, weight = np.polynomial.hermite_e.hermegauss(32)
-        squashed = log_slope(self.mean[..., None] + self.std[..., None] * points) @ (weight / weight.sum())
-        return jnp.sum(jnp.log(self.std) + 0.5 * jnp.log(2 * jnp.pi * jnp.e) + squashed, -1)
+        return squashed_entropy(self.mean, self.std)
 
     def features(self, raw: Array) -> Float[Array, "*batch action"]:
         return raw
@@ -167,12 +165,58 @@ class TanhNormalPolicy(AbstractPolicy):
         return in_units(self.space, raw)
 
 
+class SquashedNormalPolicy(AbstractPolicy):
+    """A Gaussian squashed into [-1, 1] (Haarnoja et al. 2018). A raw action is the number before tanh.
+
+    Densities are of the action in [-1, 1], not in the environment's units and not of the raw action.
+    """
+
+    mean: Float[Array, "*batch action"]
+    std: Float[Array, "*batch action"]
+    space: Box
+
+    def sample(self, *, key: PRNGKeyArray) -> Array:
+        return self.sample_with_log_prob(key=key)[0]
+
+    def sample_with_log_prob(
+        self, *, key: PRNGKeyArray
+    ) -> tuple[Float[Array, "*batch action"], Float[Array, "*batch"]]:
+        """A raw action and its log-density, from the noise itself: exact also where the deviation is tiny."""
+        noise = jr.normal(key, self.mean.shape)
+        raw = self.mean + self.std * noise
+        return raw, jnp.sum(gaussian.logpdf(noise) - jnp.log(self.std) - log_slope(raw), -1)
+
+    def mode(self) -> Array:
+        """The squashed mean, in raw units; not where the density peaks."""
+        return self.mean
+
+    def log_prob(self, raw: Array) -> Float[Array, "*batch"]:
+        return jnp.sum(gaussian.logpdf(raw, self.mean, self.std) - log_slope(raw), -1)
+
+    def entropy(self) -> Float[Array, "*batch"]:
+        """By Gauss-Hermite quadrature."""
+        return squashed_entropy(self.mean, self.std)
+
+    def features(self, raw: Array) -> Float[Array, "*batch action"]:
+        return jnp.tanh(raw)
+
+    def executed(self, raw: Array) -> Array:
+        return in_units(self.space, jnp.tanh(raw))
+
+
+def squashed_entropy(mean: Float[Array, "*batch action"], std: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:
+    """Entropy in nats of tanh of a Gaussian, by Gauss-Hermite quadrature."""
+    points, weight = np.polynomial.hermite_e.hermegauss(32)
+    squashed = log_slope(mean[..., None] + std[..., None] * points) @ (weight / weight.sum())
+    return jnp.sum(jnp.log(std) + 0.5 * jnp.log(2 * jnp.pi * jnp.e) + squashed, -1)
+
+
 def log_slope(x: Array) -> Array:
     """`log(1 - tanh(x)^2)`, without loss of digits far out."""
     return 2 * (jnp.log(2.0) - x - jax.nn.softplus(-2 * x))
 
 
-Policy = CategoricalPolicy | BoundedNormalPolicy | TruncatedNormalPolicy | TanhNormalPolicy
+Policy = CategoricalPolicy | NormalPolicy | TruncatedNormalPolicy | TanhNormalPolicy | SquashedNormalPolicy
 PolicyKind = Literal["bounded", "truncated", "tanh"]
 
 
@@ -180,6 +224,12 @@ def in_units(space: Box, unit: Float[Array, "*batch action"]) -> Float[Array, "*
     """Actions in [-1, 1], cut there, in the environment's own units."""
     low, high = jnp.array(space.low), jnp.array(space.high)
     return low + (jnp.clip(unit, -1.0, 1.0) + 1) / 2 * (high - low)
+
+
+def to_unit(space: Box, action: Float[Array, "*batch action"]) -> Float[Array, "*batch action"]:
+    """Actions in the environment's own units, in [-1, 1]: the inverse of `in_units`."""
+    low, high = jnp.array(space.low), jnp.array(space.high)
+    return 2 * (action - low) / (high - low) - 1
 
 
 class Actor(eqx.Module):
@@ -220,7 +270,7 @@ class Actor(eqx.Module):
         if isinstance(self.space, Box):
             mean, std = jnp.split(raw, 2, -1)
             if self.kind == "bounded":
-                return BoundedNormalPolicy(jnp.tanh(mean), 0.1 + 0.9 * jax.nn.sigmoid(std + 2), self.space)
+                return NormalPolicy(jnp.tanh(mean), 0.1 + 0.9 * jax.nn.sigmoid(std + 2), self.space)
             if self.kind == "truncated":
                 return TruncatedNormalPolicy(jnp.tanh(mean), 0.1 + 2 * jax.nn.sigmoid(std / 2), self.space)
             std = jax.nn.softplus(std + jnp.log(jnp.expm1(5.0))) + 1e-4
