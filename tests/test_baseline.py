@@ -6,7 +6,7 @@ import gymnasium
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import Averaging, Walk, copied, empty_replay, run_to, same_bits
+from tiny import Averaging, Walk, copied, empty_data, run_to, same_bits
 
 from forethought import baseline
 from forethought.catalogue import AGENTS
@@ -25,7 +25,7 @@ def driver():
 
 @pytest.fixture(scope="module")
 def progress(driver):
-    return run_to(driver, driver.start(empty_replay(), seed=0), 40)
+    return run_to(driver, driver.start(empty_data(), seed=0), 40)
 
 
 def test_a_copy_of_the_run_goes_on_without_a_new_program(driver, progress):

@@ -56,7 +56,8 @@ def test_the_loop_runs_on_its_own_when_the_run_is_gone(run, tmp_path):
 OWN = """import gymnasium
 import numpy as np
 from gymnasium import spaces
-from forethought.core import AbstractAgent
+from forethought.core import AbstractAgent, Schedule
+from forethought.replay.uniform import UniformReplay
 
 
 class Robot(gymnasium.Env):
@@ -79,9 +80,14 @@ class Robot(gymnasium.Env):
 
 class Last(AbstractAgent):
     spec: object
-    random_steps: int = 5
-    update_every: int | None = 5
     traceable: bool = True
+
+    @property
+    def schedule(self):
+        return Schedule.one_round("model", 5, random_steps=5)
+
+    def data(self, capacity, num_envs):
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key):
         return np.zeros(1)
@@ -92,8 +98,8 @@ class Last(AbstractAgent):
     def act(self, state, memory, obs, *, key, explore):
         return self.spec.action.sample(key=key) * 0 + 2, memory, None
 
-    def update(self, state, replay, *, key):
-        return state, {}
+    def update(self, state, data, *, round, clock, key):
+        return state, {}, {}
 
 
 def make_last(spec, given):

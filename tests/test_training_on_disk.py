@@ -18,9 +18,9 @@ from tiny import Walk, same_bits
 
 import forethought
 from forethought import checkup, training
-from forethought.core import AbstractAgent
+from forethought.core import AbstractAgent, Schedule
 from forethought.errors import StorageFault, UserError
-from forethought.learners.schedule import Schedule
+from forethought.learners.schedule import GradientSteps
 from forethought.models.simulator import Simulator
 from forethought.outlook import plan_lines
 from forethought.presets.run import RunConfig
@@ -44,8 +44,15 @@ class Recalling(AbstractAgent):
     batches: int = 1  # in a round
 
     @property
+    def schedule(self):
+        return Schedule.one_round("model", self.update_every, random_steps=self.random_steps)
+
+    @property
     def sequence_length(self):
         return LENGTH
+
+    def data(self, capacity, num_envs):
+        return {"env": SequenceReplay.empty(self.spec, max(capacity, 2 * num_envs), num_envs)}
 
     def init(self, *, key):
         return jr.normal(key, (self.spec.obs_dim,))
@@ -56,12 +63,13 @@ class Recalling(AbstractAgent):
     def act(self, state, memory, obs, *, key, explore):
         return jnp.clip(0.1 * jr.normal(key, (1,)) - jnp.mean(obs - state), -1, 1), memory, None
 
-    def update(self, state, replay, *, key):
+    def update(self, state, data, *, round, clock, key):
         def one(state, key):
-            mean = jnp.mean(replay.sequences(3, LENGTH, key=key).obs, (0, 1))
+            mean = jnp.mean(data["env"].sequences(3, LENGTH, key=key).obs, (0, 1))
             return 0.9 * state + 0.1 * mean, {"model/loss": jnp.sum(mean**2)}
 
-        return Schedule(1, self.batches).repeat(one, state, key=key)
+        state, metrics = GradientSteps(1, self.batches).repeat(one, state, key=key)
+        return state, {}, metrics
 
     def model(self, state):
         return Simulator(Walk())
@@ -78,7 +86,7 @@ def trained(path, run=RUN, display=None, agent=None):
 
 
 def stored(outcome):
-    return outcome.progress.replay.rows()[0]
+    return outcome.progress.data["env"].rows()[0]
 
 
 @pytest.mark.slow
@@ -100,14 +108,14 @@ def test_checkpoint_does_not_hold_the_replay(tmp_path):
     with zipfile.ZipFile(next(iter(folder.checkpoints().values()))) as archive:
         names = {name for name in archive.namelist() if ".replay" in name}
         assert names == {".replay.end.npy", ".replay.before.npy", ".replay.open.npy"}
-    assert outcome.progress.replay.size == 50
+    assert outcome.progress.data["env"].size == 50
 
 
 @pytest.mark.slow
 def test_all_steps_of_a_run_are_there_with_several_environments_too(tmp_path):
     run = dataclasses.replace(RUN, num_envs=3, steps=60)
     outcome, _ = trained(tmp_path / "run", run)
-    assert outcome.progress.replay.size == 60
+    assert outcome.progress.data["env"].size == 60
 
 
 PROGRAM = """
@@ -153,7 +161,7 @@ def test_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(tmp_path, 
     outcome, folder = trained(tmp_path / "run", display=display)
     assert outcome.status == "failed" and isinstance(outcome.error, StorageFault)
     assert "No space left" in outcome.message and ".steps" in outcome.message and "\n" not in outcome.message
-    assert outcome.progress.replay.size == 33
+    assert outcome.progress.data["env"].size == 33
     monkeypatch.undo()
     again = training.resume(setup_of(), RunFolder.open(folder.path), StoppedAt())
     assert same_bits(bits(again), bits(whole)) and same_bits(stored(again), stored(whole))

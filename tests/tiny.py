@@ -12,7 +12,7 @@ import numpy as np
 from forethought.agents.mpc_ladder import MPCLadder
 from forethought.agents.pets import PETS
 from forethought.agents.random_shooting import RandomShootingMPC
-from forethought.core import AbstractAgent, AbstractEnv, programs
+from forethought.core import AbstractAgent, AbstractEnv, Clock, Schedule, programs
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.models.simulator import Simulator
 from forethought.presets.mpc_ladder import MPCLadderConfig
@@ -89,11 +89,18 @@ class Averaging(AbstractAgent):
         noise = 0.1 * jr.normal(key, (1,)) if explore else jnp.zeros(1)
         return jnp.clip(noise - 0.1 * memory * jnp.mean(obs - state), -1, 1), memory + 1, None
 
-    def update(self, state, replay, *, key):
-        rows, in_use = replay.rows()
+    @property
+    def schedule(self):
+        return Schedule.one_round("model", self.update_every, random_steps=self.random_steps)
+
+    def data(self, capacity, num_envs):
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
+
+    def update(self, state, data, *, round, clock, key):
+        rows, in_use = data["env"].rows()
         mean = jnp.mean(rows.obs, 0, where=in_use[:, None])
         mean = mean + 0.01 * jr.normal(key, mean.shape)
-        return mean, {"model/loss": jnp.sum((state - mean) ** 2)}
+        return mean, {}, {"model/loss": jnp.sum((state - mean) ** 2)}
 
 
 MODEL = EnsembleConfig(num_members=2, particles=2, hidden=(8,), epochs=2, batch_size=16)
@@ -140,9 +147,22 @@ def step_driver(name: str, num_envs: int = 1) -> StepDriver:
     return StepDriver(make_agent(name), HostedJaxEnv(Walk(), num_envs))
 
 
-def empty_replay(capacity: int = 64, spec: EnvSpec | None = None) -> UniformReplay:
+def empty_replay(capacity: int = 64, spec: EnvSpec | None = None, num_envs: int = 1) -> UniformReplay:
     """A replay with no rows."""
-    return UniformReplay.empty(Walk().spec if spec is None else spec, capacity)
+    return UniformReplay.empty(Walk().spec if spec is None else spec, capacity, num_envs)
+
+
+def empty_data(capacity: int = 64, spec: EnvSpec | None = None, num_envs: int = 1) -> dict[str, UniformReplay]:
+    """Data sets with no rows."""
+    return {"env": empty_replay(capacity, spec, num_envs)}
+
+
+def updated(agent, state, replay, *, key):
+    """State and metrics after a call of an agent's only round, on what is in `replay`."""
+    name = agent.schedule.rounds[0].name if agent.schedule.rounds else ""
+    state, additions, metrics = agent.update(state, {"env": replay}, round=name, clock=Clock.start(1), key=key)
+    assert additions == {}
+    return state, metrics
 
 
 def copied(tree):
@@ -170,8 +190,8 @@ def run_to(driver, progress, total_steps: int):
 
 def history(progress) -> Transition:
     """The rows of the replay, oldest first, as NumPy arrays."""
-    size = int(progress.replay.size)
-    return jax.tree.map(np.asarray, progress.replay.latest(size))
+    size = int(progress.data["env"].size)
+    return jax.tree.map(np.asarray, progress.data["env"].latest(size))
 
 
 def random_rows(n: int, spec: EnvSpec | None = None, *, seed: int = 0) -> Transition:

@@ -11,8 +11,13 @@ class LQRAgent(forethought.AbstractAgent):
 
     spec: forethought.EnvSpec
     given: forethought.Given  # reward and termination functions, where they are given; not needed here
-    random_steps: int = 100  # environment steps with uniform actions, then the first update
-    update_every: int = 100
+
+    @property
+    def schedule(self):  # 100 uniform actions, then what is learned: here, and every 100 environment steps from here on
+        return forethought.Schedule(random_steps=100, rounds=(forethought.Round("model", every=100, first=100),))
+
+    def data(self, capacity, num_envs):  # what is kept of the steps that are taken
+        return {"env": forethought.UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key):
         return jnp.zeros((*self.spec.action.shape, self.spec.obs_dim))  # the state: all that learning changes
@@ -23,14 +28,14 @@ class LQRAgent(forethought.AbstractAgent):
     def act(self, state, memory, obs, *, key, explore):
         return jnp.clip(state @ obs, jnp.array(self.spec.action.low), jnp.array(self.spec.action.high)), memory, None
 
-    def update(self, state, replay, *, key):
-        rows, used = replay.rows()
+    def update(self, state, data, *, round, clock, key):
+        rows, used = data["env"].rows()
         x, y = jnp.concatenate([rows.obs, rows.action], 1) * used[:, None], rows.next_obs * used[:, None]
         ab, n = jnp.linalg.lstsq(x, y)[0].T, self.spec.obs_dim
         a, b, r = ab[:, :n], ab[:, n:], 0.1 * jnp.eye(len(state))
         gain = lambda p: -jnp.linalg.solve(r + b.T @ p @ b, b.T @ p @ a)
         p = jax.lax.fori_loop(0, 200, lambda i, p: jnp.eye(n) + a.T @ p @ (a + b @ gain(p)), jnp.eye(n))
-        return gain(p), {"model/loss": jnp.sum((x @ ab.T - y) ** 2) / used.sum()}
+        return gain(p), {}, {"model/loss": jnp.sum((x @ ab.T - y) ** 2) / used.sum()}
 
 
 if __name__ == "__main__":  # so that `forethought train own_agent:LQRAgent point-mass` can import this file too

@@ -80,12 +80,12 @@ class Run:
         return self.trained(which=which, seed=seed)[0]
 
     def trained(self, *, which: str = "last", seed: int | None = None) -> tuple[Any, Any]:
-        """As `agent_state`, with the replay that it was trained on."""
-        replay = lambda: self.setup.replay(self.folder.replay)
-        like = eqx.filter_eval_shape(lambda: self.setup.driver().start(replay(), seed=0))
+        """As `agent_state`, with what it met in training."""
+        data = lambda: self.setup.data(self.folder.replay)
+        like = eqx.filter_eval_shape(lambda: self.setup.driver().start(data(), seed=0))
         loaded = self.folder.load_checkpoint(like, which)
         self.notes = loaded.notes
-        trained = loaded.tree.agent_state, loaded.tree.replay
+        trained = loaded.tree.agent_state, loaded.tree.data["env"]
         return of_seed(trained, self._index(seed), self.setup.run.num_seeds)
 
     def stage(self, env_steps: int, *, seed: int | None = None) -> Any:
@@ -94,8 +94,8 @@ class Run:
         Raises UserError if there is none.
         """
         env_steps = checked_number(Natural, env_steps, "env_steps")
-        driver, replay = self.setup.driver(), self.setup.replay(self.folder.replay)
-        like = eqx.filter_eval_shape(lambda: driver.start(replay, seed=0).agent_state)
+        driver, data = self.setup.driver(), self.setup.data(self.folder.replay)
+        like = eqx.filter_eval_shape(lambda: driver.start(data, seed=0).agent_state)
         return of_seed(self.folder.load_stage(like, env_steps), self._index(seed), self.setup.run.num_seeds)
 
     def _index(self, seed: int | None) -> int:

@@ -44,7 +44,9 @@ def played(setup: Setup, driver: Any, progress: Progress, pace: Pace | None = No
     if isinstance(setup.env, AbstractGame) and _of_two(setup):
         yield _of_game(setup, setup.env, key)
         return
-    compiled = isinstance(driver, JitDriver) and setup.agent.random_steps > 0 and not setup.agent.online
+    compiled = (
+        isinstance(driver, JitDriver) and setup.agent.schedule.random_steps > 0 and not setup.agent.schedule.inline
+    )
     if compiled and parameter_bytes(progress) < MOST_BYTES:
         yield from _continued(driver, progress)
         return
@@ -92,7 +94,7 @@ def settled(
     """
     if folder.record.get("random") is not None:
         return []
-    episodes = () if _of_two(setup) else random_phase(folder.metrics("episode"), setup.agent.random_steps)
+    episodes = () if _of_two(setup) else random_phase(folder.metrics("episode"), setup.agent.schedule.random_steps)
     found = Baseline(episodes, "episodes of the random phase")
     try:
         if len(episodes) < EPISODES:
@@ -150,10 +152,12 @@ def advice(setup: Setup, *, updates: int, steps: int) -> str:
     more = f"let it make all {setup.run.steps:,} steps" if steps < setup.run.steps else ""
     if more and setup.run.max_minutes is not None:
         more += f": allow more than `--max-minutes {setup.run.max_minutes:g}`"
-    if not updates and more and setup.run.steps > setup.agent.random_steps:
+    if not updates and more and setup.run.steps > setup.agent.schedule.random_steps:
         return f"nothing was learned in {steps:,} steps, {more}"
     if not updates:
-        return f"nothing was learned in {steps:,} steps, try `--steps {max(usual, 4 * setup.agent.random_steps)}`"
+        return (
+            f"nothing was learned in {steps:,} steps, try `--steps {max(usual, 4 * setup.agent.schedule.random_steps)}`"
+        )
     few = f"{updates:,} updates are few" if updates > 1 else "one update is little"
     if more:
         return f"{few}, {more}"

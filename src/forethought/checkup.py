@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .catalogue import AGENTS
-from .core import AbstractHostReplay
+from .core import AbstractHostReplay, Round
 from .diagnosis import HORIZON, Checkup, diagnose
 from .diagnostics.baseline import Baseline, number
 from .diagnostics.finding import Finding
@@ -29,7 +29,6 @@ from .presets.values import to_dict
 from .replay.dataset import Dataset
 from .room import check_episode_room
 from .run.evaluate import Evaluation
-from .run.progress import updates_due
 from .setup import Setup
 from .storage import provenance
 from .types import Given, Transition
@@ -166,11 +165,22 @@ def _fitted_to(setup: Setup, replay: Any) -> tuple[Any, np.ndarray] | None:
     if per_row > 1 and ((spec.max_episode_steps or 0) % per_row or np.any(rows.terminated & np.asarray(in_use))):
         return None  # episodes may have ended inside a repeat, so rows do not tell the steps
     steps = int(replay.size) * per_row
-    updates = updates_due(agent, steps)
-    if not updates or setup.run.replay_capacity is not None:  # old rows may have given way to new ones
+    rounds = agent.schedule.rounds
+    learned = next((each for each in rounds if each.name == "model"), rounds[0] if rounds else None)
+    # With a capacity of its own, old rows may have given way to new ones.
+    if learned is None or not learned.due(steps, steps) or setup.run.replay_capacity is not None:
         return None
-    last = agent.random_steps + (updates - bool(agent.random_steps)) * (agent.update_every or 0)
-    return rows, np.asarray(in_use) & (np.arange(replay.capacity) < last // per_row)
+    last = _calls_of(learned, steps)[-1]
+    return rows, np.asarray(in_use) & (np.asarray(replay.numbers()) < last // per_row)
+
+
+def _calls_of(learned: Round, steps: int) -> list[int]:
+    """The environment steps, up to `steps`, at which a round is called."""
+    calls, at = [], learned.next_due(0)
+    while at is not None and at <= steps:
+        calls.append(at)
+        at = learned.next_due(at)
+    return calls
 
 
 def of_fitted(

@@ -74,7 +74,7 @@ class Display:
 
     def start(self, setup: Any, progress: Any) -> None:
         """Begins to count steps."""
-        self.random_steps = setup.agent.random_steps
+        self.random_steps = setup.agent.schedule.random_steps
 
     def line(self, text: str) -> None:
         """One line that stays."""

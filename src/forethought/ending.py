@@ -33,7 +33,7 @@ def ended(run: Any, display: Display, stop: StopRequest) -> Any:
             raise KeyboardInterrupt
         if outcome.message:
             display.line(outcome.message)
-        trained = (outcome.progress.agent_state, outcome.progress.replay)
+        trained = (outcome.progress.agent_state, outcome.progress.data["env"])
         state, replay = of_seed(trained, 0, run.setup.run.num_seeds)
         evaluation = outcome.evaluations[0] if outcome.evaluations else None
         more = {"films": outcome.films, "display": display, "pace": outcome.pace, "video": run.setup.run.video}

@@ -6,29 +6,28 @@ import jax
 
 from .core import AbstractHostReplay
 from .replay.sizes import likely_steps, longest_episode
-from .run.progress import Progress, updates_due
+from .run.progress import Progress
 from .setup import Setup
 
 
 def plan_lines(setup: Setup, progress: Progress) -> list[str]:
     """What a run is about to do: steps, updates, memory."""
     run, agent = setup.run, setup.agent
-    random = min(agent.random_steps, run.steps)
-    updates = updates_due(agent, run.steps)
+    random = min(agent.schedule.random_steps, run.steps)
     seeds = f", {run.num_seeds} seeds side by side" if run.num_seeds > 1 else ""
     model = agent.model(progress.agent_state)
-    replay = f"{_size(parameter_bytes(progress.replay))} ({setup.capacity:,} {_rows_of(setup)})"
-    on_disk = isinstance(progress.replay, AbstractHostReplay)
+    replay = f"{_size(parameter_bytes(progress.data))} ({setup.capacity:,} {_rows_of(setup)})"
+    on_disk = isinstance(progress.data["env"], AbstractHostReplay)
     lines = [
         f"{setup.agent_name} on {setup.env_name}: {run.steps:,} environment steps ({random:,} random), "
-        f"{updates} model {'fit' if updates == 1 else 'fits'}{seeds}",
+        f"{_rounds_of(setup)}{seeds}",
         sources(setup.given),
         f"memory: replay {'on disk' if on_disk else replay}, "
         f"model {_size(parameter_bytes(model))}, with optimiser {_size(parameter_bytes(progress.agent_state))}",
         "driver: " + ("compiled loop" if setup.compiled else "step by step") + "; time is estimated once it runs",
     ]
-    if isinstance(progress.replay, AbstractHostReplay):
-        lines += progress.replay.projection(likely_steps(setup.env.spec, run))
+    if isinstance(met := progress.data["env"], AbstractHostReplay):
+        lines += met.projection(likely_steps(setup.env.spec, run))
     longest, length = longest_episode(setup.env.spec), agent.sequence_length
     if length is not None and longest is not None and length > longest + 1:
         lines.append(
@@ -45,6 +44,19 @@ def sources(given: dict[str, str]) -> str:
         f"{kind} {'env' if source == 'learned' else source}" for kind, source in given.items() if kind not in learned
     ]
     return f"given: {', '.join(told) or 'nothing'}" + (f"; learned: {', '.join(learned)}" if learned else "")
+
+
+def _rounds_of(setup: Setup) -> str:
+    """How often what is learned."""
+    schedule, said = setup.agent.schedule, []
+    for each, count in zip(schedule.rounds, schedule.calls(setup.run.steps)):
+        kind = (
+            "model fit"
+            if (len(schedule.rounds) == 1 and not each.inline) or each.name == "model"
+            else f"{each.name} update"
+        )
+        said.append(f"{count:,} {kind}{'' if count == 1 else 's'}")
+    return ", ".join(said) or "0 model fits"
 
 
 def _rows_of(setup: Setup) -> str:

@@ -4,7 +4,7 @@ import time
 
 from .core import AbstractAgent
 from .presets.run import RunConfig
-from .run.progress import Progress, updates_due
+from .run.progress import Progress
 
 PAGES_S = 15.0  # figures, the doctor's look, a film: until they have been made, a guess
 UNKNOWN = 0.1  # share of the time allowed that a final evaluation is given before there was any evaluation
@@ -84,8 +84,9 @@ class Pace:
 def next_work(agent: AbstractAgent, progress: Progress) -> str:
     """What a driver does until it pauses again; what it does for the first time is compiled first."""
     steps, updates = int(progress.env_steps), int(progress.updates)
-    if not agent.online and updates < updates_due(agent, steps):
+    schedule = agent.schedule
+    if any(count > 0 and not each.inline for each, count in zip(schedule.rounds, schedule.due(progress.clock))):
         return "learning" if updates else "compiling and learning for the first time"
-    if steps < agent.random_steps:
+    if steps < schedule.random_steps:
         return "taking random steps"
-    return "acting" if updates > 1 or steps > agent.random_steps else "compiling and acting for the first time"
+    return "acting" if updates > 1 or steps > schedule.random_steps else "compiling and acting for the first time"

@@ -107,17 +107,14 @@ def check_numbered(agent: str, entry: Entry | None, world: AbstractEnv | Abstrac
 
 def check_agent(agent: AbstractAgent) -> None:
     """Raises UserError or ValueError for counts that cannot be, and for sizes that only `init` would meet."""
-    if agent.random_steps < 0:
-        raise UserError(f"random_steps={agent.random_steps} must be at least 0")
-    if agent.update_every is not None and agent.update_every < 1:
-        raise UserError(f"update_every={agent.update_every} must be at least 1")
+    agent.schedule.check()
     if agent.traceable:
         eqx.filter_eval_shape(lambda: agent.init(key=jax.random.key(0)))
 
 
 def check_alone(name: str, agent: AbstractAgent, run: RunConfig) -> None:
     """Raises UserError for an agent that learns online in several environments."""
-    if agent.online and run.num_envs > 1:
+    if agent.schedule.single_env and run.num_envs > 1:
         raise UserError(
             f"num_envs={run.num_envs}: {name} learns from each step as it comes, so it has one environment; "
             "num_seeds runs several of them side by side"
@@ -141,8 +138,8 @@ def check_sequences(agent: AbstractAgent, run: RunConfig) -> None:
                 f"replay_gb={run.replay_gb:g} keeps {kept} steps of each of num_envs={envs}, fewer than the {length} "
                 "of a sequence; give it more, or lower batch_length"
             )
-    if agent.update_every is not None:
-        first = agent.random_steps or agent.update_every
+    if agent.schedule.rounds:
+        first = min(each.next_due(0) or 0 for each in agent.schedule.rounds)
         steps = first // (envs * agent.spec.action_repeat)  # of each environment
         if steps < length:
             raise UserError(

@@ -51,7 +51,7 @@ def check_config_room(spec: EnvSpec, config: Any, *, copies: int = 1) -> None:
 
 def check_progress_room(progress: Any) -> None:
     """Raises UserError if a run cannot hold what it starts with; `progress` is abstract."""
-    names = {"replay": "the replay", "env": "the environments", "agent_state": "the agent", "episodes": "the episodes"}
+    names = {"data": "the replay", "env": "the environments", "agent_state": "the agent", "episodes": "the episodes"}
     parts = {name: _bytes(getattr(progress, name)) for name in names}
     largest = max(parts, key=lambda name: parts[name])
     check_room(f"the run, most of it {names[largest]},", sum(parts.values()))

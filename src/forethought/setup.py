@@ -17,7 +17,7 @@ from .core import (
     AbstractHostEnv,
     AbstractLearner,
     AbstractPlanner,
-    AbstractReplay,
+    Data,
 )
 from .envs.construct import json_kwargs
 from .envs.host import GymnasiumEnv, GymnasiumVectorEnv
@@ -43,10 +43,7 @@ from .refusals import (
     check_traceable,
 )
 from .replay.disk import DiskReplay
-from .replay.games import GameReplay, Searched
-from .replay.sequence import SequenceReplay
 from .replay.sizes import agreed_capacity, run_steps
-from .replay.uniform import UniformReplay
 from .room import (
     check_config_room,
     check_episode_room,
@@ -92,19 +89,16 @@ class Setup:
         """Whether the episodes of an evaluation run all at once: acting is compiled, however an agent is trained."""
         return isinstance(self.env, AbstractEnv) and self.run.plan_ms is None
 
-    def replay(self, folder: Path) -> AbstractReplay:
-        """An empty replay of the size and kind that the run needs; `folder` is where it is kept if on disk.
+    def data(self, folder: Path) -> Data:
+        """The agent's data sets, empty; `folder` is where what is met is kept if on disk.
 
         Nothing is written. Raises UserError if the folder holds another run's steps.
         """
-        spec, run = self.env.spec, self.run
-        if run.replay_gb is not None:
-            return DiskReplay.at(folder, spec, num_envs=run.num_envs, gigabytes=run.replay_gb).emptied()
-        if self.agent.sequence_length is not None:
-            return SequenceReplay.empty(spec, max(self.capacity, 2 * run.num_envs), run.num_envs)
-        if isinstance(self.agent.extras, Searched):
-            return GameReplay.empty(spec, self.capacity, run.num_envs)
-        return UniformReplay.empty(spec, self.capacity, self.agent.extras)
+        run = self.run
+        if run.replay_gb is None:
+            return self.agent.data(self.capacity, run.num_envs)
+        on_disk = DiskReplay.at(folder, self.env.spec, num_envs=run.num_envs, gigabytes=run.replay_gb).emptied()
+        return {**self.agent.data(run.num_envs, run.num_envs), "env": on_disk}
 
     @property
     def capacity(self) -> int:
@@ -150,7 +144,7 @@ class Setup:
             driver = self.driver()
             for episodes in (self.run.final_episodes, self.run.eval_episodes):
                 self.evaluator(episodes)
-            check_progress_room(eqx.filter_eval_shape(lambda: driver.start(self.replay(NOWHERE), seed=0)))
+            check_progress_room(eqx.filter_eval_shape(lambda: driver.start(self.data(NOWHERE), seed=0)))
 
     def record(self, argv: list[str] | None, start_from: str | Path | None) -> dict[str, Any]:
         """What is written beside a run before it starts; `start_from` is the run whose agent is trained on."""

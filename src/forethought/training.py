@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from . import baseline
-from .core import AbstractHostReplay
+from .core import AbstractHostReplay, Round
 from .display import Display
 from .envs.given import check_given
 from .errors import StorageFault, UserError, internal
@@ -22,7 +22,7 @@ from .run.film import Film
 from .run.host_evaluate import HostEvaluator
 from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
-from .run.progress import Progress, updates_due
+from .run.progress import Progress
 from .run.steps import StepDriver
 from .setup import Setup
 from .stopping import StopRequest
@@ -31,6 +31,7 @@ from .storage.run_folder import RunFolder
 from .storage.sinks import TensorBoardSink
 
 CHECKED_ROWS = 200  # first transitions that given functions are held against
+MOST_INLINE_ROWS = 1000  # of metrics of a round that learns after every few steps
 
 
 @dataclasses.dataclass
@@ -70,7 +71,7 @@ def train(
         pace = Pace(setup.run, side_by_side=setup.side_by_side, begun=display.began)
         driver = setup.driver()
         display.doing("compiling the first state")
-        progress = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
+        progress = driver.start(setup.data(folder.replay), seed=setup.run.seed)
         if initial_state is not None:
             progress = dataclasses.replace(progress, agent_state=initial_state)
         counters = Counters(logged=[0] * setup.run.num_seeds)
@@ -87,7 +88,7 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
         pace = Pace(setup.run, side_by_side=setup.side_by_side, begun=display.began)
         driver = setup.driver()
         display.doing("compiling the first state")
-        fresh = driver.start(setup.replay(folder.replay), seed=setup.run.seed)
+        fresh = driver.start(setup.data(folder.replay), seed=setup.run.seed)
         counters = Counters(logged=[0] * setup.run.num_seeds)
         if not folder.checkpoints():
             folder.truncate_metrics(-1)
@@ -96,9 +97,9 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
         display.doing("loading the checkpoint")
         loaded = folder.load_checkpoint(fresh, check=counters_check(Counters, setup.run.num_seeds))
         progress, notes = loaded.tree, list(loaded.notes)
-        if isinstance(progress.replay, AbstractHostReplay):
-            replay, note = progress.replay.resumed()
-            progress = dataclasses.replace(progress, replay=replay)
+        if isinstance(met := progress.data["env"], AbstractHostReplay):
+            met, note = met.resumed()
+            progress = dataclasses.replace(progress, data={**progress.data, "env": met})
             notes += [] if note is None else [note]
         counters = Counters(**loaded.meta["counters"])
         metrics_bytes = loaded.meta.get("metrics_bytes")
@@ -179,7 +180,7 @@ class _Loop:
         self.pace: Pace = pace
         self.begun = time.monotonic() - counters.wall_s
         self.saved_at = time.monotonic()
-        self.first_step = int(progress.env_steps)
+        self.first_step = self.inline_logged = int(progress.env_steps)
         total = setup.run.steps
         every = setup.run.eval_every
         self.eval_every = max(total // 4, 1) if every is None else every
@@ -307,11 +308,28 @@ class _Loop:
                     rows.append(row | {"episode": number, "return": total, "length": length})
                     self.display.episode(total)
                 self.counters.logged[i] = int(counts[i])
-        if self.progress.metrics:
-            for i, metrics in enumerate(self._seed_slices(self.progress.metrics)):
-                values = {k: float(v) for k, v in metrics.items()}
-                rows.append({"kind": "update", **self._stamp(i), "update": int(self.progress.updates), **values})
-                self.display.metrics(values)
+        for index, learned in enumerate(self.setup.agent.schedule.rounds):
+            if learned.name in self.progress.metrics and self._wanted(learned):
+                rows += self._round_rows(index, learned.name)
+        return rows
+
+    def _wanted(self, learned: Round) -> bool:
+        """Whether the metrics of a round are logged now: those of inline rounds, which are many, not at every call."""
+        stride, steps = max(self.setup.run.steps // MOST_INLINE_ROWS, 1), int(self.progress.env_steps)
+        if not learned.inline or not isinstance(self.driver, StepDriver):
+            return True
+        passed = steps // stride > self.inline_logged // stride or steps >= self.setup.run.steps
+        self.inline_logged = steps if passed else self.inline_logged
+        return passed
+
+    def _round_rows(self, index: int, name: str) -> list[dict[str, Any]]:
+        """A row for each seed with the metrics of a round's latest call."""
+        rows, count = [], int(self.progress.clock.calls[index])
+        several = {"round": name} if len(self.setup.agent.schedule.rounds) > 1 else {}
+        for i, metrics in enumerate(self._seed_slices(self.progress.metrics[name])):
+            values = {k: float(v) for k, v in metrics.items()}
+            rows.append({"kind": "update", **self._stamp(i), **several, "update": count, **values})
+            self.display.metrics(values)
         return rows
 
     def log(self, rows: list[dict[str, Any]]) -> None:
@@ -328,13 +346,13 @@ class _Loop:
     def _check_given(self, steps: int) -> None:
         """Holds given functions against the first real transitions, once."""
         functions, spec, run = self.setup.functions, self.setup.env.spec, self.setup.run
-        wanted = min(CHECKED_ROWS * spec.action_repeat, max(self.setup.agent.random_steps, 1), run.steps)
+        wanted = min(CHECKED_ROWS * spec.action_repeat, max(self.setup.agent.schedule.random_steps, 1), run.steps)
         if self.counters.given_checked or steps < wanted:
             return
         self.counters.given_checked = True
         if spec.action_repeat > 1 or (functions.reward is None and functions.termination is None):
             return  # a function of one simulator step cannot be held against several
-        replay = self._seed_slices(self.progress.replay)[0]
+        replay = self._seed_slices(self.progress.data["env"])[0]
         rows = replay.latest(min(steps, replay.capacity, 1000))
         mismatch = check_given(functions.reward, functions.termination, rows)
         if mismatch:
@@ -347,7 +365,7 @@ class _Loop:
         # By multiples passed: several environments step over them, and how far must not shift the next one.
         if not every or steps >= total or steps // every <= before // every:
             return False
-        return int(self.progress.updates) >= updates_due(self.setup.agent, steps)
+        return not any(count > 0 for count in self.setup.agent.schedule.due(self.progress.clock))
 
     def evaluate(self) -> bool:
         """Evaluates; keeps the best checkpoint; True if the return that was asked for is reached."""
@@ -398,8 +416,8 @@ class _Loop:
         """Writes a checkpoint, the newest or the best."""
         self.counters.wall_s = round(time.monotonic() - self.begun, 3)
         tree = dataclasses.replace(self.progress, metrics={})
-        if isinstance(tree.replay, AbstractHostReplay):
-            tree.replay.flush()
+        if isinstance(met := tree.data["env"], AbstractHostReplay):
+            met.flush()
         meta = {"counters": dataclasses.asdict(self.counters)}
         self.folder.save_checkpoint(tree, env_steps=int(self.progress.env_steps), meta=meta, best=best)
         if not best:

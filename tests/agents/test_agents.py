@@ -11,6 +11,7 @@ from tiny import CONFIGS, NAMES, Walk, make_agent, same_bits
 
 from forethought.agents.mpc_ladder import MPCLadder
 from forethought.agents.random_shooting import RandomShootingMPC
+from forethought.core import Schedule
 from forethought.presets.parts import PlannerConfig
 from forethought.types import Box, Discrete, EnvSpec
 
@@ -25,8 +26,9 @@ def act(agent, memory, obs, seed=0, explore=False):
 @pytest.mark.parametrize("name", NAMES)
 def test_oracle_needs_neither_random_steps_nor_updates(name):
     oracle, learning = make_agent(name, oracle=True), make_agent(name)
-    assert (oracle.random_steps, oracle.update_every) == (0, None)
-    assert learning.random_steps == 20 and learning.update_every == (None if name == "mpc-ladder-0.5" else 20)
+    assert oracle.schedule == Schedule(0, ())
+    every = None if name == "mpc-ladder-0.5" else 20
+    assert learning.schedule == Schedule.one_round("model", every, random_steps=20)
 
 
 @pytest.mark.parametrize("name", ["pets", "random-shooting"])

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from plain_games import TIC_TAC_TOE
-from tiny import copied, run_to, same_bits
+from tiny import copied, run_to, same_bits, updated
 
 from forethought.agents.alphazero import AlphaZero
 from forethought.core import AbstractGame, programs
@@ -44,7 +44,7 @@ def agent(env=GAME, **changes):
 
 
 def empty(env=GAME, num_envs=3, capacity=60):
-    return GameReplay.empty(env.spec, capacity, num_envs)
+    return {"env": GameReplay.empty(env.spec, capacity, num_envs)}
 
 
 def acted(agent, obs, *, explore, memory=0, count=40, state=None):
@@ -66,12 +66,12 @@ def _acted(agent, state, memory, obs, keys, explore):
 def test_games_are_legal_end_to_end_and_targets_are_the_searches(rule):
     driver = JitDriver(agent(rule=rule), GAME, num_envs=3)
     end = run_to(driver, driver.start(empty(), seed=0), 60)
-    rows, _ = end.replay.rows()
+    rows, _ = end.data["env"].rows()
     legal = np.asarray(jax.vmap(lambda obs: GAME.moves(GAME.state_from(obs)).legal)(rows.obs))
     assert legal[np.arange(60), rows.action].all() and not np.any(np.asarray(rows.extras.weights)[~legal] > 1e-6)
     np.testing.assert_allclose(rows.extras.weights.sum(-1), 1, atol=1e-5)
     np.testing.assert_array_equal(rows.extras.player, (rows.obs > 127).sum(-1) % 2)
-    assert int(end.updates) == 2 and (end.replay.outcomes().known.sum() > 20)
+    assert int(end.updates) == 2 and (end.data["env"].outcomes().known.sum() > 20)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_jit_driver_equals_step_driver():
     one = agent(rule="gumbel", opening=OpeningConfig())
     jit, steps = JitDriver(one, GAME, num_envs=3), StepDriver(one, HostedJaxEnv(GAME, 3))
     left, right = (run_to(d, d.start(empty(), seed=0), 24) for d in (jit, steps))
-    for a, b in zip(jax.tree.leaves(left.replay.rows()), jax.tree.leaves(right.replay.rows())):
+    for a, b in zip(jax.tree.leaves(left.data["env"].rows()), jax.tree.leaves(right.data["env"].rows())):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
@@ -125,7 +125,7 @@ def test_without_simulations_the_network_alone_plays_and_learns_nothing():
     assert (action == np.argmax(logits)).all()
     np.testing.assert_allclose(extras.weights[0], jax.nn.softmax(logits), rtol=1e-4)
     with pytest.raises(ValueError, match="simulations=0 plays by the network alone"):
-        alone.update(state, empty(), key=KEY)
+        updated(alone, state, empty()["env"], key=KEY)
 
 
 @pytest.mark.slow
@@ -134,8 +134,8 @@ def test_one_player_is_searched_and_learned_from_too():
     one = AlphaZero(env.spec, dataclasses.replace(TINY, simulations=8, discount=0.9), rules=Simulator(env))
     driver = JitDriver(one, env, num_envs=3)
     end = run_to(driver, driver.start(empty(env), seed=0), 60)
-    found = end.replay.outcomes(0.9)
-    rows, _ = end.replay.rows()
+    found = end.data["env"].outcomes(0.9)
+    rows, _ = end.data["env"].rows()
     last = np.asarray(rows.terminated)
     assert last.any() and not rows.extras.player.any()
     np.testing.assert_allclose(np.abs(found.value[last]), 1.0)

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from plain_games import TIC_TAC_TOE
-from tiny import copied, run_to, same_bits
+from tiny import copied, run_to, same_bits, updated
 
 from forethought.agents.expert_iteration import ExpertIteration
 from forethought.envs.games.tic_tac_toe import TicTacToe
@@ -38,7 +38,7 @@ def agent(env=GAME, **changes):
 
 
 def empty(env=GAME):
-    return GameReplay.empty(env.spec, 60, 3)
+    return {"env": GameReplay.empty(env.spec, 60, 3)}
 
 
 @eqx.filter_jit
@@ -62,7 +62,7 @@ def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(tmp_path):
         checkpoint.save(tmp_path / "cut.npz", run_to(driver, copied(start), cut), {})
         loaded, _ = checkpoint.load(tmp_path / "cut.npz", driver.start(empty(), seed=9))
         assert same_bits(run_to(driver, loaded, 60), whole), cut
-    rows, _ = whole.replay.rows()
+    rows, _ = whole.data["env"].rows()
     legal = np.asarray(jax.vmap(lambda obs: GAME.moves(GAME.state_from(obs)).legal)(rows.obs))
     assert legal[np.arange(60), rows.action].all() and not np.any(np.asarray(rows.extras.weights)[~legal])
 
@@ -130,7 +130,7 @@ def test_without_a_value_weight_there_is_no_value_to_learn():
     losses = {}
     for weight in (0.0, 0.75):
         one = agent(value_weight=weight)
-        update = lambda one=one: one.update(one.init(key=KEY), empty(), key=KEY)[1]
+        update = lambda one=one: updated(one, one.init(key=KEY), empty()["env"], key=KEY)[1]
         losses[weight] = set(eqx.filter_eval_shape(update))
     assert "value/loss" not in losses[0.0] and "value/loss" in losses[0.75]
 
@@ -142,7 +142,7 @@ def test_one_player_is_searched_and_learned_from_too():
     assert one.value_loss == "squared" and not one.init(key=KEY).network.bounded
     driver = JitDriver(one, env, num_envs=3)
     end = run_to(driver, driver.start(empty(env), seed=0), 48)
-    assert int(end.updates) == 2 and not end.replay.rows()[0].extras.player.any()
+    assert int(end.updates) == 2 and not end.data["env"].rows()[0].extras.player.any()
 
 
 def test_without_simulations_the_apprentice_alone_plays_and_learns_nothing():
@@ -151,7 +151,7 @@ def test_without_simulations_the_apprentice_alone_plays_and_learns_nothing():
     action, weights = acted(alone, state, jnp.zeros(18), 2, False)
     assert (action == 8).all() and np.all(weights[:, 8] > 0.99)
     with pytest.raises(ValueError, match="simulations=0 plays by the apprentice alone"):
-        alone.update(state, empty(), key=KEY)
+        updated(alone, state, empty()["env"], key=KEY)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import GIVEN, ONE_NETWORK, Walk, make_agent
+from tiny import GIVEN, ONE_NETWORK, Walk, make_agent, updated
 
 from forethought.agents.ilqr import ILQRControl
 from forethought.agents.mpc_ladder import MPCLadder
+from forethought.core import Schedule
 from forethought.models.simulator import Simulator
 from forethought.presets.ilqr import ILQRConfig
 from forethought.presets.mpc_ladder import MPCLadderConfig
@@ -21,9 +22,9 @@ TRUE = Given(GIVEN.reward, GIVEN.termination, Simulator(Walk()))
 
 def test_on_the_true_dynamics_it_learns_nothing_and_plans_as_the_ladder_does_with_its_planner():
     agent = ILQRControl(Walk().spec, CONFIG, given=TRUE)
-    assert (agent.random_steps, agent.update_every) == (0, None)
+    assert agent.schedule == Schedule(0, ())
     state = agent.init(key=jr.key(0))
-    assert agent.update(state, None, key=jr.key(0)) == (state, {})
+    assert updated(agent, state, None, key=jr.key(0)) == (state, {})
     ladder = MPCLadder(Walk().spec, MPCLadderConfig(version="1.5", planner=PLANNER), given=TRUE)
     assert ladder.planner == agent.planner
     obs = jnp.array([0.8, 0.8])
@@ -40,7 +41,7 @@ def test_on_the_true_dynamics_it_learns_nothing_and_plans_as_the_ladder_does_wit
 
 def test_with_a_network_it_follows_its_schedule_and_parts_can_be_replaced():
     agent = ILQRControl(Walk().spec, CONFIG, given=GIVEN)
-    assert (agent.random_steps, agent.update_every) == (20, 20)
+    assert agent.schedule == Schedule.one_round("model", 20, random_steps=20)
     learner = make_agent("random-shooting").init(key=jr.key(7)).learner
     own = ILQRControl(Walk().spec, CONFIG, given=GIVEN, learner=learner, planner=agent.planner)
     assert own.init(key=jr.key(0)).learner is learner and own.model(own.init(key=jr.key(0))) is learner.model

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from latent_world import PICTURE, SMALL, VECTOR, part, random_batch
-from tiny import Walk, run_to, same_bits
+from tiny import Walk, run_to, same_bits, updated
 
 from forethought.agents.dreamer_v1 import DreamerV1
 from forethought.agents.dreamer_v2 import DreamerV2
@@ -76,9 +76,9 @@ def filled(spec, steps: int = 24) -> SequenceReplay:
 def test_a_run_cut_in_two_is_the_run_in_one_bit_for_bit(name):
     programs.forget()  # so that the driver counts every trace
     driver = JitDriver(AGENTS[name](Walk().spec), Walk())
-    replay = SequenceReplay.empty(Walk().spec, 64)
-    whole = run_to(driver, driver.start(replay, seed=0), 30)
-    first = run_to(driver, driver.start(replay, seed=0), 25)
+    data = {"env": SequenceReplay.empty(Walk().spec, 64)}
+    whole = run_to(driver, driver.start(data, seed=0), 30)
+    first = run_to(driver, driver.start(data, seed=0), 25)
     assert same_bits(run_to(driver, first, 30), whole)
     assert int(whole.updates) >= 2
     assert driver.traces == {"collect": 2, "update": 1}  # random and chosen actions
@@ -103,7 +103,7 @@ def test_it_acts_within_bounds_and_remembers_what_it_did(name):
 )
 def test_it_takes_pictures_and_numbered_actions(name):
     agent = AGENTS[name](PICTURE)
-    state, metrics = eqx.filter_jit(lambda s, r: agent.update(s, r, key=jr.key(1)))(
+    state, metrics = eqx.filter_jit(lambda s, r: updated(agent, s, r, key=jr.key(1)))(
         agent.init(key=jr.key(0)), filled(PICTURE)
     )
     assert all(np.isfinite(v) for v in metrics.values()) and "model/image_loss" in metrics
@@ -188,7 +188,7 @@ def test_v3_can_dream_from_the_latest_states_only():
 def test_v2_copies_its_target_when_due():
     agent = AGENTS["dreamer-v2"](VECTOR)
     replay, start = filled(VECTOR), agent.init(key=jr.key(0))
-    update = eqx.filter_jit(lambda s, k: agent.update(s, replay, key=k)[0])
+    update = eqx.filter_jit(lambda s, k: updated(agent, s, replay, key=k)[0])
     once = update(start, jr.key(1))
     twice = update(once, jr.key(2))
     assert same_bits(once.target_critic, start.target_critic)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import GIVEN, Walk, copied, history, run_to, same_bits
+from tiny import GIVEN, Walk, copied, empty_data, history, run_to, same_bits, updated
 
 from forethought.agents.gps import GPS
 from forethought.agents.local_lqr import LocalLQR
-from forethought.core import AbstractAgent
+from forethought.core import AbstractAgent, Schedule
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.learners.episodes import Place
 from forethought.learners.local_rounds import LocalMemory
@@ -36,9 +36,13 @@ class Twice(AbstractAgent):
     """Does nothing, from two starts in turn."""
 
     spec: EnvSpec = Walk().spec
-    random_steps: int = 0
-    update_every: int | None = None
-    starts: int = 2
+
+    @property
+    def schedule(self):
+        return Schedule(0, (), num_start_states=2)
+
+    def data(self, capacity, num_envs):
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key):
         return jnp.zeros(())
@@ -49,28 +53,28 @@ class Twice(AbstractAgent):
     def act(self, state, memory, obs, *, key, explore):
         return jnp.zeros(1), memory, None
 
-    def update(self, state, replay, *, key):
-        return state, {}
+    def update(self, state, data, *, round, clock, key):
+        return state, {}, {}
 
 
 @pytest.mark.slow
 def test_a_round_under_action_repeat_is_as_many_simulator_steps_as_its_episodes_last():
     spec = dataclasses.replace(Walk().spec, action_repeat=3)
     agent = LocalLQR(spec, LocalLQRConfig(control=CONTROL), given=GIVEN)
-    assert agent.rounds.steps == 3 and agent.update_every == STARTS * ROLLOUTS * T
+    assert agent.rounds.steps == 3 and agent.schedule.rounds[0].every == STARTS * ROLLOUTS * T
 
 
 def drive(agent, num_envs: int = 1):
     driver = StepDriver(agent, HostedJaxEnv(Walk(), num_envs))
-    return driver, driver.start(UniformReplay.empty(Walk().spec, 4 * agent.update_every, agent.extras), seed=0)
+    return driver, driver.start(agent.data(4 * agent.schedule.rounds[0].every, num_envs), seed=0)
 
 
 def rounds_of(driver, progress, count: int):
     """The metrics of each round, and the progress after the last."""
     found = []
-    for last in driver.train(progress, total_steps=count * driver.agent.update_every):
+    for last in driver.train(progress, total_steps=count * driver.agent.schedule.rounds[0].every):
         if last.metrics:
-            found.append({name: float(value) for name, value in last.metrics.items()})
+            found.append({name: float(value) for name, value in last.metrics["controllers"].items()})
     return found, last
 
 
@@ -144,7 +148,7 @@ def test_run_cut_in_two_and_saved_between_equals_one_that_was_not(gps, tmp_path)
 @pytest.mark.slow
 def test_a_round_with_too_few_whole_episodes_is_left_out(gps):
     agent, _, start, *_ = gps
-    state, metrics = agent.update(start.agent_state, start.replay, key=jr.key(0))
+    state, metrics = updated(agent, start.agent_state, start.data["env"], key=jr.key(0))
     assert state is start.agent_state and set(metrics) == set(gps[3][0]) and not any(metrics.values())
 
 
@@ -198,7 +202,7 @@ def test_both_drivers_reset_to_the_starts_that_an_agent_goes_round(num_envs):
     agent = Twice()
     seen = []
     for driver in (JitDriver(agent, Walk(), num_envs=num_envs), StepDriver(agent, HostedJaxEnv(Walk(), num_envs))):
-        end = run_to(driver, driver.start(UniformReplay.empty(Walk().spec, 64), seed=0), 21 * num_envs)
+        end = run_to(driver, driver.start(empty_data(num_envs=num_envs), seed=0), 21 * num_envs)
         rows = history(end).obs.reshape(-1, num_envs, 2)
         seen.append(rows[::T].reshape(-1, 2))
     np.testing.assert_array_equal(*seen)

@@ -66,7 +66,7 @@ def trained():
     """An agent, its progress after two random trials and two of its own, and the metrics of its updates."""
     agent, metrics = PILCO(SPEC, CONFIG, given=GIVEN), []
     driver = StepDriver(agent, HostedJaxEnv(Place(), 1))
-    for progress in driver.train(driver.start(UniformReplay.empty(SPEC, 40), seed=0), total_steps=32):
+    for progress in driver.train(driver.start({"env": UniformReplay.empty(SPEC, 40)}, seed=0), total_steps=32):
         metrics += [progress.metrics] if progress.metrics else []
     return agent, progress, metrics
 
@@ -83,7 +83,7 @@ def test_two_trials_after_two_random_ones_stay_where_the_reward_is(trained):
 @pytest.mark.slow
 def test_it_says_what_its_trials_will_look_like(trained):
     agent, progress, metrics = trained
-    rows, in_use = jax.tree.map(np.asarray, progress.replay.rows())
+    rows, in_use = jax.tree.map(np.asarray, progress.data["env"].rows())
     trials = forecast_trials(agent.forecasts(progress.agent_state), jax.tree.map(lambda x: x[in_use], rows))
     assert [trial.number for trial in trials] == [1, 2] and len(metrics) == 3  # the last was not run any more
     last = trials[1]
@@ -115,7 +115,7 @@ def test_data_that_are_not_finite_are_named(trained):
     broken = dataclasses.replace(row, obs=jnp.full(1, jnp.nan))
     replay = UniformReplay.empty(SPEC, 40).add(jax.tree.map(lambda a, b: jnp.stack([a, b]), row, broken))
     with pytest.raises(TrainingFault, match=r"2 steps on place: row 1 of the data has obs=\[nan\]"):
-        agent.update(progress.agent_state, replay, key=jr.key(0))
+        agent.update(progress.agent_state, {"env": replay}, round="trial", clock=progress.clock, key=jr.key(0))
 
 
 def test_the_compiled_driver_refuses_it():

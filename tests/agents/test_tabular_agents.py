@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import history, run_to, same_bits
+from tiny import history, run_to, same_bits, updated
 
 from forethought.agents.dyna_q import DynaQ, disagreement
 from forethought.agents.model_samples import ModelSamples
@@ -58,14 +58,14 @@ def driver(num_seeds=None):
 
 @functools.cache
 def finished():
-    return run_to(driver(), driver().start(replay(), seed=3), STEPS)
+    return run_to(driver(), driver().start({"env": replay()}, seed=3), STEPS)
 
 
 @pytest.mark.slow
 def test_learning_inside_the_loop_is_learning_step_by_step():
     """The maze changes on the way, so both drivers also tell the clock alike."""
     stepped = StepDriver(DynaQ(ENV.spec, CONFIG), HostedJaxEnv(ENV))
-    by_steps = run_to(stepped, stepped.start(replay(), seed=3), STEPS)
+    by_steps = run_to(stepped, stepped.start({"env": replay()}, seed=3), STEPS)
     assert same_bits(by_steps.agent_state, finished().agent_state)
     assert same_bits(history(by_steps), history(finished()))
     assert int(finished().updates) == STEPS
@@ -73,9 +73,9 @@ def test_learning_inside_the_loop_is_learning_step_by_step():
 
 
 def test_a_run_cut_in_two_and_seeds_side_by_side_learn_the_same():
-    halfway = run_to(driver(), driver().start(replay(), seed=3), 23)
+    halfway = run_to(driver(), driver().start({"env": replay()}, seed=3), 23)
     assert same_bits(run_to(driver(), halfway, STEPS), finished())
-    several = run_to(driver(2), driver(2).start(replay(), seed=2), STEPS)
+    several = run_to(driver(2), driver(2).start({"env": replay()}, seed=2), STEPS)
     second = jax.tree.map(lambda x: x[1] if x.ndim else x, several.agent_state)
     np.testing.assert_allclose(second.q, finished().agent_state.q, atol=1e-6)
     np.testing.assert_array_equal(second.model.outcome, finished().agent_state.model.outcome)
@@ -84,10 +84,10 @@ def test_a_run_cut_in_two_and_seeds_side_by_side_learn_the_same():
 def test_what_was_learned_before_a_fault_is_whole():
     kept, before = [], BROKEN_AT - 1
     with pytest.raises(EnvironmentFault, match=f"step {BROKEN_AT} of the run"):
-        kept.extend(driver().train(driver().start(replay(), seed=3), total_steps=100))
+        kept.extend(driver().train(driver().start({"env": replay()}, seed=3), total_steps=100))
     last = kept[-1]
     assert (int(last.env_steps), int(last.updates)) == (before, before)
-    assert same_bits(last.agent_state, run_to(driver(), driver().start(replay(), seed=3), before).agent_state)
+    assert same_bits(last.agent_state, run_to(driver(), driver().start({"env": replay()}, seed=3), before).agent_state)
 
 
 def numpy_dyna(rows, config):
@@ -105,8 +105,8 @@ def numpy_dyna(rows, config):
 def learned_from(config, model=None):
     """What an agent makes of the recorded steps, one after another."""
     agent, rows = DynaQ(ENV.spec, config, model=model), history(finished())
-    one = lambda state, row: agent.update(
-        state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.fold_in(jr.key(0), state.clock)
+    one = lambda state, row: updated(
+        agent, state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.fold_in(jr.key(0), state.clock)
     )
     return jax.jit(lambda rows: jax.lax.scan(one, agent.init(key=jr.key(0)), rows))(jax.tree.map(jnp.asarray, rows))
 
@@ -171,7 +171,7 @@ def test_ties_are_broken_at_random():
 def test_prioritised_sweeping_comes_to_what_its_model_is_worth_with_few_updates():
     agent = PrioritisedSweeping(ENV.spec, PrioritisedSweepingConfig(planning_steps=20, discount=0.9, model="counts"))
     rows = jax.tree.map(jnp.asarray, history(finished()))
-    one = lambda state, row: agent.update(state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.key(0))
+    one = lambda state, row: updated(agent, state, replay().add(jax.tree.map(lambda x: x[None], row)), key=jr.key(0))
     state, metrics = jax.jit(lambda rows: jax.lax.scan(one, agent.init(key=jr.key(0)), rows))(rows)
     best = value_iteration(state.model.tables(), discount=0.9).action_values
     np.testing.assert_allclose(state.q, jnp.where(state.model.known(), best, 0.0), atol=5e-3)
@@ -181,9 +181,9 @@ def test_prioritised_sweeping_comes_to_what_its_model_is_worth_with_few_updates(
 
 def test_model_samples_learn_from_the_model_alone():
     rows = history(finished())
-    full = dataclasses.replace(replay(), data=jax.tree.map(jnp.asarray, rows), size=jnp.int32(STEPS))
+    full = UniformReplay.empty(ENV.spec, STEPS).add(jax.tree.map(jnp.asarray, rows))
     agent = ModelSamples(ENV.spec, ModelSamplesConfig(method="policy-iteration", discount=0.9))
-    state, metrics = jax.jit(lambda full: agent.update(agent.init(key=jr.key(0)), full, key=jr.key(0)))(full)
+    state, metrics = jax.jit(lambda full: updated(agent, agent.init(key=jr.key(0)), full, key=jr.key(0)))(full)
     counts = np.zeros((9, 4, 10))
     outcome = np.where(rows.terminated, 9, rows.next_obs[:, 0].astype(int))
     np.add.at(counts, (rows.obs[:, 0].astype(int), rows.action, outcome), 1)

@@ -18,7 +18,7 @@ from forethought.learners.actor_critic import (
     reach_weights,
     state_returns,
 )
-from forethought.learners.schedule import Schedule
+from forethought.learners.schedule import GradientSteps
 from forethought.models.world_model import WorldModel
 from forethought.networks.policies import Actor
 
@@ -85,13 +85,13 @@ def test_the_slow_one_moves_by_its_rate():
     "ratio, repeat, every, updates", [(64, 1, 4, 1), (64, 2, 8, 1), (1024, 1, 1, 4), (256, 1, 1, 1), (384, 1, 1, 2)]
 )
 def test_schedule_replays_so_many_steps_per_action(ratio, repeat, every, updates):
-    schedule = Schedule.of(ratio, 8, 32, repeat)
+    schedule = GradientSteps.of(ratio, 8, 32, repeat)
     assert (schedule.update_every, schedule.updates) == (every, updates)
 
 
 def test_schedule_repeats_with_new_keys_and_averages_metrics():
     step = lambda state, key: (state + 1, {"m": state, "r": jr.uniform(key)})
-    state, metrics = Schedule(1, 4).repeat(step, jnp.zeros(()), key=jr.key(0))
+    state, metrics = GradientSteps(1, 4).repeat(step, jnp.zeros(()), key=jr.key(0))
     assert float(state) == 4.0 and float(metrics["m"]) == 1.5
     expected = jnp.mean(jax.vmap(jr.uniform)(jr.split(jr.key(0), 4)))
     np.testing.assert_allclose(metrics["r"], expected, rtol=1e-6)

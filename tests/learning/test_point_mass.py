@@ -43,7 +43,7 @@ def learn(name: str, seed: int) -> tuple[float, float]:
     agent = kind(env.spec, AGENTS[name], given=Given(point_mass_reward, never_terminates))
     driver = JitDriver(agent, env)
     evaluate = JitEvaluator(agent, env, num_episodes=4)
-    progress = driver.start(UniformReplay.empty(env.spec, 600), seed=seed)
+    progress = driver.start({"env": UniformReplay.empty(env.spec, 600)}, seed=seed)
     before = evaluate(progress.agent_state, key=jr.key(100)).returns.mean()
     *_, end = driver.train(progress, total_steps=600)
     return float(before), float(evaluate(end.agent_state, key=jr.key(100)).returns.mean())

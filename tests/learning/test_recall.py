@@ -127,7 +127,7 @@ def learn(name: str, seed: int, steps: int) -> tuple[float, float]:
     agent = make(env.spec)
     driver = JitDriver(agent, env)
     evaluate = JitEvaluator(agent, env, num_episodes=200)
-    progress = driver.start(SequenceReplay.empty(env.spec, 8000), seed=seed)
+    progress = driver.start({"env": SequenceReplay.empty(env.spec, 8000)}, seed=seed)
     before = evaluate(progress.agent_state, key=jr.key(100)).returns.mean()
     *_, end = driver.train(progress, total_steps=steps)
     return float(before), float(evaluate(end.agent_state, key=jr.key(100)).returns.mean())

@@ -34,9 +34,9 @@ def lines_of(state, simulations):
 def test_after_30_rounds_the_search_loses_no_line_and_the_network_alone_hardly_any():
     agent = AlphaZero(GAME.spec, PRESETS["tic-tac-toe"], rules=Simulator(GAME))
     driver = JitDriver(agent, GAME, num_envs=128)
-    start = driver.start(GameReplay.empty(GAME.spec, 20_000, 128), seed=0)
+    start = driver.start({"env": GameReplay.empty(GAME.spec, 20_000, 128)}, seed=0)
     assert lines_of(start.agent_state, 0).lost > 100
-    end = run_to(driver, start, 30 * agent.update_every)
+    end = run_to(driver, start, 30 * agent.schedule.rounds[0].every)
     assert int(end.updates) == 30
     assert lines_of(end.agent_state, PRESETS["tic-tac-toe"].simulations).lost == 0
     assert lines_of(end.agent_state, 0).lost <= 4

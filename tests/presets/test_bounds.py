@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import CONFIGS, Averaging, Walk, empty_replay
+from tiny import CONFIGS, Averaging, Walk, empty_data
 
 import forethought
 from forethought.agents.dreamer_v1 import DreamerV1
@@ -17,7 +17,7 @@ from forethought.agents.dreamer_v3 import DreamerV3
 from forethought.catalogue import AGENTS
 from forethought.errors import UserError
 from forethought.fit import GradientLearner
-from forethought.learners.schedule import Schedule
+from forethought.learners.schedule import GradientSteps
 from forethought.presets.bounds import Fraction, Natural, Part, Positive, Real, Seed, checked_number
 from forethought.presets.dreamer_v3 import DreamerV3Config
 from forethought.presets.run import RunConfig
@@ -118,7 +118,7 @@ def test_every_number_of_the_python_interface_is_checked(call, says):
 
 def test_the_last_seeds_go_side_by_side_with_keys_of_their_own():
     driver = JitDriver(Averaging(), Walk(), num_seeds=2)
-    eqx.filter_eval_shape(lambda: driver.start(empty_replay(), seed=2**32 - 2))
+    eqx.filter_eval_shape(lambda: driver.start(empty_data(), seed=2**32 - 2))
     seeds = (3, 2**31, 2**32 - 1)
     together = jr.key_data(jax.vmap(jr.key)(jnp.array(seeds, jnp.uint32)))
     assert [row.tolist() for row in together] == [jr.key_data(jr.key(seed)).tolist() for seed in seeds]
@@ -162,7 +162,7 @@ def test_unknown_and_wrong_settings_are_named_with_the_nearest(changes, says):
             Walk().spec, dataclasses.replace(AGENTS["dreamer-v1"].preset("default"), action_noise=bad)
         ),
         lambda bad: DreamerV3(Walk().spec, DreamerV3Config(horizon=bad)),
-        lambda bad: Schedule.of(bad, 16, 16, 1),
+        lambda bad: GradientSteps.of(bad, 16, 16, 1),
         lambda bad: GradientLearner(None, learning_rate=bad),
         lambda bad: GradientLearner(None, data_noise=bad),
     ],

@@ -395,14 +395,16 @@ def test_bad_folders_and_sizes_are_one_line(tmp_path):
 def test_step_driver_fills_it_and_a_resumed_run_holds_the_same(tmp_path):
     run = StepDriver(Averaging(random_steps=1000), HostedJaxEnv(Walk(), 2))
     spec = run.env.spec
-    whole = run_to(run, run.start(DiskReplay.at(tmp_path / "a", spec, num_envs=2), seed=0), 30)
-    half = run_to(run, run.start(DiskReplay.at(tmp_path / "b", spec, num_envs=2), seed=0), 14)  # an episode's end
+    whole = run_to(run, run.start({"env": DiskReplay.at(tmp_path / "a", spec, num_envs=2)}, seed=0), 30)
+    half = run_to(
+        run, run.start({"env": DiskReplay.at(tmp_path / "b", spec, num_envs=2)}, seed=0), 14
+    )  # an episode's end
     both = run_to(run, half, 30)
-    assert same_bits(whole.replay.rows()[0], both.replay.rows()[0])
-    assert whole.replay.size == 30
+    assert same_bits(whole.data["env"].rows()[0], both.data["env"].rows()[0])
+    assert whole.data["env"].size == 30
 
 
 def test_jit_driver_refuses_it(tmp_path):
     run = JitDriver(Averaging(), Walk())
     with pytest.raises(ValueError, match="use the step driver"):
-        run.start(DiskReplay.at(tmp_path, Walk().spec), seed=0)
+        run.start({"env": DiskReplay.at(tmp_path, Walk().spec)}, seed=0)

@@ -79,7 +79,7 @@ def test_games_that_are_not_over_or_were_cut_off_by_time_are_no_draws():
     over = dataclasses.replace(row, reward=reward, terminated=yes, truncated=jnp.array([False, True, False]))
     under_way = dataclasses.replace(row, reward=0 * reward, terminated=no, truncated=no)
     replay = GameReplay.empty(SPEC, 4 * ENVS, ENVS).add(under_way).add(over).add(under_way)
-    known = outcomes(replay, 1.0).known.reshape(4, ENVS)
+    known = outcomes(replay, 1.0).known.reshape(ENVS, 4).T
     np.testing.assert_array_equal(known[:3], [[True, False, False]] * 2 + [[False] * 3])
 
 
@@ -96,10 +96,10 @@ def test_what_follows_a_cut_is_another_game():
     first, second, last = (dataclasses.replace(r, terminated=no, truncated=no) for r in ticks(3))
     last = dataclasses.replace(last, terminated=yes)
     replay = GameReplay.empty(SPEC, 4 * ENVS, ENVS).add(first).cut().add(second).add(last)
-    known = outcomes(replay, 1.0).known.reshape(4, ENVS)
+    known = outcomes(replay, 1.0).known.reshape(ENVS, 4).T
     np.testing.assert_array_equal(known[:, 0], [False, True, True, False])
     whole = GameReplay.empty(SPEC, 4 * ENVS, ENVS).cut().add(last).cut()
-    assert outcomes(whole, 1.0).known.sum() == ENVS and not whole.data.data.truncated.any()
+    assert outcomes(whole, 1.0).known.sum() == ENVS and not whole.rings.data.truncated.any()
 
 
 def test_positions_are_drawn_alike_and_carry_what_belongs_to_them():
@@ -113,8 +113,9 @@ def test_positions_are_drawn_alike_and_carry_what_belongs_to_them():
     np.testing.assert_allclose(np.bincount(number, minlength=12), 500, atol=110)
     weights = np.concatenate([row.extras.weights for row in rows])
     np.testing.assert_array_equal(drawn.weights, weights[number])
-    np.testing.assert_array_equal(drawn.value, np.asarray(found.value)[number])
-    np.testing.assert_array_equal(drawn.known, np.asarray(found.known)[number])
+    row = number % ENVS * 8 + number // ENVS  # rows lie game by game
+    np.testing.assert_array_equal(drawn.value, np.asarray(found.value)[row])
+    np.testing.assert_array_equal(drawn.known, np.asarray(found.known)[row])
 
 
 def test_a_tick_counts_whole_or_not_at_all():

@@ -142,7 +142,7 @@ def test_pixels_are_bytes_and_the_rest_stays_exact():
     no = jnp.zeros(1, bool)
     replay = add(replay, Transition(obs, jnp.zeros((1, 2)), jnp.ones(1), obs + 1, no, no), None)
     seen = np.asarray(latest(replay, 1).obs)[0]
-    assert replay.data.pixels.dtype == jnp.uint8
+    assert replay.rings.data.pixels.dtype == jnp.uint8
     np.testing.assert_array_equal(seen, np.float32([0, 0, 1, 254, 255, 255, 0.1, -7e5]))
 
 
@@ -158,15 +158,15 @@ def driver(num_envs: int = 2, num_seeds: int | None = None) -> JitDriver:
     return JitDriver(Averaging(), Walk(ends_above=0.5), num_envs=num_envs, num_seeds=num_seeds)
 
 
-def replay_of(run: JitDriver, capacity: int = 40) -> SequenceReplay:
-    return SequenceReplay.empty(run.env.spec, capacity, run.num_envs)
+def replay_of(run: JitDriver, capacity: int = 40) -> dict[str, SequenceReplay]:
+    return {"env": SequenceReplay.empty(run.env.spec, capacity, run.num_envs)}
 
 
 def test_jit_driver_fills_it_with_whole_episodes():
     run = driver(1)
     progress = run_to(run, run.start(replay_of(run, 80), seed=3), 60)
-    steps = int(progress.replay.used[0])
-    found = row(draw(progress.replay, 1, steps, jr.key(0)), 0)
+    steps = int(progress.data["env"].rings.used[0])
+    found = row(draw(progress.data["env"], 1, steps, jr.key(0)), 0)
     starts = np.flatnonzero(found.first)
     over = found.terminated | found.truncated
     assert starts[0] == 0 and len(starts) >= 60 // 7
@@ -189,18 +189,19 @@ def test_seeds_side_by_side_hold_what_they_hold_alone():
     both = run_to(run, run.start(replay_of(run), seed=4), 80)
     for k in range(2):
         one = run_to(alone, alone.start(replay_of(alone), seed=4 + k), 80)
-        pair = jax.tree.map(lambda x, k=k: x[k], both.replay)
-        np.testing.assert_array_equal(pair.used, one.replay.used)
-        np.testing.assert_array_equal(pair.data.first, one.replay.data.first)
-        np.testing.assert_allclose(pair.data.vector, one.replay.data.vector, rtol=1e-5, atol=1e-6)
+        pair = jax.tree.map(lambda x, k=k: x[k], both.data["env"].rings)
+        one = one.data["env"].rings
+        np.testing.assert_array_equal(pair.used, one.used)
+        np.testing.assert_array_equal(pair.data.first, one.data.first)
+        np.testing.assert_allclose(pair.data.vector, one.data.vector, rtol=1e-5, atol=1e-6)
 
 
 def test_step_that_is_not_finite_is_taken_back_from_a_full_replay():
     run = JitDriver(Averaging(), Walk(nan_after=5), num_envs=1)
-    progress = run.start(SequenceReplay.empty(run.env.spec, 4), seed=0)
+    progress = run.start(replay_of(run, 4), seed=0)
     last = progress
     with pytest.raises(Exception, match="non-finite"):
         for progress in run.train(progress, total_steps=20):  # noqa: B020
             last = progress
-    found = row(draw(last.replay, 1, 4, jr.key(0)), 0)
+    found = row(draw(last.data["env"], 1, 4, jr.key(0)), 0)
     assert np.isfinite(found.obs).all() and int(last.env_steps) == 5

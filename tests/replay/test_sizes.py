@@ -24,8 +24,8 @@ def test_replay_of_a_run_holds_all_its_steps(env, num_envs):
     run = dataclasses.replace(RUN, num_envs=num_envs)
     driver = JitDriver(agent, env, num_envs=num_envs)
     capacity = sizes.run_steps(agent, env, run)
-    progress = run_to(driver, driver.start(SequenceReplay.empty(env.spec, capacity, num_envs), seed=0), 60)
-    assert int(progress.replay.size) == 60
+    progress = run_to(driver, driver.start({"env": SequenceReplay.empty(env.spec, capacity, num_envs)}, seed=0), 60)
+    assert int(progress.data["env"].size) == 60
 
 
 @pytest.mark.parametrize(

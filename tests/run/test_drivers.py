@@ -10,7 +10,7 @@ from tiny import (
     Averaging,
     Walk,
     copied,
-    empty_replay,
+    empty_data,
     history,
     jit_driver,
     make_agent,
@@ -22,7 +22,6 @@ from tiny import (
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.make import make
 from forethought.run.jit import JitDriver
-from forethought.run.progress import updates_due
 from forethought.run.steps import StepDriver
 from forethought.storage import checkpoint
 from forethought.types import Given
@@ -47,7 +46,8 @@ _starts = {}
 
 def started(driver, seed: int = 0):
     if (driver, seed) not in _starts:
-        _starts[driver, seed] = driver.start(empty_replay(), seed=seed)
+        num_envs = driver.num_envs if isinstance(driver, JitDriver) else driver.env.num_envs
+        _starts[driver, seed] = driver.start(empty_data(num_envs=num_envs), seed=seed)
     return copied(_starts[driver, seed])
 
 
@@ -77,7 +77,7 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not(name):
     first = run_to(driver, started(driver, seed=3), 25)
     assert same_bits(first, run_to(driver, started(driver, seed=3), 25))
     other = run_to(driver, started(driver, seed=4), 25)
-    assert not np.array_equal(first.replay.data.obs, other.replay.data.obs)
+    assert not np.array_equal(first.data["env"].rings.data.obs, other.data["env"].rings.data.obs)
 
 
 @every_agent
@@ -113,7 +113,7 @@ def test_updates_come_when_they_are_due(name):
     driver = jit_driver(name)
     seen = [(int(p.env_steps), int(p.updates)) for p in driver.train(started(driver), total_steps=45) if p.metrics]
     assert seen == ([(20, 1)] if name == "mpc-ladder-0.5" else [(20, 1), (40, 2)])
-    assert updates_due(driver.agent, 45) == len(seen)
+    assert driver.agent.schedule.calls(45) == [len(seen)]
 
 
 @every_agent
@@ -121,7 +121,7 @@ def test_zero_budget_learns_nothing(name):
     driver = jit_driver(name)
     start, end = started(driver), run_to(driver, started(driver), 0)
     assert same_bits(start, end)
-    assert int(end.replay.size) == int(end.env_steps) == int(end.updates) == 0
+    assert int(end.data["env"].size) == int(end.env_steps) == int(end.updates) == 0
 
 
 @pytest.mark.slow
@@ -161,9 +161,9 @@ def test_action_repeat_counts_simulator_steps():
     env = make(Walk(), action_repeat=2)
     agent = Averaging(env.spec)
     for driver in (JitDriver(agent, env), StepDriver(agent, HostedJaxEnv(env))):
-        end = run_to(driver, driver.start(empty_replay(64, env.spec), seed=0), 26)
+        end = run_to(driver, driver.start(empty_data(64, env.spec), seed=0), 26)
         # Episodes of 7 steps are 2, 2, 2 and 1: three of them are 12 actions, and three more actions pass step 26.
-        assert int(end.env_steps) == 27 and int(end.replay.size) == 15 and int(end.updates) == 1
+        assert int(end.env_steps) == 27 and int(end.data["env"].size) == 15 and int(end.updates) == 1
         assert [(e[2], e[3]) for e in end.episodes.since(0)][:2] == [(7, 7), (7, 14)]
 
 
@@ -173,8 +173,8 @@ def test_vectorised_seeds_agree_with_solo_runs(name):
     together = run_to(many, started(many, seed=5), 30)
     for i in range(2):
         alone = run_to(solo, started(solo, seed=5 + i), 30)
-        for stacked, single in zip(jax.tree.leaves(together.replay.data), jax.tree.leaves(alone.replay.data)):
-            np.testing.assert_allclose(stacked[i, :30], single[:30], atol=1e-4)
+        for stacked, single in zip(*(jax.tree.leaves(p.data["env"].rings.data) for p in (together, alone))):
+            np.testing.assert_allclose(stacked[i, 0, :30], single[0, :30], atol=1e-4)
     assert many.traces == {"collect": 2, "update": 1}
 
 
@@ -206,7 +206,7 @@ def pendulum_agent():
 @pytest.mark.parametrize("cut", [22, 27, 15], ids=["at an episode's end", "in mid-episode", "in the random phase"])
 def test_step_run_on_gymnasium_resumes_exactly(pendulum_agent, cut, tmp_path):
     driver = StepDriver(pendulum_agent, make_pendulum())
-    replay = lambda: empty_replay(64, pendulum_agent.spec)
+    replay = lambda: empty_data(64, pendulum_agent.spec)
     whole = run_to(driver, driver.start(replay(), seed=1), 34)
     checkpoint.save(tmp_path / "cut.npz", run_to(driver, driver.start(replay(), seed=1), cut), {})
     fresh = StepDriver(pendulum_agent, make_pendulum()) if cut == 27 else driver
@@ -254,8 +254,8 @@ def test_uniform_actions_are_held_as_long_as_the_agent_says():
     )
     drawn = []
     for driver in (JitDriver(agent, Walk()), StepDriver(agent, HostedJaxEnv(Walk(), 1))):
-        progress = run_to(driver, driver.start(empty_replay(), seed=0), 20)
-        drawn.append(np.asarray(progress.replay.latest(20).action)[:, 0])
+        progress = run_to(driver, driver.start(empty_data(), seed=0), 20)
+        drawn.append(np.asarray(progress.data["env"].latest(20).action)[:, 0])
     blocks = drawn[0][:18].reshape(6, 3)
     assert np.all(blocks == blocks[:, :1]) and len(np.unique(blocks[:, 0])) == 6
     np.testing.assert_array_equal(drawn[0], drawn[1])

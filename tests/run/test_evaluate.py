@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import Walk, empty_replay, make_agent, run_to, walk_reward
+from tiny import Walk, empty_data, make_agent, run_to, walk_reward
 
 from forethought.core import AbstractEnv
 from forethought.envs.hosted import HostedJaxEnv
@@ -142,7 +142,7 @@ def test_more_time_finds_better_actions(oracle, state):
 
 def test_run_with_a_deadline_acts_and_records_latency(oracle):
     driver = StepDriver(oracle, HostedJaxEnv(Walk()), plan_ms=5.0)
-    end = run_to(driver, driver.start(empty_replay(), seed=0), 8)
+    end = run_to(driver, driver.start(empty_data(), seed=0), 8)
     assert int(end.env_steps) == 8 and driver.actor.latency.summary()["actions"] == 8
 
 

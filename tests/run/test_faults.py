@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import Walk, copied, empty_replay, make_agent, run_to, same_bits
+from tiny import Walk, copied, empty_data, make_agent, run_to, same_bits
 
-from forethought.core import AbstractAgent
+from forethought.core import AbstractAgent, Schedule
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.errors import EnvironmentFault, TrainingFault
+from forethought.replay.uniform import UniformReplay
 from forethought.run.jit import JitDriver
 from forethought.run.progress import Fault, check_metrics
 from forethought.run.steps import StepDriver
@@ -19,7 +20,7 @@ from forethought.types import EnvSpec, Transition
 def run_until_fault(driver, kind: type[Exception]):
     """The last progress that was yielded, and the error."""
     with pytest.raises(kind) as caught:
-        for progress in driver.train(driver.start(empty_replay(), seed=0), total_steps=40):
+        for progress in driver.train(driver.start(empty_data(), seed=0), total_steps=40):
             last = progress
     return last, str(caught.value)
 
@@ -32,7 +33,7 @@ def broken_walk():
 def test_nan_observation_halts_the_jit_run_at_its_step(broken_walk):
     last, message = run_until_fault(broken_walk, EnvironmentFault)
     assert "walk returned a non-finite observation or reward at step 13 of the run, after action [" in message
-    assert int(last.env_steps) == int(last.replay.size) == 12
+    assert int(last.env_steps) == int(last.data["env"].size) == 12
 
 
 def test_what_a_broken_run_yields_last_is_clean_and_goes_on(broken_walk):
@@ -41,14 +42,14 @@ def test_what_a_broken_run_yields_last_is_clean_and_goes_on(broken_walk):
     assert int(last.fault.code) == 0 and np.isfinite(np.asarray(last.env.obs)).all()
     # In a sound environment of the same dynamics the rest of the run is that of one which never broke.
     sound = JitDriver(make_agent("random-shooting"), Walk(limit=None))
-    assert same_bits(run_to(sound, last, 25), run_to(sound, sound.start(empty_replay(), seed=0), 25))
+    assert same_bits(run_to(sound, last, 25), run_to(sound, sound.start(empty_data(), seed=0), 25))
 
 
 def test_nan_observation_halts_the_step_run_with_a_savable_progress():
     driver = StepDriver(make_agent("random-shooting"), HostedJaxEnv(Walk(limit=None, nan_after=12)))
     last, message = run_until_fault(driver, EnvironmentFault)
-    assert "step 13" in message and int(last.env_steps) == int(last.replay.size) == 12
-    assert np.isfinite(np.asarray(last.replay.data.obs)).all()
+    assert "step 13" in message and int(last.env_steps) == int(last.data["env"].size) == 12
+    assert np.isfinite(np.asarray(last.data["env"].rings.data.obs)).all()
 
 
 class Diverging(AbstractAgent):
@@ -69,11 +70,18 @@ class Diverging(AbstractAgent):
     def act(self, state, memory, obs, *, key, explore):
         return jnp.zeros(1) + state, None, None
 
-    def update(self, state, replay, *, key):
-        if not self.traceable and isinstance(replay.size, jax.core.Tracer):
-            return state, {"model/loss": jnp.zeros(())}
+    @property
+    def schedule(self):
+        return Schedule.one_round("model", self.update_every, random_steps=self.random_steps)
+
+    def data(self, capacity, num_envs):
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
+
+    def update(self, state, data, *, round, clock, key):
+        if not self.traceable and isinstance(data["env"].size, jax.core.Tracer):
+            return state, {}, {"model/loss": jnp.zeros(())}
         bad = jnp.full((), jnp.nan)
-        return (state, {"model/loss": bad}) if self.nan_loss else (bad, {"model/loss": jnp.zeros(())})
+        return (state, {}, {"model/loss": bad}) if self.nan_loss else (bad, {}, {"model/loss": jnp.zeros(())})
 
 
 @pytest.mark.parametrize("driver", ["jit", "steps"])
@@ -83,7 +91,7 @@ def test_non_finite_loss_is_named_and_the_state_before_it_is_kept(driver):
     last, message = run_until_fault(driver, TrainingFault)
     assert message.startswith("model/loss became nan in update 1 at step 20")
     assert int(last.updates) == 0 and int(last.env_steps) == 20
-    assert np.isfinite(np.asarray(last.replay.data.reward)).all()
+    assert np.isfinite(np.asarray(last.data["env"].rings.data.reward)).all()
 
 
 @pytest.mark.parametrize("driver", ["jit", "steps"])
@@ -98,7 +106,7 @@ def test_non_finite_action_is_the_agents_fault(driver):
 def test_fault_of_one_of_several_seeds_names_the_environment():
     driver = JitDriver(make_agent("random-shooting"), Walk(limit=None, nan_after=5), num_seeds=2)
     with pytest.raises(EnvironmentFault, match="at step 6 of the run"):
-        run_to(driver, driver.start(empty_replay(), seed=0), 12)
+        run_to(driver, driver.start(empty_data(), seed=0), 12)
 
 
 def test_only_the_first_fault_is_kept():

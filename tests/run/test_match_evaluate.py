@@ -1,14 +1,14 @@
 """Evaluation by matches."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 from plain_games import TIC_TAC_TOE
 
-from forethought.core import AbstractAgent
+from forethought.core import AbstractAgent, Schedule
 from forethought.envs.games.tic_tac_toe import TicTacToe
+from forethought.replay.uniform import UniformReplay
 from forethought.run import match_evaluate
 from forethought.run.evaluate import Evaluation, finished
 from forethought.run.match_evaluate import MatchEvaluator
@@ -32,8 +32,13 @@ class Follows(AbstractAgent):
     """Plays by a rule; the state says which."""
 
     spec: EnvSpec = GAME.spec
-    random_steps: int = eqx.field(static=True, default=0)
-    update_every: int | None = eqx.field(static=True, default=None)
+
+    @property
+    def schedule(self):
+        return Schedule(0, ())
+
+    def data(self, capacity, num_envs):
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key):
         return jnp.zeros((), bool)
@@ -45,8 +50,8 @@ class Follows(AbstractAgent):
         assert not explore
         return jnp.where(state, lowest(obs, key), highest(obs, key)), None, None
 
-    def update(self, state, replay, *, key):
-        return state, {}
+    def update(self, state, data, *, round, clock, key):
+        return state, {}, {}
 
 
 def by_hand(one, other):

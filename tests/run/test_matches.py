@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from plain_games import TIC_TAC_TOE, reachable
 
-from forethought.core import AbstractAgent, AbstractGame, AbstractModel
+from forethought.core import AbstractAgent, AbstractGame, AbstractModel, Schedule
 from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.models.simulator import Simulator
 from forethought.planners.uct import UCT
+from forethought.replay.uniform import UniformReplay
 from forethought.run.ladder import climb, spread
 from forethought.run.matches import (
     AbstractPlayer,
@@ -74,8 +75,13 @@ class Recital(AbstractAgent):
     """Its state is a list of actions, its memory how many are done; exploring it would play square 8."""
 
     spec: EnvSpec
-    random_steps: int = eqx.field(static=True, default=0)
-    update_every: int | None = eqx.field(static=True, default=None)
+
+    @property
+    def schedule(self):
+        return Schedule(0, ())
+
+    def data(self, capacity, num_envs):
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key):
         return jnp.arange(9)
@@ -86,8 +92,8 @@ class Recital(AbstractAgent):
     def act(self, state, memory, obs, *, key, explore):
         return jnp.int32(8) if explore else state[memory], memory + 1, None
 
-    def update(self, state, replay, *, key):
-        return state, {}
+    def update(self, state, data, *, round, clock, key):
+        return state, {}, {}
 
 
 class Count(AbstractGame):

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import Averaging, Walk, copied, empty_replay, history, run_to, same_bits
+from tiny import Averaging, Walk, copied, empty_data, history, run_to, same_bits
 
-from forethought.core import AbstractHostEnv, HostStep
+from forethought.core import AbstractHostEnv, HostStep, Round, Schedule
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.repeat import ActionRepeat
 from forethought.errors import EnvironmentFault
@@ -31,7 +31,7 @@ def driver_of(kind: str):
 @functools.cache
 def ran(kind: str):
     driver = driver_of(kind)
-    return run_to(driver, driver.start(empty_replay(spec=WALK.spec), seed=0), 40)
+    return run_to(driver, driver.start(empty_data(spec=WALK.spec), seed=0), 40)
 
 
 @pytest.mark.parametrize("kind", ["jit", "steps"])
@@ -39,14 +39,14 @@ def test_steps_of_the_run_and_lengths_of_episodes_are_those_of_the_simulator(kin
     last = ran(kind)
     assert [(length, end) for _, _, length, end in last.episodes.since(0)] == [(7, 7 * k) for k in range(1, 6)]
     # Five episodes of three actions are 35 steps; two more actions pass 40.
-    assert int(last.env_steps) == 41 and int(last.replay.size) == 17
+    assert int(last.env_steps) == 41 and int(last.data["env"].size) == 17
     assert int(last.updates) == 2  # at 20 and at 40
 
 
 @pytest.mark.parametrize("kind", ["jit", "steps"])
 def test_a_run_that_is_cut_in_mid_episode_goes_on_as_if_it_had_not_been(kind):
     driver = driver_of(kind)
-    cut = copied(run_to(driver, driver.start(empty_replay(spec=WALK.spec), seed=0), 10))
+    cut = copied(run_to(driver, driver.start(empty_data(spec=WALK.spec), seed=0), 10))
     assert int(cut.env_steps) == 10
     assert same_bits(run_to(driver, cut, 40), ran(kind))
 
@@ -59,15 +59,15 @@ class Online(Averaging):
     """Learns from each action as it comes."""
 
     @property
-    def online(self):
-        return True
+    def schedule(self):
+        return Schedule(0, (Round("values", 0, inline=True),), single_env=True)
 
 
 def test_an_agent_that_learns_online_learns_from_every_action_in_both_drivers():
-    agent = Online(spec=WALK.spec, random_steps=0, update_every=3)
+    agent = Online(spec=WALK.spec)
     drivers = JitDriver(agent, WALK), StepDriver(agent, HostedJaxEnv(WALK))
-    ends = [run_to(driver, driver.start(empty_replay(spec=WALK.spec), seed=0), 16) for driver in drivers]
-    assert [(int(e.env_steps), int(e.updates), int(e.replay.size)) for e in ends] == [(17, 7, 7)] * 2
+    ends = [run_to(driver, driver.start(empty_data(spec=WALK.spec), seed=0), 16) for driver in drivers]
+    assert [(int(e.env_steps), int(e.updates), int(e.data["env"].size)) for e in ends] == [(17, 7, 7)] * 2
     assert same_bits(*map(history, ends))
 
 
@@ -83,7 +83,7 @@ def test_evaluations_count_simulator_steps(kind):
 
 def test_seeds_side_by_side_share_one_count_of_steps():
     driver = JitDriver(AGENT, WALK, num_seeds=2)
-    last = run_to(driver, driver.start(empty_replay(spec=WALK.spec), seed=0), 20)
+    last = run_to(driver, driver.start(empty_data(spec=WALK.spec), seed=0), 20)
     assert int(last.env_steps) == 20 and last.env.lengths.ravel().tolist() == [6, 6]
 
 
@@ -102,8 +102,8 @@ def test_a_return_that_overflows_ends_the_run_before_it_is_stored(kind):
     with pytest.raises(
         EnvironmentFault, match=r"walk: the sum of an episode's rewards overflows.*at step 2 of the run"
     ):
-        for last in driver.train(driver.start(empty_replay(), seed=0), total_steps=20):
-            kept = int(last.env_steps), int(last.replay.size), float(last.env.returns[0])
+        for last in driver.train(driver.start(empty_data(), seed=0), total_steps=20):
+            kept = int(last.env_steps), int(last.data["env"].size), float(last.env.returns[0])
     assert kept == (1, 1, pytest.approx(2e38))
 
 

@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from tiny import CONFIGS, GIVEN, Averaging, Walk, empty_replay, run_to, walk_reward
+from tiny import CONFIGS, GIVEN, Averaging, Walk, empty_data, run_to, walk_reward
 
 from forethought.agents.random_shooting import RandomShootingMPC
 from forethought.envs.host import GymnasiumVectorEnv, HostedJaxEnv
@@ -184,7 +184,7 @@ def test_evaluation_compiles_before_the_first_timed_action():
 def test_run_saved_at_an_episodes_end_goes_on_with_fresh_memory():
     env = GymnasiumVectorEnv(SyncVectorEnv([Pushed] * 2, autoreset_mode=AutoresetMode.NEXT_STEP))
     driver = StepDriver(Averaging(random_steps=0), env)
-    progress = run_to(driver, driver.start(empty_replay(), seed=0), 4)
+    progress = run_to(driver, driver.start(empty_data(), seed=0), 4)
     # Both episodes have just ended, and the resets of the next step are still to come.
     ended = dataclasses.replace(progress.env, lengths=jnp.zeros(2, jnp.int32))
     assert np.asarray(ended.memory).tolist() == [2, 2]

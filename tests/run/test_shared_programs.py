@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import Averaging, Walk, copied, empty_replay, make_agent, run_to, same_bits
+from tiny import Averaging, Walk, copied, empty_data, make_agent, run_to, same_bits
 
 import forethought
 from forethought.core import programs
@@ -40,21 +40,21 @@ def compiled():
 
 def test_second_run_of_another_seed_traces_nothing_and_learns_as_if_it_were_alone():
     first = JitDriver(Averaging(), Walk())
-    run_to(first, first.start(empty_replay(), seed=0), 30)
+    run_to(first, first.start(empty_data(), seed=0), 30)
     assert first.traces == {"collect": 2, "update": 1}
     second = JitDriver(Averaging(), Walk())
-    shared = run_to(second, second.start(empty_replay(), seed=1), 30)
+    shared = run_to(second, second.start(empty_data(), seed=1), 30)
     assert second.traces == {"collect": 0, "update": 0}
     programs.forget()
     alone = JitDriver(Averaging(), Walk())
-    assert same_bits(run_to(alone, alone.start(empty_replay(), seed=1), 30), shared)
+    assert same_bits(run_to(alone, alone.start(empty_data(), seed=1), 30), shared)
     assert alone.traces == {"collect": 2, "update": 1}
 
 
 def test_second_run_in_the_step_driver_traces_nothing_and_learns_as_if_it_were_alone(compiled):
     def run():
         driver = StepDriver(Averaging(), HostedJaxEnv(Walk()))
-        return run_to(driver, driver.start(empty_replay(), seed=1), 22)
+        return run_to(driver, driver.start(empty_data(), seed=1), 22)
 
     alone = run()
     assert "jaxpr_trace_duration" in compiled
@@ -115,7 +115,7 @@ def test_environments_that_hold_arrays_share_where_these_are_equal():
 
 def test_driver_in_use_goes_on_after_its_programs_were_dropped():
     driver = JitDriver(Averaging(), Walk())
-    start = driver.start(empty_replay(), seed=0)
+    start = driver.start(empty_data(), seed=0)
     whole = run_to(driver, copied(start), 30)
     programs.forget()
     assert same_bits(run_to(driver, copied(start), 30), whole)

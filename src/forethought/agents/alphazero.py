@@ -28,10 +28,10 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..build import make_policy_value
-from ..core import AbstractAgent
+from ..core import AbstractAgent, Additions, Clock, Data, Schedule
 from ..learners import self_play
 from ..learners.optimiser import clipped_adamw
-from ..learners.schedule import Schedule
+from ..learners.schedule import GradientSteps
 from ..learners.search_imitation import Imitator, imitate
 from ..models.simulator import Simulator
 from ..planners import checks
@@ -54,7 +54,7 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
     rules: Simulator
     planner: TreeSearch | None
     player: TreeSearch | None  # the same with `play_simulations`
-    schedule: Schedule
+    gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: AlphaZeroConfig | None = None, *, rules: Simulator):
         """`rules` are the true ones. Raises ValueError for sizes that cannot be, and for continuous actions."""
@@ -64,7 +64,7 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
         counts = {"update_every": c.update_every, "updates": c.updates, "batch_size": c.network.batch_size}
         for name, count in counts.items():
             checks.whole_number(name, count)
-        self.schedule = Schedule(c.update_every, c.updates)
+        self.gradient_steps = GradientSteps(c.update_every, c.updates)
         self.planner = self.player = None
         if c.play_simulations is not None:
             checks.whole_number("play_simulations", c.play_simulations)
@@ -78,22 +78,17 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
             )
 
     @property
-    def random_steps(self) -> int:
-        return 0
-
-    @property
-    def update_every(self) -> int:
-        return self.schedule.update_every
-
-    @property
-    def extras(self) -> Searched:
-        return Searched(jnp.zeros(self.spec.action.feature_dim), jnp.zeros((), jnp.int32))
+    def schedule(self) -> Schedule:
+        return Schedule.one_round("network", self.gradient_steps.update_every)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
         """Of the network."""
         c = self.config.network
         return clipped_adamw(c.learning_rate, clip=c.clip, weight_decay=c.weight_decay)
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": GameReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> Imitator:
         bounded = self_play.for_two(self.rules)
@@ -124,18 +119,21 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
             action, plan = self.player(rules, at.belief, self.player.init(), guide=guide, key=search_key)
         return action, memory + 1, Searched(plan.weights, at.player)
 
-    def update(self, state: Imitator, replay: GameReplay, *, key: PRNGKeyArray) -> tuple[Imitator, Metrics]:
+    def update(
+        self, state: Imitator, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[Imitator, Additions, Metrics]:
         """One round of gradient steps on the games so far. Raises ValueError for an agent that does not search."""
         if self.planner is None:
             raise ValueError("simulations=0 plays by the network alone, which teaches it nothing; search to train")
-        return imitate(
+        state, metrics = imitate(
             state,
-            replay,
+            data["env"],
             self.optimiser,
-            self.schedule,
+            self.gradient_steps,
             batch_size=self.config.network.batch_size,
             value_loss="squared",
             discount=self.config.discount,
             symmetries=self_play.symmetries_of(self.rules),
             key=key,
         )
+        return state, {}, metrics

@@ -25,16 +25,17 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractSequenceReplay
+from ..core import AbstractAgent, Additions, Clock, Data, Schedule
 from ..learners.actor_critic import Learned, dream, reach_weights, state_returns
 from ..learners.exploration import noisy
 from ..learners.optimiser import by_part, clipped_adam
-from ..learners.schedule import Schedule, descended
+from ..learners.schedule import GradientSteps, descended
 from ..models.filtering import FilterMemory
 from ..models.world_model import WorldModel
 from ..networks.heads import ScalarHead
 from ..networks.policies import Actor
 from ..presets.dreamer_v1 import DreamerV1Config
+from ..replay.sequence import SequenceReplay
 from ..types import EnvSpec, Metrics, Sequence
 
 
@@ -51,13 +52,13 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
 
     spec: EnvSpec
     config: DreamerV1Config = eqx.field(static=True)
-    schedule: Schedule
+    gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: DreamerV1Config | None = None):
         """Raises ValueError for settings that cannot be."""
         self.spec = spec
         self.config = c = DreamerV1Config() if config is None else config
-        self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
+        self.gradient_steps = GradientSteps.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
         if c.imagination < 2:
             raise ValueError(
                 f"imagination={c.imagination} must be at least 2: one imagined state, and one to bootstrap"
@@ -66,12 +67,9 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
             raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
     @property
-    def random_steps(self) -> int:
-        return self.config.random_steps
-
-    @property
-    def update_every(self) -> int:
-        return self.schedule.update_every
+    def schedule(self) -> Schedule:
+        every = self.gradient_steps.update_every
+        return Schedule.one_round("model", every, random_steps=self.config.random_steps)
 
     @property
     def sequence_length(self) -> int:
@@ -83,6 +81,9 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
         c = self.config
         of = lambda rate: clipped_adam(rate, clip=c.clip, eps=1e-7)
         return by_part(model=of(c.model_rate), actor=of(c.actor_rate), critic=of(c.critic_rate))
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": SequenceReplay.empty(self.spec, max(capacity, 2 * num_envs), num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> DreamerV1State:
         c, keys = self.config, jr.split(key, 3)
@@ -112,16 +113,17 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
         return action, memory.after(belief, action), None
 
     def update(
-        self, state: DreamerV1State, replay: AbstractSequenceReplay, *, key: PRNGKeyArray
-    ) -> tuple[DreamerV1State, Metrics]:
+        self, state: DreamerV1State, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[DreamerV1State, Additions, Metrics]:
         def step(state: DreamerV1State, key: PRNGKeyArray) -> tuple[DreamerV1State, Metrics]:
             batch_key, loss_key = jr.split(key)
-            batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
+            batch = data["env"].sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
             loss = lambda learned: self.loss(learned, batch, key=loss_key)
             learned, opt_state, metrics = descended(loss, self.optimiser, state.learned, state.opt_state)
             return DreamerV1State(learned, opt_state), metrics
 
-        return self.schedule.repeat(step, state, key=key)
+        state, metrics = self.gradient_steps.repeat(step, state, key=key)
+        return state, {}, metrics
 
     def loss(self, learned: Learned, batch: Sequence, *, key: PRNGKeyArray) -> tuple[Float[Array, ""], Metrics]:
         """The sum of the losses of model, actor and critic on a batch `[batch, time, ...]`; none reaches another."""

@@ -24,15 +24,16 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractSequenceReplay
+from ..core import AbstractAgent, Additions, Clock, Data, Schedule
 from ..learners.actor_critic import Learned, dream, reach_weights, state_returns
 from ..learners.optimiser import by_part, clipped_adam
-from ..learners.schedule import Schedule, descended
+from ..learners.schedule import GradientSteps, descended
 from ..models.filtering import FilterMemory
 from ..models.world_model import WorldModel
 from ..networks.heads import ScalarHead
 from ..networks.policies import Actor
 from ..presets.dreamer_v2 import DreamerV2Config
+from ..replay.sequence import SequenceReplay
 from ..types import Box, EnvSpec, Metrics, Sequence
 
 
@@ -50,7 +51,7 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
 
     spec: EnvSpec
     config: DreamerV2Config = eqx.field(static=True)
-    schedule: Schedule
+    gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: DreamerV2Config | None = None):
         """Raises ValueError for settings that cannot be."""
@@ -58,7 +59,7 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         self.config = c = DreamerV2Config() if config is None else config
         if c.actor_gradient not in ("auto", "reinforce", "dynamics"):
             raise ValueError(f"actor_gradient={c.actor_gradient!r} must be auto, reinforce or dynamics")
-        self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
+        self.gradient_steps = GradientSteps.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
         if c.imagination < 1:
             raise ValueError(f"imagination={c.imagination} must be at least 1")
         if not 0 <= c.imagination_starts <= c.batch_length:
@@ -67,12 +68,9 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
             raise ValueError(f"target_every={c.target_every} must be at least 1")
 
     @property
-    def random_steps(self) -> int:
-        return self.config.random_steps
-
-    @property
-    def update_every(self) -> int:
-        return self.schedule.update_every
+    def schedule(self) -> Schedule:
+        every = self.gradient_steps.update_every
+        return Schedule.one_round("model", every, random_steps=self.config.random_steps)
 
     @property
     def sequence_length(self) -> int:
@@ -84,6 +82,9 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         c = self.config
         of = lambda rate: clipped_adam(rate, clip=c.clip, eps=1e-5, weight_decay=c.weight_decay)
         return by_part(model=of(c.model_rate), actor=of(c.actor_rate), critic=of(c.critic_rate))
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": SequenceReplay.empty(self.spec, max(capacity, 2 * num_envs), num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> DreamerV2State:
         c, keys = self.config, jr.split(key, 3)
@@ -113,11 +114,11 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         return action, memory.after(belief, action), None
 
     def update(
-        self, state: DreamerV2State, replay: AbstractSequenceReplay, *, key: PRNGKeyArray
-    ) -> tuple[DreamerV2State, Metrics]:
+        self, state: DreamerV2State, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[DreamerV2State, Additions, Metrics]:
         def step(state: DreamerV2State, key: PRNGKeyArray) -> tuple[DreamerV2State, Metrics]:
             batch_key, loss_key = jr.split(key)
-            batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
+            batch = data["env"].sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
             loss = lambda learned: self.loss(learned, state.target_critic, batch, key=loss_key)
             learned, opt_state, metrics = descended(loss, self.optimiser, state.learned, state.opt_state)
             steps = state.steps + 1
@@ -126,7 +127,8 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
             target = jax.tree.map(choose, learned.critic, state.target_critic)
             return DreamerV2State(learned, target, opt_state, steps), metrics
 
-        return self.schedule.repeat(step, state, key=key)
+        state, metrics = self.gradient_steps.repeat(step, state, key=key)
+        return state, {}, metrics
 
     def loss(
         self, learned: Learned, target_critic: ScalarHead, batch: Sequence, *, key: PRNGKeyArray

@@ -25,16 +25,17 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractSequenceReplay
+from ..core import AbstractAgent, AbstractSequenceReplay, Additions, Clock, Data, Schedule
 from ..learners.actor_critic import Learned, ReturnScale, blended, dream, dream_returns, dream_weights
 from ..learners.optimiser import by_part, dreamer_optimiser
-from ..learners.schedule import Schedule, descended
+from ..learners.schedule import GradientSteps, descended
 from ..losses.returns import lambda_returns
 from ..models.filtering import FilterMemory
 from ..models.world_model import WorldModel
 from ..networks.heads import Scalar, ScalarHead
 from ..networks.policies import Actor
 from ..presets.dreamer_v3 import DreamerV3Config
+from ..replay.sequence import SequenceReplay
 from ..types import EnvSpec, Metrics, Sequence
 
 
@@ -52,23 +53,20 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
 
     spec: EnvSpec
     config: DreamerV3Config = eqx.field(static=True)
-    schedule: Schedule
+    gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: DreamerV3Config | None = None):
         """Raises ValueError for sizes that clash."""
         self.spec = spec
         self.config = c = DreamerV3Config() if config is None else config
-        self.schedule = Schedule.of(c.train_ratio, c.batch_size, c.batch_length, spec.action_repeat)
+        self.gradient_steps = GradientSteps.of(c.train_ratio, c.batch_size, c.batch_length, spec.action_repeat)
         if not 1 < c.horizon < float("inf"):
             raise ValueError(f"horizon={c.horizon} must be above 1 step")
 
     @property
-    def random_steps(self) -> int:
-        return self.config.random_steps
-
-    @property
-    def update_every(self) -> int:
-        return self.schedule.update_every
+    def schedule(self) -> Schedule:
+        every = self.gradient_steps.update_every
+        return Schedule.one_round("model", every, random_steps=self.config.random_steps)
 
     @property
     def sequence_length(self) -> int:
@@ -81,6 +79,9 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
         of = lambda rate: dreamer_optimiser(rate, warmup=c.warmup, clip=c.clip)
         behaviour = c.learning_rate if c.behaviour_rate is None else c.behaviour_rate
         return by_part(model=of(c.learning_rate), actor=of(behaviour), critic=of(behaviour))
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": SequenceReplay.empty(self.spec, max(capacity, 2 * num_envs), num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> DreamerV3State:
         c, keys = self.config, jr.split(key, 3)
@@ -119,10 +120,12 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
         return action, memory.after(belief, action), None
 
     def update(
-        self, state: DreamerV3State, replay: AbstractSequenceReplay, *, key: PRNGKeyArray
-    ) -> tuple[DreamerV3State, Metrics]:
+        self, state: DreamerV3State, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[DreamerV3State, Additions, Metrics]:
         """As many gradient steps as the schedule asks for."""
-        return self.schedule.repeat(lambda s, k: self._gradient_step(s, replay, key=k), state, key=key)
+        step = lambda s, k: self._gradient_step(s, data["env"], key=k)
+        state, metrics = self.gradient_steps.repeat(step, state, key=key)
+        return state, {}, metrics
 
     def _gradient_step(
         self, state: DreamerV3State, replay: AbstractSequenceReplay, *, key: PRNGKeyArray

@@ -19,12 +19,13 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..build import make_table
-from ..core import AbstractReplay
+from ..core import Additions, Clock, Data
 from ..learners import tabular
 from ..learners.tabular import AbstractOnlineAgent, Met, Step
 from ..models.tabular import AbstractTable, CountTable, sizes
 from ..planners import checks
 from ..presets.dyna_q import DynaQConfig
+from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Metrics
 
 
@@ -63,6 +64,9 @@ class DynaQ(AbstractOnlineAgent[DynaQState]):
         own = make_table(spec, c.model)
         self.table = own if model is None else model
 
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
+
     def init(self, *, key: PRNGKeyArray) -> DynaQState:
         shape = sizes(self.spec)
         seen = CountTable.empty(self.spec) if self.config.trust.max_error < 1 else None
@@ -80,9 +84,11 @@ class DynaQ(AbstractOnlineAgent[DynaQState]):
         values = state.q[self.spec.state_number(obs)]
         return tabular.epsilon_greedy(values, self.config.epsilon if explore else 0.0, key=key), None, None
 
-    def update(self, state: DynaQState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[DynaQState, Metrics]:
+    def update(
+        self, state: DynaQState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[DynaQState, Additions, Metrics]:
         """Learns from the last step, and plans."""
-        c, step = self.config, tabular.latest_step(self.spec, replay)
+        c, step = self.config, tabular.latest_step(self.spec, data["env"])
         error = tabular.q_learning_error(state.q, step, c.discount)
         q = state.q.at[step.state, step.action].add(c.step_size * error)
         state = self._noted(state, step)
@@ -92,7 +98,8 @@ class DynaQ(AbstractOnlineAgent[DynaQState]):
             "model/pairs": jnp.sum(state.met.tries > 0).astype(jnp.float32),
             "model/trusted": jnp.sum(state.trusted).astype(jnp.float32),
         }
-        return DynaQState(q, state.model, state.met, state.tried_at, state.clock, state.trusted, state.seen), metrics
+        state = DynaQState(q, state.model, state.met, state.tried_at, state.clock, state.trusted, state.seen)
+        return state, {}, metrics
 
     def _noted(self, state: DynaQState, step: Step) -> DynaQState:
         """The state with one more real step in the model and in all that is remembered of real steps."""

@@ -32,10 +32,10 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..build import make_policy_value
-from ..core import AbstractAgent
+from ..core import AbstractAgent, Additions, Clock, Data, Schedule
 from ..learners import self_play
 from ..learners.optimiser import clipped_adamw
-from ..learners.schedule import Schedule
+from ..learners.schedule import GradientSteps
 from ..learners.search_imitation import Imitator, ValueLoss, imitate
 from ..models.simulator import Simulator
 from ..planners import checks
@@ -57,7 +57,7 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
     config: ExpertIterationConfig = eqx.field(static=True)
     rules: Simulator
     planner: TreeSearch | None
-    schedule: Schedule
+    gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: ExpertIterationConfig | None = None, *, rules: Simulator):
         """`rules` are the true ones. Raises ValueError for sizes that cannot be, and for continuous actions."""
@@ -68,23 +68,15 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
         for name, count in {**counts, "play_out": c.play_out}.items():
             checks.whole_number(name, count)
         checks.not_negative("value_weight", c.value_weight)
-        self.schedule = Schedule(c.update_every, c.updates)
+        self.gradient_steps = GradientSteps(c.update_every, c.updates)
         self.planner = None
         if c.simulations:
             rule = UCB(c.exploration / (1 + c.value_weight), c.prior_weight / (1 + c.value_weight))
             self.planner = TreeSearch(spec.action, simulations=c.simulations, rule=rule, discount=c.discount)
 
     @property
-    def random_steps(self) -> int:
-        return 0
-
-    @property
-    def update_every(self) -> int:
-        return self.schedule.update_every
-
-    @property
-    def extras(self) -> Searched:
-        return Searched(jnp.zeros(self.spec.action.feature_dim), jnp.zeros((), jnp.int32))
+    def schedule(self) -> Schedule:
+        return Schedule.one_round("network", self.gradient_steps.update_every)
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -98,6 +90,9 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
         if not self.config.value_weight:
             return "none"
         return "cross-entropy" if self_play.for_two(self.rules) else "squared"
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": GameReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> Imitator:
         bounded = self_play.for_two(self.rules)
@@ -137,18 +132,21 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
         result = random_play(self.rules, belief, legal, player, **limits, key=key)
         return logits, (result + c.value_weight * value) / (1 + c.value_weight)
 
-    def update(self, state: Imitator, replay: GameReplay, *, key: PRNGKeyArray) -> tuple[Imitator, Metrics]:
+    def update(
+        self, state: Imitator, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[Imitator, Additions, Metrics]:
         """One round of gradient steps on the games so far. Raises ValueError for an agent that does not search."""
         if self.planner is None:
             raise ValueError("simulations=0 plays by the apprentice alone, which teaches it nothing; search to train")
-        return imitate(
+        state, metrics = imitate(
             state,
-            replay,
+            data["env"],
             self.optimiser,
-            self.schedule,
+            self.gradient_steps,
             batch_size=self.config.network.batch_size,
             value_loss=self.value_loss,
             discount=self.config.discount,
             symmetries=self_play.symmetries_of(self.rules),
             key=key,
         )
+        return state, {}, metrics

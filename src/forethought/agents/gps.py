@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..build import make_local_rounds, make_prior_learner
-from ..core import AbstractLearner, AbstractReplay
+from ..core import AbstractLearner, Additions, Clock, Data
 from ..learners.episodes import Place, Rollouts
 from ..learners.imitation import ImitationFit, imitate, lessons, linearised
 from ..learners.local_control import LocalControl, metrics, no_metrics
@@ -73,16 +73,18 @@ class GPS(AbstractLocalAgent[GPSState]):
         action, memory, place = self.rounds.act(state.control, memory, obs, key=key, explore=explore)
         return action if explore else self.rounds.clipped(state.policy(obs)), memory, place
 
-    def update(self, state: GPSState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[GPSState, Metrics]:
+    def update(
+        self, state: GPSState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[GPSState, Additions, Metrics]:
         """One round, on the host. A round that a stop of the run has cut short is left out."""
-        gathered = self.rounds.gather(state.control, replay)
+        gathered = self.rounds.gather(state.control, data["env"])
         if gathered is None:
-            return state, no_metrics() | {"policy/loss": jnp.zeros(()), "policy/error": jnp.zeros(())}
+            return state, {}, no_metrics() | {"policy/loss": jnp.zeros(()), "policy/error": jnp.zeros(())}
         first_key, fit_key, prior_key, learn_key = jr.split(key, 4)
         rollouts, past = gathered
         learner, policy = state.learner, state.policy
         if learner is not None:
-            learner, _ = refitted(learner, replay, key=fit_key)
+            learner, _ = refitted(learner, data["env"], key=fit_key)
         if int(state.control.rounds) == 0:
             policy = self._imitating(policy, state.control, rollouts, key=first_key).policy
         reference = linearised(policy, jnp.asarray(rollouts.obs, jnp.float32))
@@ -90,7 +92,7 @@ class GPS(AbstractLocalAgent[GPSState]):
         control, found = self.rounds.improve(state.control, rollouts, prior, reference)
         fit = self._imitating(policy, control, rollouts, key=learn_key)
         numbers = {"policy/loss": fit.loss, "policy/error": fit.error}
-        return GPSState(control, fit.policy, learner), metrics(found, rollouts) | numbers
+        return GPSState(control, fit.policy, learner), {}, metrics(found, rollouts) | numbers
 
     def _imitating(
         self, policy: MeanPolicy, control: LocalControl, rollouts: Rollouts, *, key: PRNGKeyArray

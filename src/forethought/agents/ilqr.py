@@ -12,9 +12,19 @@ import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..build import make_learner, make_planner
-from ..core import AbstractLearner, AbstractModel, AbstractPlanningAgent, AbstractRefiningPlanner, AbstractReplay
+from ..core import (
+    AbstractLearner,
+    AbstractModel,
+    AbstractPlanningAgent,
+    AbstractRefiningPlanner,
+    Additions,
+    Clock,
+    Data,
+    Schedule,
+)
 from ..learners.model_planning import ModelSearch, ModelState
 from ..presets.ilqr import ILQRConfig
+from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Given, Metrics
 
 
@@ -45,12 +55,14 @@ class ILQRControl(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
         self.learner = learner
 
     @property
-    def random_steps(self) -> int:
-        return 0 if self.given.model is not None else self.config.random_steps
+    def schedule(self) -> Schedule:
+        c = self.config
+        if self.given.model is not None:
+            return Schedule(0, ())
+        return Schedule.one_round("model", c.update_every, random_steps=c.random_steps)
 
-    @property
-    def update_every(self) -> int | None:
-        return None if self.given.model is not None else self.config.update_every
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> ModelState:
         if self.given.model is not None or self.learner is not None:
@@ -73,5 +85,8 @@ class ILQRControl(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
     def best(self, state: ModelState, memory: PyTree, search: ModelSearch) -> tuple[Array, PyTree]:
         return self.planner.best(search.inner)
 
-    def update(self, state: ModelState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ModelState, Metrics]:
-        return state.fitted(replay, key=key)
+    def update(
+        self, state: ModelState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[ModelState, Additions, Metrics]:
+        state, metrics = state.fitted(data["env"], key=key)
+        return state, {}, metrics

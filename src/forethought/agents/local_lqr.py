@@ -19,7 +19,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..build import make_local_rounds, make_prior_learner
-from ..core import AbstractLearner, AbstractReplay
+from ..core import AbstractLearner, Additions, Clock, Data
 from ..learners.episodes import Place
 from ..learners.local_control import LocalControl, metrics, no_metrics
 from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, refitted
@@ -60,17 +60,17 @@ class LocalLQR(AbstractLocalAgent[LocalLQRState]):
         return self.rounds.act(state.control, memory, obs, key=key, explore=explore)
 
     def update(
-        self, state: LocalLQRState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[LocalLQRState, Metrics]:
+        self, state: LocalLQRState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[LocalLQRState, Additions, Metrics]:
         """One round, on the host. A round that a stop of the run has cut short is left out."""
-        gathered = self.rounds.gather(state.control, replay)
+        gathered = self.rounds.gather(state.control, data["env"])
         if gathered is None:
-            return state, no_metrics()
+            return state, {}, no_metrics()
         fit_key, prior_key = jr.split(key)
         learner = state.learner
         if learner is not None:
-            learner, _ = refitted(learner, replay, key=fit_key)
+            learner, _ = refitted(learner, data["env"], key=fit_key)
         rollouts, past = gathered
         prior = self.rounds.local_prior(rollouts, past, learner, key=prior_key)
         control, found = self.rounds.improve(state.control, rollouts, prior)
-        return LocalLQRState(control, learner), metrics(found, rollouts)
+        return LocalLQRState(control, learner), {}, metrics(found, rollouts)

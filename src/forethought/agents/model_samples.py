@@ -17,12 +17,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractReplay
+from ..core import AbstractAgent, Additions, Clock, Data, Schedule
 from ..learners import model_samples, tabular
 from ..models.tabular import CountTable
 from ..planners import checks
 from ..planners.exact import policy_iteration, value_iteration
 from ..presets.model_samples import Method, ModelSamplesConfig
+from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Metrics
 
 
@@ -52,12 +53,11 @@ class ModelSamples(AbstractAgent[SamplesState, None]):
         CountTable.empty(spec)
 
     @property
-    def random_steps(self) -> int:
-        return self.config.random_steps
+    def schedule(self) -> Schedule:
+        return Schedule.one_round("values", self.config.update_every, random_steps=self.config.random_steps)
 
-    @property
-    def update_every(self) -> int:
-        return self.config.update_every
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> SamplesState:
         model = CountTable.empty(self.spec)
@@ -75,12 +75,15 @@ class ModelSamples(AbstractAgent[SamplesState, None]):
         values = state.q[self.spec.state_number(obs)]
         return tabular.epsilon_greedy(values, self.config.epsilon if explore else 0.0, key=key), None, None
 
-    def update(self, state: SamplesState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[SamplesState, Metrics]:
+    def update(
+        self, state: SamplesState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[SamplesState, Additions, Metrics]:
         """Fits the model to all rows, and learns values from it."""
-        model = CountTable.empty(self.spec).fitted(*replay.rows())
+        model = CountTable.empty(self.spec).fitted(*data["env"].rows())
         q, known = self._planned(state.q, model, key), model.known()
         change = jnp.sum(jnp.abs(q - state.q) * known) / jnp.maximum(known.sum(), 1)
-        return SamplesState(q, model), {"value/change": change, "model/pairs": known.sum().astype(jnp.float32)}
+        metrics = {"value/change": change, "model/pairs": known.sum().astype(jnp.float32)}
+        return SamplesState(q, model), {}, metrics
 
     def _planned(self, q: tabular.ActionValues, model: CountTable, key: PRNGKeyArray) -> tabular.ActionValues:
         c = self.config

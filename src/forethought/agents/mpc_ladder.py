@@ -15,10 +15,20 @@ import jax.random as jr
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from ..build import make_learner, make_planner
-from ..core import AbstractAgent, AbstractLearner, AbstractModel, AbstractRefiningPlanner, AbstractReplay
+from ..core import (
+    AbstractAgent,
+    AbstractLearner,
+    AbstractModel,
+    AbstractRefiningPlanner,
+    Additions,
+    Clock,
+    Data,
+    Schedule,
+)
 from ..learners.model_planning import ModelState
 from ..planners.tree_search import TreeSearch
 from ..presets.mpc_ladder import MPCLadderConfig
+from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Given, Metrics
 
 
@@ -59,13 +69,15 @@ class MPCLadder(AbstractAgent[ModelState, LadderMemory]):
             raise ValueError(f"version={self.config.version!r} must be 0.5, 1.0 or 1.5")
 
     @property
-    def random_steps(self) -> int:
-        return 0 if self.given.model is not None else self.config.random_steps
+    def schedule(self) -> Schedule:
+        c = self.config
+        if self.given.model is not None:
+            return Schedule(0, ())
+        every = None if c.version == "0.5" else c.update_every
+        return Schedule.one_round("model", every, random_steps=c.random_steps)
 
-    @property
-    def update_every(self) -> int | None:
-        once = self.given.model is not None or self.config.version == "0.5"
-        return None if once else self.config.update_every
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> ModelState:
         if self.given.model is not None or self.learner is not None:
@@ -99,5 +111,8 @@ class MPCLadder(AbstractAgent[ModelState, LadderMemory]):
             plan, position = jax.lax.cond(used_up, lambda _: replan(self.planner.init()), keep, None)
         return plan.actions[position], LadderMemory(plan, position + 1), None
 
-    def update(self, state: ModelState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ModelState, Metrics]:
-        return state.fitted(replay, key=key)
+    def update(
+        self, state: ModelState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[ModelState, Additions, Metrics]:
+        state, metrics = state.fitted(data["env"], key=key)
+        return state, {}, metrics

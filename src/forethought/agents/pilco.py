@@ -28,7 +28,7 @@ from jaxtyping import Array, PRNGKeyArray
 from scipy.optimize import minimize
 
 from ..build import make_gp_learner
-from ..core import AbstractAgent, AbstractModel, AbstractReplay
+from ..core import AbstractAgent, AbstractModel, Additions, Clock, Data, Schedule
 from ..errors import TrainingFault
 from ..models.gp import GaussianProcess, GPLearner, check_factors, check_rows
 from ..models.policy_evaluation import Imagined, imagine
@@ -36,6 +36,7 @@ from ..networks.squashed_policies import AbstractSquashedPolicy, LinearPolicy, R
 from ..numerics.float64 import in_float64, lowered
 from ..numerics.moment_matching import pair_weights
 from ..presets.pilco import PILCOConfig
+from ..replay.uniform import UniformReplay
 from ..types import Box, EnvSpec, Forecasts, Given, Metrics
 
 KEPT = 16  # forecasts of trials
@@ -74,16 +75,9 @@ class PILCO(AbstractAgent[PILCOState, None]):
         self._learner()
 
     @property
-    def random_steps(self) -> int:
-        return self.config.random_steps
-
-    @property
-    def random_hold(self) -> int:
-        return self.config.random_hold
-
-    @property
-    def update_every(self) -> int:
-        return self.config.update_every
+    def schedule(self) -> Schedule:
+        c = self.config
+        return Schedule.one_round("trial", c.update_every, random_steps=c.random_steps, random_hold=c.random_hold)
 
     @property
     def traceable(self) -> bool:
@@ -91,6 +85,9 @@ class PILCO(AbstractAgent[PILCOState, None]):
 
     def _learner(self) -> GPLearner:
         return make_gp_learner(self.spec, self.config.model, given=self.given)
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> PILCOState:
         shape = (KEPT, self.config.horizon + 1, self.spec.obs_dim)
@@ -113,9 +110,11 @@ class PILCO(AbstractAgent[PILCOState, None]):
     def forecasts(self, state: PILCOState) -> Forecasts:
         return state.forecasts
 
-    def update(self, state: PILCOState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[PILCOState, Metrics]:
+    def update(
+        self, state: PILCOState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[PILCOState, Additions, Metrics]:
         fit_key, policy_key = jr.split(key)
-        rows, in_use = jax.tree.map(np.asarray, replay.rows())
+        rows, in_use = jax.tree.map(np.asarray, data["env"].rows())
         count = int(in_use.sum())
         size = bucket(count, self.config.model.max_points)
         first = lambda x: np.concatenate([x[in_use], np.zeros((size - count, *x.shape[1:]), x.dtype)])
@@ -135,7 +134,7 @@ class PILCO(AbstractAgent[PILCOState, None]):
         put = lambda store, new: jnp.concatenate([store[1:], new[None]])
         old = state.forecasts
         forecasts = Forecasts(put(old.mean, said[0]), put(old.std, said[1]), put(old.steps, jnp.int32(count)))
-        return PILCOState(policy, learner, forecasts), {**metrics, **more}
+        return PILCOState(policy, learner, forecasts), {}, {**metrics, **more}
 
     def _start(self, obs: np.ndarray, next_obs: np.ndarray) -> tuple[Array, Array]:
         """Mean and covariance of where episodes begin: at observations that no step led to."""

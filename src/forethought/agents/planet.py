@@ -20,14 +20,15 @@ import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..build import make_planner
-from ..core import AbstractPlanningAgent, AbstractRefiningPlanner, AbstractSequenceReplay
+from ..core import AbstractPlanningAgent, AbstractRefiningPlanner, Additions, Clock, Data, Schedule
 from ..learners.exploration import noisy
 from ..learners.optimiser import clipped_adam
-from ..learners.schedule import Schedule, descended
+from ..learners.schedule import GradientSteps, descended
 from ..models.filtering import FilterMemory
 from ..models.rssm import LatentBelief
 from ..models.world_model import WorldModel
 from ..presets.planet import PlaNetConfig
+from ..replay.sequence import SequenceReplay
 from ..types import EnvSpec, Metrics
 
 
@@ -51,7 +52,7 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
     spec: EnvSpec
     config: PlaNetConfig = eqx.field(static=True)
     planner: AbstractRefiningPlanner
-    schedule: Schedule
+    gradient_steps: GradientSteps
 
     def __init__(
         self, spec: EnvSpec, config: PlaNetConfig | None = None, *, planner: AbstractRefiningPlanner | None = None
@@ -60,17 +61,14 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
         self.spec = spec
         self.config = c = PlaNetConfig() if config is None else config
         self.planner = make_planner(spec.action, c.planner) if planner is None else planner
-        self.schedule = Schedule.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
+        self.gradient_steps = GradientSteps.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)
         if not 0 <= c.action_noise < float("inf"):
             raise ValueError(f"action_noise={c.action_noise} must be at least 0")
 
     @property
-    def random_steps(self) -> int:
-        return self.config.random_steps
-
-    @property
-    def update_every(self) -> int:
-        return self.schedule.update_every
+    def schedule(self) -> Schedule:
+        every = self.gradient_steps.update_every
+        return Schedule.one_round("model", every, random_steps=self.config.random_steps)
 
     @property
     def sequence_length(self) -> int:
@@ -80,6 +78,9 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
     def optimiser(self) -> optax.GradientTransformation:
         """Adam, as the paper's."""
         return clipped_adam(self.config.learning_rate, clip=self.config.clip, eps=1e-4)
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": SequenceReplay.empty(self.spec, max(capacity, 2 * num_envs), num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> PlaNetState:
         model = WorldModel(self.spec, self.config.model, particles=self.config.particles, key=key)
@@ -107,13 +108,14 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
         return action, memory.acted(action)
 
     def update(
-        self, state: PlaNetState, replay: AbstractSequenceReplay, *, key: PRNGKeyArray
-    ) -> tuple[PlaNetState, Metrics]:
+        self, state: PlaNetState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[PlaNetState, Additions, Metrics]:
         def step(state: PlaNetState, key: PRNGKeyArray) -> tuple[PlaNetState, Metrics]:
             batch_key, loss_key = jr.split(key)
-            batch = replay.sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
+            batch = data["env"].sequences(self.config.batch_size, self.config.batch_length, key=batch_key)
             loss = lambda model: model.loss(batch, key=loss_key)
             model, opt_state, (_, metrics) = descended(loss, self.optimiser, state.model, state.opt_state)
             return PlaNetState(model, opt_state), metrics
 
-        return self.schedule.repeat(step, state, key=key)
+        state, metrics = self.gradient_steps.repeat(step, state, key=key)
+        return state, {}, metrics

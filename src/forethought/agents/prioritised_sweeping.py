@@ -17,12 +17,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..build import make_table
-from ..core import AbstractReplay
+from ..core import Additions, Clock, Data
 from ..learners import tabular
 from ..learners.tabular import AbstractOnlineAgent
 from ..models.tabular import AbstractTable, sizes
 from ..planners import checks
 from ..presets.prioritised_sweeping import PrioritisedSweepingConfig
+from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Metrics
 
 
@@ -51,6 +52,9 @@ class PrioritisedSweeping(AbstractOnlineAgent[SweepingState]):
         checks.positive("threshold", c.threshold)
         self.table = make_table(spec, c.model)
 
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
+
     def init(self, *, key: PRNGKeyArray) -> SweepingState:
         nothing = jnp.zeros(sizes(self.spec))
         return SweepingState(nothing, self.table, nothing)
@@ -65,10 +69,10 @@ class PrioritisedSweeping(AbstractOnlineAgent[SweepingState]):
         return tabular.epsilon_greedy(values, self.config.epsilon if explore else 0.0, key=key), None, None
 
     def update(
-        self, state: SweepingState, replay: AbstractReplay, *, key: PRNGKeyArray
-    ) -> tuple[SweepingState, Metrics]:
+        self, state: SweepingState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[SweepingState, Additions, Metrics]:
         """Learns from the last step, and sweeps."""
-        c, step = self.config, tabular.latest_step(self.spec, replay)
+        c, step = self.config, tabular.latest_step(self.spec, data["env"])
         model = state.model.add(*step)
         error = self._error(state.q, model, step.state, step.action)
         priority = state.priority.at[step.state, step.action].max(self._queued(jnp.abs(error)))
@@ -89,7 +93,7 @@ class PrioritisedSweeping(AbstractOnlineAgent[SweepingState]):
             "plan/updates": count.astype(jnp.float32),
             "plan/queued": jnp.sum(priority > 0).astype(jnp.float32),
         }
-        return SweepingState(q, model, priority), metrics
+        return SweepingState(q, model, priority), {}, metrics
 
     def _queued(self, change: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.where(change > self.config.threshold, change, 0.0)

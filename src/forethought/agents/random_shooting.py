@@ -22,10 +22,14 @@ from ..core import (
     AbstractModel,
     AbstractPlanningAgent,
     AbstractRefiningPlanner,
-    AbstractReplay,
+    Additions,
+    Clock,
+    Data,
+    Schedule,
 )
 from ..learners.model_planning import ModelSearch, ModelState
 from ..presets.random_shooting import RandomShootingConfig
+from ..replay.uniform import UniformReplay
 from ..types import Box, EnvSpec, Given, Metrics
 
 
@@ -57,12 +61,14 @@ class RandomShootingMPC(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
             raise ValueError(f"action_noise={self.config.action_noise} must be at least 0")
 
     @property
-    def random_steps(self) -> int:
-        return 0 if self.given.model is not None else self.config.random_steps
+    def schedule(self) -> Schedule:
+        c = self.config
+        if self.given.model is not None:
+            return Schedule(0, ())
+        return Schedule.one_round("model", c.update_every, random_steps=c.random_steps)
 
-    @property
-    def update_every(self) -> int | None:
-        return None if self.given.model is not None else self.config.update_every
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> ModelState:
         if self.given.model is not None or self.learner is not None:
@@ -102,5 +108,8 @@ class RandomShootingMPC(AbstractPlanningAgent[ModelState, PyTree, ModelSearch]):
         noise = self.config.action_noise * (high - low) / 2 * jr.normal(key, action.shape)
         return jnp.clip(action + noise, low, high), memory
 
-    def update(self, state: ModelState, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[ModelState, Metrics]:
-        return state.fitted(replay, key=key)
+    def update(
+        self, state: ModelState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[ModelState, Additions, Metrics]:
+        state, metrics = state.fitted(data["env"], key=key)
+        return state, {}, metrics

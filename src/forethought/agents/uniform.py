@@ -1,9 +1,9 @@
 """Uniformly random actions: the baseline below every learner, and the data that models are first fitted to."""
 
-import equinox as eqx
 from jaxtyping import Array, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractReplay
+from ..core import AbstractAgent, Additions, Clock, Data, Schedule
+from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Metrics
 
 
@@ -11,8 +11,13 @@ class Uniform(AbstractAgent[None, None]):
     """Draws every action uniformly and learns nothing."""
 
     spec: EnvSpec
-    random_steps: int = eqx.field(static=True, default=0)
-    update_every: int | None = eqx.field(static=True, default=None)
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(0, ())
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init(self, *, key: PRNGKeyArray) -> None:
         return None
@@ -25,5 +30,7 @@ class Uniform(AbstractAgent[None, None]):
     ) -> tuple[Array, None, None]:
         return self.spec.action.sample(key=key), None, None
 
-    def update(self, state: None, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[None, Metrics]:
-        return None, {}
+    def update(
+        self, state: None, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[None, Additions, Metrics]:
+        return None, {}, {}

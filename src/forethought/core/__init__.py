@@ -5,7 +5,8 @@ from .envs import AbstractEnv, AbstractGame, AbstractHostEnv, EnvState, HostStep
 from .models import AbstractDistribution, AbstractFilter, AbstractModel
 from .modules import replaced
 from .planners import AbstractPlanner, AbstractRefiningPlanner
-from .replays import AbstractHostReplay, AbstractReplay, AbstractSequenceReplay
+from .replays import AbstractHostReplay, AbstractReplay, AbstractSequenceReplay, Addition, Additions, Data
+from .schedule import Clock, Round, Schedule
 
 __all__ = [
     "AbstractAgent",
@@ -22,8 +23,14 @@ __all__ = [
     "AbstractRefiningPlanner",
     "AbstractReplay",
     "AbstractSequenceReplay",
+    "Addition",
+    "Additions",
+    "Clock",
+    "Data",
     "EnvState",
     "HostStep",
+    "Round",
+    "Schedule",
     "State",
     "replaced",
 ]

@@ -11,7 +11,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from ..types import EnvSpec, Forecasts, Metrics
 from .models import AbstractModel
 from .planners import AbstractRefiningPlanner, Search
-from .replays import AbstractReplay
+from .replays import AbstractReplay, Additions, Data
+from .schedule import Clock, Schedule
 
 State = TypeVar("State")
 Memory = TypeVar("Memory")
@@ -31,13 +32,11 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     """Learns and acts. Everything that learning changes is in `State`; what an episode changes is in `Memory`."""
 
     spec: eqx.AbstractVar[EnvSpec]
-    random_steps: eqx.AbstractVar[int]  # environment steps with uniform actions before the first update
-    update_every: eqx.AbstractVar[int | None]  # environment steps between updates; None: only after random_steps
 
     @property
-    def random_hold(self) -> int:
-        """Environment steps, in units of the action repeat, for which each of the uniform actions is held."""
-        return 1
+    @abc.abstractmethod
+    def schedule(self) -> Schedule:
+        """Its random steps, and what it learns when."""
 
     @property
     def traceable(self) -> bool:
@@ -45,28 +44,9 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
         return True
 
     @property
-    def online(self) -> bool:
-        """Whether `update` learns from the one step before it, and is so small that compiled loops hold it.
-
-        Such an agent has one environment, no random steps, and an update after every step.
-        """
-        return False
-
-    @property
     def sequence_length(self) -> int | None:
-        """How many consecutive steps `update` draws at a time from the `AbstractSequenceReplay` that it is then fed;
-        None where it draws transitions."""
-        return None
-
-    @property
-    def starts(self) -> int | None:
-        """How many starts the episodes of training go round, in turn: every so-manieth begins alike, as its reset is
-        given the same key. None: each begins anew. Evaluations always do."""
-        return None
-
-    @property
-    def extras(self) -> PyTree:
-        """An example of what `act` returns beside action and memory, for the replay's shapes; None: nothing is kept."""
+        """How many consecutive steps `update` draws at a time from its data set `env`; None where it draws
+        transitions."""
         return None
 
     @abc.abstractmethod
@@ -81,11 +61,20 @@ class AbstractAgent(eqx.Module, Generic[State, Memory]):
     def act(
         self, state: State, memory: Memory, obs: Array, *, key: PRNGKeyArray, explore: bool
     ) -> tuple[Array, Memory, PyTree]:
-        """One action `[*action]` for one observation `[obs]`, the memory to carry, and extras for the replay."""
+        """One action `[*action]` for one observation `[obs]`, the memory to carry, and extras to store beside it."""
 
     @abc.abstractmethod
-    def update(self, state: State, replay: AbstractReplay, *, key: PRNGKeyArray) -> tuple[State, Metrics]:
-        """One round of learning, as the paper counts rounds. Metrics keep the same keys at every call."""
+    def data(self, capacity: int, num_envs: int) -> Data:
+        """Its data sets, empty, by name. `env` takes what `num_envs` environments bring, at most `capacity` rows."""
+
+    @abc.abstractmethod
+    def update(
+        self, state: State, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[State, Additions, Metrics]:
+        """One call of the round of this name: the state after it, rows to append to data sets, and metrics.
+
+        Metrics of a round keep the same keys at every call. Nothing is appended where one is not finite.
+        """
 
     def model(self, state: State) -> AbstractModel | None:
         """The model that the agent plans or dreams in, for the diagnostics; None if it has none."""

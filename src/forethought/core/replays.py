@@ -11,6 +11,18 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 from ..types import Sequence, Transition
 
 
+class Addition(eqx.Module):
+    """Rows that a round appends to a data set; with `keep`, no more than so many of the newest stay in use then."""
+
+    rows: Transition | None  # leaves [n, ...]; None: nothing is appended
+    valid: Bool[Array, " n"] | None = None  # rows that count; None: all
+    keep: Int[Array, ""] | int | None = None
+
+
+Additions = dict[str, Addition]
+"""What to append, by the name of the data set."""
+
+
 class AbstractReplay(eqx.Module):
     """Stored experience."""
 
@@ -30,6 +42,15 @@ class AbstractReplay(eqx.Module):
 
         Drivers hand over one row of each environment, in the environments' order.
         """
+
+    def kept(self, rows: Int[Array, ""] | int) -> Self:
+        """With no more than the newest `rows` in use. Raises TypeError where a replay cannot forget."""
+        raise TypeError(f"{type(self).__name__} cannot be told to keep {rows} rows")
+
+    def extended(self, addition: Addition) -> Self:
+        """After an addition."""
+        new = self if addition.rows is None else self.add(addition.rows, addition.valid)
+        return new if addition.keep is None else new.kept(addition.keep)
 
     def cut(self) -> Self:
         """Abandons all episodes: their newest rows count as truncated, and what is added next continues no stored
@@ -54,6 +75,10 @@ class AbstractReplay(eqx.Module):
         A replay whose rows change their places, or give way to newer ones, says so itself.
         """
         return jnp.arange(self.capacity)
+
+
+Data = dict[str, Any]
+"""Data sets by name; each is an AbstractReplay, of the kind that the agent chose in its `data`."""
 
 
 class AbstractSequenceReplay(AbstractReplay):

@@ -8,14 +8,15 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractLearner, AbstractReplay, State
+from ..core import AbstractAgent, AbstractLearner, AbstractReplay, Data, Round, Schedule, State
 from ..models.local_linear import Prior
 from ..planners import checks
 from ..planners.local_controller import Execution
 from ..planners.lqr import LinearPolicy
+from ..replay.uniform import UniformReplay
 from ..types import ActionSpace, Box, EnvSpec, Metrics, RewardFunction
 from .episodes import Place, Rollouts, by_start, whole_episodes
-from .local_control import LocalControl, Round, gmm_prior, improve_all, model_prior
+from .local_control import Improvement, LocalControl, gmm_prior, improve_all, model_prior
 
 
 class LocalMemory(eqx.Module):
@@ -129,7 +130,7 @@ class LocalRounds(eqx.Module):
 
     def improve(
         self, control: LocalControl, rollouts: Rollouts, prior: Prior | None, reference: LinearPolicy | None = None
-    ) -> tuple[LocalControl, Round]:
+    ) -> tuple[LocalControl, Improvement]:
         """The controllers after the round; see `improve_all`."""
         return improve_all(
             control,
@@ -149,24 +150,16 @@ class AbstractLocalAgent(AbstractAgent[State, LocalMemory], Generic[State]):
     rounds: eqx.AbstractVar[LocalRounds]
 
     @property
-    def random_steps(self) -> int:
-        return 0
-
-    @property
-    def update_every(self) -> int:
-        return self.rounds.env_steps
+    def schedule(self) -> Schedule:
+        rounds = (Round("controllers", self.rounds.env_steps),)
+        return Schedule(0, rounds, num_start_states=self.rounds.starts)
 
     @property
     def traceable(self) -> bool:
         return False
 
-    @property
-    def starts(self) -> int:
-        return self.rounds.starts
-
-    @property
-    def extras(self) -> Place:
-        return Place.example()
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs, extras=Place.example())}
 
     def init_memory(self, state: State) -> LocalMemory:
         return self.rounds.initial_memory()

@@ -15,14 +15,14 @@ from ..types import Metrics
 Learnable = TypeVar("Learnable")
 
 
-class Schedule(eqx.Module):
+class GradientSteps(eqx.Module):
     """`updates` gradient steps after every `update_every` environment steps."""
 
     update_every: int = eqx.field(static=True)
     updates: int = eqx.field(static=True)
 
     @classmethod
-    def of(cls, train_ratio: float, batch_size: int, batch_length: int, action_repeat: int) -> "Schedule":
+    def of(cls, train_ratio: float, batch_size: int, batch_length: int, action_repeat: int) -> "GradientSteps":
         """The closest one to replaying `train_ratio` steps per action taken, whatever the action repeat.
 
         Raises ValueError for a ratio that is not positive and for batches that are empty or too short to learn from.
@@ -35,7 +35,7 @@ class Schedule(eqx.Module):
         return cls(actions * action_repeat, updates)
 
     @classmethod
-    def rounds(cls, update_every: int, updates: int, batch_size: int, batch_length: int) -> "Schedule":
+    def rounds(cls, update_every: int, updates: int, batch_size: int, batch_length: int) -> "GradientSteps":
         """As given. Raises ValueError for rounds and batches that are empty or too short to learn from."""
         if update_every < 1 or updates < 1:
             raise ValueError(f"update_every={update_every} and updates={updates} must be at least 1")

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..networks.policy_value import PolicyValue
 from ..replay.games import GameReplay, Position
 from ..types import Metrics
-from .schedule import Schedule, descended
+from .schedule import GradientSteps, descended
 
 ValueLoss = Literal["squared", "cross-entropy", "none"]
 Symmetries = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
@@ -66,7 +66,7 @@ def imitate(
     state: Imitator,
     replay: GameReplay,
     optimiser: optax.GradientTransformation,
-    schedule: Schedule,
+    gradient_steps: GradientSteps,
     *,
     batch_size: int,
     value_loss: ValueLoss,
@@ -84,4 +84,4 @@ def imitate(
         network, opt_state, metrics = descended(loss, optimiser, state.network, state.opt_state)
         return Imitator(network, opt_state), metrics
 
-    return schedule.repeat(step, state, key=key)
+    return gradient_steps.repeat(step, state, key=key)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractReplay, State
+from ..core import AbstractAgent, AbstractReplay, Data, Round, Schedule, State
 from ..models.tabular import pair_and_outcome, sizes
+from ..replay.uniform import UniformReplay
 from ..types import EnvSpec
 
 ActionValues = Float[Array, "states actions"]
@@ -19,16 +20,11 @@ class AbstractOnlineAgent(AbstractAgent[State, None], Generic[State]):
     """An agent that learns from every real step as it comes, and remembers nothing within an episode."""
 
     @property
-    def random_steps(self) -> int:
-        return 0
+    def schedule(self) -> Schedule:
+        return Schedule(0, (Round("values", 0, inline=True),), single_env=True)
 
-    @property
-    def update_every(self) -> int:
-        return self.spec.action_repeat
-
-    @property
-    def online(self) -> bool:
-        return True
+    def data(self, capacity: int, num_envs: int) -> Data:
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}
 
     def init_memory(self, state: State) -> None:
         return None

@@ -1,4 +1,4 @@
-"""Ring buffer of games: what a search said of every position, and how its game ended."""
+"""Games in rings on the device: what a search said of every position, and how its game ended."""
 
 import dataclasses
 from typing import Self
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import AbstractReplay
 from ..types import EnvSpec, Transition
-from .uniform import UniformReplay
+from .rings import Rings
 
 
 class Searched(eqx.Module):
@@ -44,8 +44,7 @@ class GameReplay(AbstractReplay):
     replay to the function that adds to it.
     """
 
-    data: UniformReplay  # rows of a tick are neighbours: row k is of environment k % num_envs
-    num_envs: int = eqx.field(static=True)
+    rings: Rings  # of Transition; all environments have as many rows
 
     @classmethod
     def empty(cls, spec: EnvSpec, capacity: int, num_envs: int = 1) -> Self:
@@ -56,16 +55,22 @@ class GameReplay(AbstractReplay):
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
         extras = Searched(jnp.zeros(spec.action.feature_dim), jnp.zeros((), jnp.int32))
-        return cls(UniformReplay.empty(spec, -(-capacity // num_envs) * num_envs, extras), num_envs)
+        example = dataclasses.replace(Transition.example(spec), extras=extras)
+        return cls(Rings.empty(example, num_envs, -(-capacity // num_envs)))
+
+    @property
+    def num_envs(self) -> int:
+        """Games played side by side."""
+        return self.rings.num_envs
 
     @property
     def capacity(self) -> int:
-        return self.data.capacity
+        return self.rings.num_envs * self.rings.time
 
     @property
     def size(self) -> Int[Array, ""]:
         """Rows in use."""
-        return self.data.size
+        return self.rings.size
 
     def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
         """A tick: one row of each environment. It counts if all its rows are `valid`.
@@ -74,32 +79,36 @@ class GameReplay(AbstractReplay):
         """
         if batch.reward.shape[0] != self.num_envs:
             raise ValueError(f"{batch.reward.shape[0]} rows for games of num_envs={self.num_envs}; add one of each")
-        if valid is not None:
-            valid = jnp.broadcast_to(jnp.all(valid), valid.shape)
-        return dataclasses.replace(self, data=self.data.add(batch, valid))
+        counts = jnp.full((1, self.num_envs), True if valid is None else jnp.all(valid))
+        return type(self)(self.rings.write(jax.tree.map(lambda x: x[None], batch), counts))
 
     def cut(self) -> Self:
         """The same, with the games under way told to be cut off by time."""
-        rows, in_use = self.data.rows()
-        latest = (self.data.head - 1 - jnp.arange(self.num_envs)) % self.capacity
-        truncated = rows.truncated.at[latest].set(in_use[latest] & ~rows.terminated[latest])
-        return eqx.tree_at(lambda replay: replay.data.data.truncated, self, truncated)
+        mark = lambda row: dataclasses.replace(row, truncated=(self.rings.used > 0) & ~row.terminated)
+        return type(self)(self.rings.with_newest(mark))
 
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
-        return self.data.sample(batch_size, key=key)
+        return self.rings.at(*self._drawn(batch_size, key))
+
+    def _drawn(self, batch_size: int, key: PRNGKeyArray) -> tuple[Int[Array, " n"], Int[Array, " n"]]:
+        """Environment and place of rows drawn uniformly."""
+        return self.rings.nth(jr.randint(key, (batch_size,), 0, jnp.maximum(self.size, 1)))
 
     def latest(self, n: int) -> Transition:
-        return self.data.latest(n)
+        return self.rings.at(*self.rings.newest(n))
+
+    def numbers(self) -> Int[Array, " capacity"]:
+        return (self.rings.counts() * self.num_envs + jnp.arange(self.num_envs)[:, None]).reshape(-1)
 
     def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
-        return self.data.rows()
+        """All rows, game by game, and which of them are in use."""
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), self.rings.data)
+        return flat, self.rings.in_use().reshape(-1)
 
     def outcomes(self, discount: float = 1.0) -> Outcomes:
         """How the games of all rows ended, found from the last row back to the first."""
-        rows, in_use = self.data.rows()
-        by_tick = lambda x: x.reshape(-1, self.num_envs)
-        first = self.data.head // self.num_envs  # the oldest tick, or the first that is empty
-        order = (first + jnp.arange(self.capacity // self.num_envs)) % (self.capacity // self.num_envs)
+        rows, time = self.rings.data, self.rings.time
+        order = (self.rings.head[0] + jnp.arange(time)) % time  # from the oldest, or from the first that is empty
         steps = (rows.reward, rows.terminated, rows.truncated, rows.extras.player)
 
         def before(after: tuple, step: tuple) -> tuple:
@@ -113,12 +122,12 @@ class GameReplay(AbstractReplay):
 
         nothing = jnp.zeros(self.num_envs)
         start = (nothing, nothing > 0, jnp.zeros(self.num_envs, jnp.int32))
-        _, found = jax.lax.scan(before, start, jax.tree.map(lambda x: by_tick(x)[order], steps), reverse=True)
-        value, known = (jnp.zeros_like(x).at[order].set(x).reshape(-1) for x in found)
-        return Outcomes(value, known & in_use)
+        _, found = jax.lax.scan(before, start, jax.tree.map(lambda x: x.T[order], steps), reverse=True)
+        value, known = (jnp.zeros_like(x).at[order].set(x).T for x in found)
+        return Outcomes(value.reshape(-1), (known & self.rings.in_use()).reshape(-1))
 
     def positions(self, outcomes: Outcomes, batch_size: int, *, key: PRNGKeyArray) -> Position:
         """`batch_size` rows drawn uniformly with replacement; `outcomes` are those of this replay."""
-        index = jr.randint(key, (batch_size,), 0, jnp.maximum(self.size, 1))
-        rows = self.data.data
-        return Position(rows.obs[index], rows.extras.weights[index], outcomes.value[index], outcomes.known[index])
+        env, place = self._drawn(batch_size, key)
+        rows, index = self.rings.at(env, place), env * self.rings.time + place
+        return Position(rows.obs, rows.extras.weights, outcomes.value[index], outcomes.known[index])

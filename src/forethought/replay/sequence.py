@@ -1,16 +1,16 @@
-"""Ring buffer of consecutive steps, one ring for each environment, held on the device."""
+"""Consecutive steps in rings on the device, drawn as sequences."""
 
 import dataclasses
 from typing import Self
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from ..core import AbstractSequenceReplay
 from ..types import EnvSpec, Sequence, Transition
+from .rings import Rings
 
 
 class Steps(eqx.Module):
@@ -79,9 +79,7 @@ class SequenceReplay(AbstractSequenceReplay):
     Pixels are stored as bytes. Donate it to the function that adds to it: adding is then in place.
     """
 
-    data: Steps  # leaves [num_envs, steps, ...]
-    head: Int[Array, " num_envs"]  # place that the next step takes
-    used: Int[Array, " num_envs"]  # places in use
+    rings: Rings  # of Steps
     open: Bool[Array, " num_envs"]  # the newest step is in mid-episode: what is added next follows it
 
     @classmethod
@@ -97,13 +95,13 @@ class SequenceReplay(AbstractSequenceReplay):
                 f"capacity={capacity} must be at least {2 * num_envs}: one transition of each of "
                 f"num_envs={num_envs} environments takes 2 steps"
             )
-        data = Steps.empty(spec, (num_envs, -(-capacity // num_envs)))
-        return cls(data, *(jnp.zeros(num_envs, dtype) for dtype in (jnp.int32, jnp.int32, bool)))
+        rings = Rings.empty(Steps.empty(spec, ()), num_envs, -(-capacity // num_envs))
+        return cls(rings, jnp.zeros(num_envs, bool))
 
     @property
     def capacity(self) -> int:
         """Steps that fit; there are fewer transitions, by one for each episode."""
-        return self.data.first.shape[-2] * self.data.first.shape[-1]
+        return self.rings.num_envs * self.rings.time
 
     @property
     def size(self) -> Int[Array, ""]:
@@ -116,7 +114,7 @@ class SequenceReplay(AbstractSequenceReplay):
         A row after one that ended, or after `cut`, opens an episode. In between, the row's `obs` is taken to be the
         `next_obs` of the row before and is not stored. Raises ValueError for another number of rows, or for extras.
         """
-        num_envs, steps = self.data.first.shape
+        num_envs = self.rings.num_envs
         if batch.reward.shape[0] != num_envs:
             raise ValueError(
                 f"{batch.reward.shape[0]} rows for a replay of num_envs={num_envs}; add one for each environment and "
@@ -125,28 +123,17 @@ class SequenceReplay(AbstractSequenceReplay):
         if batch.extras is not None:
             raise ValueError("this replay has no place for extras; add transitions with extras=None")
         valid = jnp.ones(num_envs, bool) if valid is None else valid
-        opens = valid & ~self.open
-        taken = (self.head + opens) % steps
-        place = jnp.stack([jnp.where(opens, self.head, steps), jnp.where(valid, taken, steps)])  # out of range: dropped
-        env = jnp.broadcast_to(jnp.arange(num_envs), place.shape)
-        pair = Steps.pair(batch, self.data.pixels.shape[-1])
-        count = valid + opens.astype(jnp.int32)
-        return type(self)(
-            jax.tree.map(lambda store, new: store.at[env, place].set(new, mode="drop"), self.data, pair),
-            (self.head + count) % steps,
-            jnp.minimum(self.used + count, steps),
-            jnp.where(valid, ~(batch.terminated | batch.truncated), self.open),
-        )
+        pair = Steps.pair(batch, self.rings.data.pixels.shape[-1])
+        rings = self.rings.write(pair, jnp.stack([valid & ~self.open, valid]))
+        return type(self)(rings, jnp.where(valid, ~(batch.terminated | batch.truncated), self.open))
 
     def cut(self) -> Self:
-        env, newest = jnp.arange(len(self.open)), self.head - 1
-        truncated = self.data.truncated.at[env, newest].set(self.data.truncated[env, newest] | self.open)
-        data = dataclasses.replace(self.data, truncated=truncated)
-        return dataclasses.replace(self, data=data, open=jnp.zeros_like(self.open))
+        mark = lambda step: dataclasses.replace(step, truncated=step.truncated | self.open)
+        return type(self)(self.rings.with_newest(mark), jnp.zeros_like(self.open))
 
     def num_sequences(self, length: int) -> Int[Array, ""]:
         """How many stretches of `length` steps there are to draw from."""
-        return jnp.sum(jnp.maximum(self.used - length + 1, 0), dtype=jnp.int32)
+        return jnp.sum(jnp.maximum(self.rings.used - length + 1, 0), dtype=jnp.int32)
 
     def sequences(self, batch_size: int, length: int, *, key: PRNGKeyArray) -> Sequence:
         """`batch_size` stretches of `length` steps, drawn uniformly with replacement from all that are stored.
@@ -154,19 +141,18 @@ class SequenceReplay(AbstractSequenceReplay):
         None has a step older than its newest behind it. Where nothing that long is stored yet, the rewards are NaN,
         so that no update can go unnoticed. Raises ValueError if nothing that long can ever be stored.
         """
-        steps = self.data.first.shape[1]
+        steps, used = self.rings.time, self.rings.used
         if not 1 <= length <= steps:
             raise ValueError(
                 f"length={length} must lie in 1..{steps}, the steps kept of each environment; take a shorter length or "
                 "a larger capacity"
             )
-        starts = jnp.maximum(self.used - length + 1, 0)
+        starts = jnp.maximum(used - length + 1, 0)
         ends = jnp.cumsum(starts)
         drawn = jr.randint(key, (batch_size,), 0, jnp.maximum(ends[-1], 1))
         env = jnp.minimum(jnp.searchsorted(ends, drawn, side="right"), len(starts) - 1)
         age = (drawn - (ends - starts)[env])[:, None] + jnp.arange(length)  # in steps after the oldest
-        place = (self.head - self.used)[env][:, None] + age
-        found = jax.tree.map(lambda store: store[env[:, None], place % steps], self.data).sequence()
+        found = self.rings.at(env[:, None], (self.rings.head - used)[env][:, None] + age).sequence()
         return dataclasses.replace(found, reward=jnp.where(ends[-1] > 0, found.reward, jnp.nan))
 
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
@@ -192,11 +178,10 @@ class SequenceReplay(AbstractSequenceReplay):
 
     def _transitions(self) -> tuple[Int[Array, "num_envs steps"], Bool[Array, "num_envs steps"]]:
         """Places, oldest first, and which of them hold a step that a stored one led to."""
-        num_envs, steps = self.data.first.shape
-        age = jnp.arange(steps)
-        place = ((self.head - self.used)[:, None] + age) % steps
-        first = self.data.first[jnp.arange(num_envs)[:, None], place]
-        return place, (age >= 1) & (age < self.used[:, None]) & ~first
+        rings, age = self.rings, jnp.arange(self.rings.time)
+        place = ((rings.head - rings.used)[:, None] + age) % rings.time
+        first = rings.data.first[jnp.arange(rings.num_envs)[:, None], place]
+        return place, (age >= 1) & (age < rings.used[:, None]) & ~first
 
     def _by_age(self) -> tuple[Int[Array, " capacity"], Int[Array, " capacity"], Int[Array, ""]]:
         """Environment and place of every transition, oldest first; how many there are (what follows is no data)."""
@@ -210,6 +195,5 @@ class SequenceReplay(AbstractSequenceReplay):
 
     def _at(self, env: Int[Array, " n"], place: Int[Array, " n"]) -> Transition:
         """The transitions that led to these steps."""
-        at = lambda place: jax.tree.map(lambda store: store[env, place % store.shape[1]], self.data)
-        before, after = at(place - 1), at(place)
+        before, after = self.rings.at(env, place - 1), self.rings.at(env, place)
         return Transition(before.obs, after.action, after.reward, after.obs, after.terminated, after.truncated)

@@ -3,13 +3,14 @@
 import dataclasses
 import math
 
+import equinox as eqx
 import jax
 
 from ..core import AbstractAgent, AbstractEnv, AbstractHostEnv
 from ..errors import UserError
 from ..presets.run import RunConfig
-from ..types import EnvSpec, Transition, never_terminates
-from .chunks import GIGABYTE, record
+from ..types import EnvSpec, never_terminates
+from .chunks import GIGABYTE
 from .machine import SHARE, device_bytes
 
 MOST = 1_000_000  # rows, unless told otherwise
@@ -58,7 +59,7 @@ def agreed_capacity(
     """
     if run.replay_gb is not None:
         return run, []
-    size, memory = _row_bytes(agent, env.spec) * run.num_seeds, device_bytes()
+    size, memory = _row_bytes(agent, run.num_envs) * run.num_seeds, device_bytes()
     rows, remedy = "transitions", "--replay-capacity"
     if agent.sequence_length is not None:
         rows, remedy = "steps", "--replay-gb keeps them on disk"
@@ -81,8 +82,10 @@ def agreed_capacity(
     return dataclasses.replace(run, replay_capacity=fits), [note]
 
 
-def _row_bytes(agent: AbstractAgent, spec: EnvSpec) -> int:
-    if agent.sequence_length is not None:
-        return record(spec, checked=False).itemsize
-    example = jax.eval_shape(lambda: (Transition.example(spec), agent.extras))
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(example))
+def _row_bytes(agent: AbstractAgent, num_envs: int) -> float:
+    """Bytes of a row of what is met."""
+    sizes = []
+    for rows in (1000 * num_envs, 2000 * num_envs):
+        stored = eqx.filter_eval_shape(lambda rows=rows: agent.data(rows, num_envs)["env"])
+        sizes.append(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(stored)))
+    return (sizes[1] - sizes[0]) / (1000 * num_envs)

@@ -1,4 +1,4 @@
-"""Uniform ring buffer held on the device."""
+"""Transitions in rings on the device, drawn uniformly."""
 
 import dataclasses
 from typing import Any, Self
@@ -10,62 +10,85 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from ..core import AbstractReplay
 from ..types import EnvSpec, Transition
+from .rings import Rings
 
 
 class UniformReplay(AbstractReplay):
-    """The last `capacity` transitions. Donate it to the function that adds to it: adding is then in place."""
+    """The last transitions of each of `num_envs` environments. Donate it to the function that adds to it: adding is
+    then in place."""
 
-    data: Transition  # leaves [capacity, ...]; rows at and past `size` are not in use
-    head: Int[Array, ""]  # transitions added so far; the next one takes row `head % capacity`
-    size: Int[Array, ""]  # rows in use
+    rings: Rings  # of Transition
 
     @classmethod
-    def empty(cls, spec: EnvSpec, capacity: int, extras: Any = None) -> Self:
-        """A buffer with no rows in use; `extras` is an example of those of a row. Raises ValueError for a `capacity`
-        below 1."""
+    def empty(cls, spec: EnvSpec, capacity: int, num_envs: int = 1, *, extras: Any = None) -> Self:
+        """No rows, with room for `capacity` of them in all, shared out evenly (rounded up); `extras` is an example of
+        those of a row. Raises ValueError for sizes below 1."""
         if capacity < 1:
             raise ValueError(f"capacity={capacity} must be at least 1")
         example = dataclasses.replace(Transition.example(spec), extras=extras)
-        data = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), example)
-        return cls(data, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        return cls(Rings.empty(example, num_envs, -(-capacity // max(num_envs, 1))))
+
+    @property
+    def num_envs(self) -> int:
+        """Environments whose transitions it takes."""
+        return self.rings.num_envs
 
     @property
     def capacity(self) -> int:
-        return self.data.reward.shape[0]
+        return self.rings.num_envs * self.rings.time
+
+    @property
+    def size(self) -> Int[Array, ""]:
+        """Rows in use."""
+        return self.rings.size
+
+    @property
+    def head(self) -> Int[Array, " num_envs"]:
+        """Rows of each environment that were added so far."""
+        return self.rings.head
 
     def add(self, batch: Transition, valid: Bool[Array, " n"] | None = None) -> Self:
+        """Append one row of each environment, leaves `[num_envs, ...]`; with one environment, any number of rows.
+
+        Raises ValueError for more rows than fit, and for another number of environments.
+        """
         n = batch.reward.shape[0]
-        if n > self.capacity:
-            raise ValueError(f"cannot add {n} rows to a replay with capacity={self.capacity}; add at most that many")
-        index = (self.head + jnp.arange(n)) % self.capacity
-        if valid is not None:
-            index = (self.head + jnp.cumsum(valid) - 1) % self.capacity
-            index = jnp.where(valid, index, self.capacity)  # out of range: dropped
-            n = jnp.sum(valid, dtype=jnp.int32)
-        data = jax.tree.map(lambda store, new: store.at[index].set(new, mode="drop"), self.data, batch)
-        return type(self)(data, self.head + n, jnp.minimum(self.size + n, self.capacity))
+        valid = jnp.ones(n, bool) if valid is None else valid
+        axis = 1 if self.num_envs == 1 else 0
+        rows = jax.tree.map(lambda x: jnp.expand_dims(x, axis), batch)
+        return type(self)(self.rings.write(rows, jnp.expand_dims(valid, axis)))
+
+    def kept(self, rows: Int[Array, ""] | int) -> Self:
+        return type(self)(self.rings.kept(rows))
 
     def cut(self) -> Self:
-        """Marks the newest row as truncated unless it terminated.
-
-        With several environments the rows before it stay unmarked: whatever follows rows from one to the next compares
-        their observations.
-        """
-        newest, data = self.head - 1, self.data
-        abandoned = data.truncated[newest] | (~data.terminated[newest] & (self.size > 0))
-        data = dataclasses.replace(data, truncated=data.truncated.at[newest].set(abandoned))
-        return dataclasses.replace(self, data=data)
+        """Marks the newest row of each environment as truncated unless it terminated."""
+        open_ = self.rings.used > 0
+        mark = lambda row: dataclasses.replace(row, truncated=row.truncated | (open_ & ~row.terminated))
+        return type(self)(self.rings.with_newest(mark))
 
     def sample(self, batch_size: int, *, key: PRNGKeyArray) -> Transition:
-        index = jr.randint(key, (batch_size,), 0, jnp.maximum(self.size, 1))
-        return jax.tree.map(lambda store: store[index], self.data)
+        number = jr.randint(key, (batch_size,), 0, jnp.maximum(self.size, 1))
+        return self.rings.at(*self.rings.nth(number))
 
     def latest(self, n: int) -> Transition:
-        index = (self.head - n + jnp.arange(n)) % self.capacity
-        return jax.tree.map(lambda store: store[index], self.data)
+        return self.rings.at(*self.rings.newest(n))
+
+    def on_policy(
+        self, length: int, since: Int[Array, " num_envs"]
+    ) -> tuple[Transition, Bool[Array, "num_envs length"]]:
+        """The newest `length` rows of each environment `[num_envs, length, ...]`, oldest first, and which of them were
+        added after the first `since` (an earlier `head`). Raises ValueError if so many never fit."""
+        if length > self.rings.time:
+            raise ValueError(f"length={length} is more than the {self.rings.time} rows kept of each environment")
+        rows, count = self.rings.stretch(length)
+        return rows, count >= jnp.maximum(since, self.rings.head - self.rings.used)[:, None]
 
     def numbers(self) -> Int[Array, " capacity"]:
-        return self.head - 1 - (self.head - 1 - jnp.arange(self.capacity)) % self.capacity
+        counts = self.rings.counts()
+        return (counts * self.num_envs + jnp.arange(self.num_envs)[:, None]).reshape(-1)
 
     def rows(self) -> tuple[Transition, Bool[Array, " capacity"]]:
-        return self.data, jnp.arange(self.capacity) < self.size
+        """All rows, environment by environment, and which of them are in use."""
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), self.rings.data)
+        return flat, self.rings.in_use().reshape(-1)

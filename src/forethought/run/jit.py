@@ -10,83 +10,60 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractEnv, AbstractReplay
+from ..core import AbstractAgent, AbstractEnv, AbstractReplay, Clock, HostStep
 from ..core.programs import compiled, shared
-from ..types import Transition
+from ..types import Metrics
 from .progress import (
     ACT,
     INIT,
     STEP,
-    UPDATE,
-    Episodes,
-    Fault,
+    EnvCarry,
     Progress,
-    broadcast,
+    append,
+    appended,
     check_metrics,
-    kept_extras,
+    first_progress,
+    no_extras,
     over_rows,
+    recorded,
     reset_key,
+    round_key,
     sound_step,
-    steps_to_next_update,
     stream,
-    strongly_typed,
-    updates_due,
     where_rows,
 )
 
 SEEDS = "seeds"  # name of the axis of seeds side by side
 MAX_TICKS = 128  # loop rounds in one call; bounds how many episodes can end between two yields
-MAX_ONLINE_TICKS = 2048  # the same of an agent that learns inside the loop
+MAX_INLINE_TICKS = 2048  # the same of an agent that learns inside the loop
 
-
-class EnvCarry(eqx.Module):
-    """The environments in the middle of their episodes; leaves `[num_envs, ...]`."""
-
-    state: Any
-    obs: Float[Array, "num_envs obs"]
-    memory: Any
-    returns: Float[Array, " num_envs"]
-    lengths: Int[Array, " num_envs"]
-    episode: Int[Array, " num_envs"]  # episode i + num_envs * k is the k-th of environment i
-    tick: Int[Array, ""] | None = None  # calls of the step so far; None: as many as there are steps (no action repeat)
+Learned = tuple[Any, dict[str, AbstractReplay], Clock, dict[str, Metrics]]
+"""Agent state, data sets, clock, and the latest metrics of the rounds inside the loop."""
 
 
 def most_ticks(agent: AbstractAgent) -> int:
     """Loop rounds in one call at most."""
-    return MAX_ONLINE_TICKS if agent.online else MAX_TICKS
+    return MAX_INLINE_TICKS if agent.schedule.inline else MAX_TICKS
 
 
-def start(agent: AbstractAgent, env: AbstractEnv, replay: AbstractReplay, *, key: PRNGKeyArray, num_envs: int):
+def start(
+    agent: AbstractAgent, env: AbstractEnv, data: dict[str, AbstractReplay], *, key: PRNGKeyArray, num_envs: int
+) -> Progress:
     """The progress of a run before its first step."""
     state = agent.init(key=stream(key, INIT, 0))
-    episode = jnp.arange(num_envs, dtype=jnp.int32)
-    env_state, obs = jax.vmap(lambda e: env.reset(key=reset_key(agent, key, e)))(episode)
-    zeros = jnp.zeros((), jnp.int32)
-    carry = EnvCarry(
-        env_state,
-        obs,
-        broadcast(agent.init_memory(state), num_envs),
-        jnp.zeros(num_envs),
-        jnp.zeros(num_envs, jnp.int32),
-        episode,
-        zeros if env.spec.action_repeat > 1 else None,
-    )
-    ring = Episodes.empty(2 * most_ticks(agent) * num_envs)
-    return strongly_typed(
-        Progress(
-            state,
-            replay,
-            carry,
-            key,
-            zeros,
-            zeros,
-            ring,
-            Fault.none(agent.spec.action.sample((num_envs,), key=key)),
-            {},
-        )
-    )
+    reset = lambda e: env.reset(key=reset_key(agent, key, e))
+    env_state, obs = jax.vmap(reset)(jnp.arange(num_envs, dtype=jnp.int32))
+    carry = EnvCarry.first(agent, state, env_state, obs)
+    return first_progress(agent, state, data, carry, key, ring=2 * most_ticks(agent) * num_envs)
+
+
+def learns_inside(agent: AbstractAgent, *, random: bool) -> bool:
+    """Whether the loop holds the inline rounds; that of random actions only where some are due while they last."""
+    schedule = agent.schedule
+    inside = [schedule.rounds[i] for i in schedule.inline]
+    return any(not random or each.every == 0 or each.first < schedule.random_steps for each in inside)
 
 
 def collect(
@@ -98,87 +75,152 @@ def collect(
     random: bool,
     halt: bool,
 ) -> Progress:
-    """`progress` after `ticks` steps in every environment; actions are uniform if `random`.
+    """`progress` after `ticks` steps in every environment, with the inline rounds; actions are uniform if `random`.
 
     With `halt`, a step with a non-finite number ends the loop and is taken back, so that the progress can be saved.
-    An agent that learns online is updated after every step; the metrics are then those of the last update.
+    Inline rounds wait where another round is due. Metrics are those of the latest calls in here.
     """
-    key = progress.key
-    num_envs = progress.env.obs.shape[0]
+    key, learning = progress.key, learns_inside(agent, random=random)
 
     def one(carry: tuple) -> tuple:
-        i, replay, env_carry, env_steps, episodes, fault, learned = carry
-        state = learned[0] if agent.online else progress.agent_state
-        tick = env_steps // num_envs if env_carry.tick is None else env_carry.tick
-        transition, memory, env_state, steps = _step(agent, env, state, env_carry, key, tick, random=random)
-        returns, lengths = env_carry.returns + transition.reward, env_carry.lengths + steps
-        over = transition.terminated | transition.truncated
-        episode = env_carry.episode + num_envs * over
-        taken = jnp.sum(steps)
-        # Seeds side by side share one count, on which their schedule hangs: that of the seed that took most.
-        new_steps = env_steps + (taken if halt else jax.lax.pmax(taken, SEEDS))
-        reset = lambda e: env.reset(key=reset_key(agent, key, e), clock=new_steps)
-        fresh_state, fresh_obs = jax.vmap(reset)(episode)
-        new_carry = EnvCarry(
-            where_rows(over, fresh_state, env_state),
-            where_rows(over, fresh_obs, transition.next_obs),
-            where_rows(over, broadcast(agent.init_memory(state), num_envs), memory),
-            jnp.where(over, 0.0, returns),
-            jnp.where(over, 0, lengths),
-            episode,
-            None if env_carry.tick is None else tick + 1,
-        )
-        new_episodes = episodes.add(over, returns, lengths, new_steps)
-        fault = fault.note(transition, new_steps, returns)
-        new_replay = replay.add(transition, jnp.full(num_envs, fault.code == 0) if halt else None)
+        i, env_carry, episodes, fault, (state, data, clock, metrics) = carry
+        action, memory, extras, env_state, step = _step(agent, env, state, env_carry, key, clock, random=random)
+        over, total = step.terminated | step.truncated, _total(halt)
+        reset = lambda e: env.reset(key=reset_key(agent, key, e), clock=clock.env_steps + total(step.steps))
+        fresh_state, fresh_obs = jax.vmap(reset)(env_carry.episode + len(over) * over)
+        env_state = where_rows(over, fresh_state, env_state)
+        step = step._replace(obs=where_rows(over, fresh_obs, step.next_obs), fresh=over)
+        before = (env_carry, clock, episodes)
+        new = recorded(agent, state, before, action, memory, extras, step, env_state=env_state, taken=total)
+        fault = fault.note(new.seen, new.clock.env_steps, env_carry.returns + step.reward)
+        sound = jnp.full(len(over), fault.code == 0) if halt else None
+        data = {**data, "env": data["env"].add(new.seen, sound)}
+        after = (new.carry, new.clock, new.episodes)
         if halt:
-            keep = lambda new, old: jax.tree.map(lambda n, o: _unless(fault.code > 0, n, o), new, old)
-            new_carry, new_steps = keep(new_carry, env_carry), keep(new_steps, env_steps)
-            new_episodes = keep(new_episodes, episodes)
-        if agent.online:
-            learn = lambda: _learn(agent, learned, new_replay, key)
-            learned = jax.lax.cond(fault.code > 0, lambda: learned, learn) if halt else learn()
-        return i + 1, new_replay, new_carry, new_steps, new_episodes, fault, learned
+            after = jax.tree.map(lambda n, o: _unless(fault.code > 0, n, o), after, before)
+        env_carry, clock, episodes = after
+        learned = (state, data, clock, metrics)
+        if learning:
+            learned = _learned_inside(agent, learned, key, sound=fault.code == 0 if halt else None)
+        return i + 1, env_carry, episodes, fault, learned
 
-    learned = (progress.agent_state, progress.updates, {})
-    if agent.online:
-        metrics = jax.eval_shape(lambda: agent.update(progress.agent_state, progress.replay, key=key)[1])
-        learned = (*learned[:2], jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics))
-    carry = (jnp.zeros((), jnp.int32), progress.replay, progress.env, progress.env_steps)
-    carry = (*carry, progress.episodes, progress.fault, learned if agent.online else None)
+    inside = agent.schedule.inline if learning else ()
+    metrics = _no_metrics(agent, progress, inside)
+    changing = {name: progress.data[name] for name in _changed_inside(agent, progress, inside)}
+    fixed = {name: each for name, each in progress.data.items() if name not in changing}
+    state = progress.agent_state if learning else None
+    first = (state, changing, progress.clock, metrics)
+    carry = (jnp.zeros((), jnp.int32), progress.env, progress.episodes, progress.fault, first)
     dynamic, static = eqx.partition(carry, eqx.is_array)
-    go_on = lambda d: (d[0] < ticks) & (d[5].code == 0) if halt else d[0] < ticks
-    body = lambda d: eqx.filter(one(eqx.combine(d, static)), eqx.is_array)
+
+    def body(dynamic: Any) -> Any:
+        i, env_carry, episodes, fault, (state, changing, clock, metrics) = eqx.combine(dynamic, static)
+        state = state if learning else progress.agent_state
+        *rest, (state, data, clock, metrics) = one(
+            (i, env_carry, episodes, fault, (state, {**fixed, **changing}, clock, metrics))
+        )
+        learned = (state if learning else None, {name: data[name] for name in changing}, clock, metrics)
+        return eqx.filter((*rest, learned), eqx.is_array)
+
+    go_on = lambda d: (d[0] < ticks) & (d[3].code == 0) if halt else d[0] < ticks
     carry = eqx.combine(jax.lax.while_loop(go_on, body, dynamic), static)
-    _, replay, env_carry, env_steps, episodes, fault, changed = carry
-    state, updates, metrics = changed if agent.online else learned
-    return Progress(state, replay, env_carry, key, env_steps, updates, episodes, fault, metrics)
+    _, env_carry, episodes, fault, (state, changing, clock, metrics) = carry
+    state = state if learning else progress.agent_state
+    return Progress(state, {**fixed, **changing}, env_carry, key, clock, episodes, fault, metrics)
 
 
-def _step(agent, env, state, env_carry: EnvCarry, key, tick, *, random: bool) -> tuple[Transition, Any, Any, Array]:
-    """One step in every environment: what happened, the memories, the next states and the simulator steps taken."""
-    index = jnp.arange(env_carry.obs.shape[0])
-    drawn_at = tick // agent.random_hold if random else tick
+def _total(halt: bool) -> Callable[[Array], Array]:
+    """The sum of simulator steps. Seeds side by side share one clock: that of the seed that took most."""
+    return jnp.sum if halt else lambda steps: jax.lax.pmax(jnp.sum(steps), SEEDS)
+
+
+def _step(
+    agent: AbstractAgent,
+    env: AbstractEnv,
+    state: Any,
+    env_carry: EnvCarry,
+    key: PRNGKeyArray,
+    clock: Clock,
+    *,
+    random: bool,
+) -> tuple[Array, Any, Any, Any, HostStep]:
+    """One step in every environment: actions, memories, extras, the next states, and what happened, before resets."""
+    tick, index = clock.ticks, jnp.arange(env_carry.obs.shape[0])
+    drawn_at = tick // agent.schedule.random_hold if random else tick
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index)
-    memory, extras = env_carry.memory, None
     if random:
         action = jax.vmap(lambda k: env.spec.action.sample(key=k))(keys)
+        memory, extras = env_carry.memory, no_extras(agent, state, env_carry)
     else:
         act = lambda m, o, k: agent.act(state, m, o, key=k, explore=True)
-        action, memory, extras = over_rows(act, memory, env_carry.obs, keys)
-    extras = kept_extras(agent, extras, len(index))
+        action, memory, extras = over_rows(act, env_carry.memory, env_carry.obs, keys)
     keys = jax.vmap(lambda i: jr.fold_in(stream(key, STEP, tick), i))(index)
     step = jax.vmap(lambda s, a, k: sound_step(env, *env.counted_step(s, a, key=k)))
     env_state, next_obs, reward, terminated, truncated, steps = step(env_carry.state, action, keys)
-    seen = Transition(env_carry.obs, action, reward, next_obs, terminated, truncated, extras)
-    return seen, memory, env_state, steps
+    every = jnp.ones(len(index), bool)
+    happened = HostStep(next_obs, reward, terminated, truncated, next_obs, ~every, every, steps)
+    return action, memory, extras, env_state, happened
 
 
-def _learn(agent: AbstractAgent, learned: tuple, replay: AbstractReplay, key: PRNGKeyArray) -> tuple:
-    """Agent state, count of updates and metrics after one more update."""
-    state, updates, _ = learned
-    state, metrics = agent.update(state, replay, key=stream(key, UPDATE, updates))
-    return state, updates + 1, metrics
+def _learned_inside(agent: AbstractAgent, learned: Learned, key: PRNGKeyArray, *, sound: Array | None) -> Learned:
+    """After the calls of inline rounds that are due; none if not `sound`, or while another round is due."""
+    for index in agent.schedule.inline:
+        learned = _calls_inside(agent, index, learned, key, sound)
+    return learned
+
+
+def _calls_inside(
+    agent: AbstractAgent, index: int, learned: Learned, key: PRNGKeyArray, sound: Array | None
+) -> Learned:
+    """After the calls of one inline round that are due."""
+    rounds, (state, data, clock, metrics) = agent.schedule.rounds, learned
+    changing = {name: data[name] for name in _answer(agent, state, data, clock, key, index)[1]}
+
+    def call(carry: tuple) -> tuple:
+        state, changing, clock, metrics = carry
+        state, after, clock, metrics = _called(agent, index, (state, {**data, **changing}, clock, metrics), key)
+        return state, {name: after[name] for name in changing}, clock, metrics
+
+    dynamic, static = eqx.partition((state, changing, clock, metrics), eqx.is_array)
+    traced = lambda d: eqx.filter(call(eqx.combine(d, static)), eqx.is_array)
+    if rounds[index].every == 0 and len(rounds) == 1:  # always one call
+        dynamic = traced(dynamic) if sound is None else jax.lax.cond(sound, traced, lambda d: d, dynamic)
+    else:
+        due = [each.due(clock.env_steps, clock.ticks) - clock.calls[i] for i, each in enumerate(rounds)]
+        waits = [due[i] > 0 for i, each in enumerate(rounds) if not each.inline]
+        free = ~jnp.any(jnp.array(waits, bool))
+        count = jnp.where(free if sound is None else sound & free, due[index], 0)
+        dynamic = jax.lax.fori_loop(0, count, lambda _, d: traced(d), dynamic)
+    state, changing, clock, metrics = eqx.combine(dynamic, static)
+    return state, {**data, **changing}, clock, metrics
+
+
+def _called(agent: AbstractAgent, index: int, learned: Learned, key: PRNGKeyArray) -> Learned:
+    """After one call of a round inside the loop."""
+    state, data, clock, metrics = learned
+    name, draw = agent.schedule.rounds[index].name, round_key(key, index, clock.calls[index])
+    state, additions, said = agent.update(state, data, round=name, clock=clock, key=draw)
+    return state, appended(data, additions), clock.called(index), {**metrics, name: said}
+
+
+def _answer(agent: AbstractAgent, state: Any, data: Any, clock: Clock, key: PRNGKeyArray, index: int) -> tuple:
+    """What a call of a round answers, abstractly: state, additions, metrics."""
+    name = agent.schedule.rounds[index].name
+    answer = lambda s, d, c, k: agent.update(s, d, round=name, clock=c, key=k)
+    return eqx.filter_eval_shape(answer, state, data, clock, key)
+
+
+def _no_metrics(agent: AbstractAgent, progress: Progress, rounds: tuple[int, ...]) -> dict[str, Metrics]:
+    """Zeros for the metrics of rounds."""
+    zeros = lambda x: jnp.zeros(x.shape, x.dtype)
+    found = (progress.agent_state, progress.data, progress.clock, progress.key)
+    return {agent.schedule.rounds[i].name: jax.tree.map(zeros, _answer(agent, *found, i)[2]) for i in rounds}
+
+
+def _changed_inside(agent: AbstractAgent, progress: Progress, rounds: tuple[int, ...]) -> list[str]:
+    """The data sets that the loop adds to."""
+    found = (progress.agent_state, progress.data, progress.clock, progress.key)
+    return sorted({"env"}.union(*(_answer(agent, *found, i)[1] for i in rounds)))
 
 
 def _unless(fault: Array, new: Any, old: Any) -> Any:
@@ -187,26 +229,32 @@ def _unless(fault: Array, new: Any, old: Any) -> Any:
 
 
 def seed_axes(progress: Progress) -> Progress:
-    """Which leaves of a progress differ between seeds (0) and which are counters common to all (None)."""
+    """Which leaves of a progress differ between seeds (0) and which are common to all (None): the clock's, and counters
+    of data sets."""
     axes = jax.tree.map(lambda x: 0 if eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct) else None, progress)
-    counters = jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, progress.replay)
-    return dataclasses.replace(axes, replay=counters, env_steps=None, updates=None)
+    return dataclasses.replace(axes, data=data_axes(progress.data), clock=None)
+
+
+def data_axes(data: Any) -> Any:
+    """The same of data sets: scalars are counters that all seeds share."""
+    return jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, data)
 
 
 class _Programs(NamedTuple):
     """What is compiled for an agent in an environment."""
 
-    start: Callable[..., Progress]  # (replay, key)
+    start: Callable[..., Progress]  # (data, key)
     collect: Callable[..., Progress]  # ((ticks, random), progress)
-    update: Callable[..., Any]  # (state, replay, key, count)
+    update: Callable[..., Any]  # (round's index, state, data, key, clock)
+    append: Callable[..., Any]  # (None, data, additions)
     traces: dict[str, int]  # how often each was traced
 
 
 def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: int | None) -> _Programs:
     traces, solo = {"collect": 0, "update": 0}, num_seeds is None
 
-    def begin(replay: AbstractReplay, keys: PRNGKeyArray) -> Progress:
-        one = lambda k: start(agent, env, replay, key=k, num_envs=num_envs)
+    def begin(data: dict[str, AbstractReplay], keys: PRNGKeyArray) -> Progress:
+        one = lambda k: start(agent, env, data, key=k, num_envs=num_envs)
         if solo:
             return one(keys)
         return eqx.filter_vmap(one, out_axes=seed_axes(eqx.filter_eval_shape(one, keys[0])))(keys)
@@ -221,16 +269,26 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: 
         out_axes = dataclasses.replace(axes, metrics=0)
         return eqx.filter_vmap(go, in_axes=(axes,), out_axes=out_axes, axis_name=SEEDS)(progress)
 
-    def update(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
+    def update(index: int, state: Any, data: Any, key: PRNGKeyArray, clock: Clock) -> Any:
         traces["update"] += 1
-        go = lambda s, r, k: agent.update(s, r, key=stream(k, UPDATE, count))
+        name = agent.schedule.rounds[index].name
+
+        def go(state: Any, data: Any, key: PRNGKeyArray) -> Any:
+            draw = round_key(key, index, clock.calls[index])
+            return agent.update(state, data, round=name, clock=clock, key=draw)
+
         if solo:
-            return go(state, replay, key)
-        axes = jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, replay)
-        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), axes, 0))(state, replay, key)
+            return go(state, data, key)
+        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), data_axes(data), 0))(state, data, key)
+
+    def appending(_: None, data: Any, additions: Any) -> Any:
+        axes = data_axes(data)
+        return eqx.filter_vmap(appended, in_axes=(axes, eqx.if_array(0)), out_axes=axes)(data, additions)
 
     # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
-    return _Programs(compiled(begin), compiled(collecting, donate=not agent.online), compiled(update), traces)
+    collecting_ = compiled(collecting, donate=not agent.schedule.inline)
+    append_ = append if solo else compiled(appending, donate=True)
+    return _Programs(compiled(begin), collecting_, compiled(update), append_, traces)
 
 
 class JitDriver:
@@ -241,7 +299,7 @@ class JitDriver:
     """
 
     def __init__(self, agent: AbstractAgent, env: AbstractEnv, *, num_envs: int = 1, num_seeds: int | None = None):
-        """Raises ValueError for an agent that must run on the host, or sizes below 1."""
+        """Raises ValueError for an agent that must run on the host, a schedule that cannot be, or sizes below 1."""
         if not agent.traceable:
             raise ValueError(
                 f"{type(agent).__name__} does work on the host (traceable=False), which the jit driver cannot run; "
@@ -251,12 +309,11 @@ class JitDriver:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
         if num_seeds is not None and num_seeds < 1:
             raise ValueError(f"num_seeds={num_seeds} must be at least 1")
-        per_tick = num_envs * env.spec.action_repeat
-        if agent.online and (num_envs, agent.random_steps, agent.update_every) != (1, 0, per_tick):
+        agent.schedule.check()
+        if agent.schedule.single_env and num_envs > 1:
             raise ValueError(
-                f"{type(agent).__name__} learns from each step as it comes (online): it wants num_envs=1 (got "
-                f"{num_envs}), random_steps=0 (got {agent.random_steps}), update_every={env.spec.action_repeat} (got "
-                f"{agent.update_every}); num_seeds runs several side by side"
+                f"{type(agent).__name__} learns from each step as it comes (single_env): it wants num_envs=1 (got "
+                f"{num_envs}); num_seeds runs several side by side"
             )
         self.agent, self.env, self.num_envs, self.num_seeds = agent, env, num_envs, num_seeds
         self._programs = shared(_programs, agent, env, num_envs, num_seeds)
@@ -267,27 +324,62 @@ class JitDriver:
         """How often the compiled functions were traced since this driver was made, by whichever driver shares them."""
         return {name: count - self._traced_before[name] for name, count in self._programs.traces.items()}
 
-    def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
-        """The progress before the first step; seeds are `seed`, `seed + 1`, ... `replay` is for one seed."""
-        if not replay.traceable:
-            raise ValueError(
-                f"{type(replay).__name__} works on the host (traceable=False), which the jit driver cannot run; "
-                "use the step driver (forethought.run.steps), or a replay on the device"
-            )
+    def start(self, data: dict[str, AbstractReplay], *, seed: int) -> Progress:
+        """The progress before the first step; seeds are `seed`, `seed + 1`, ... `data` are for one seed."""
+        for replay in data.values():
+            if not replay.traceable:
+                raise ValueError(
+                    f"{type(replay).__name__} works on the host (traceable=False), which the jit driver cannot run; "
+                    "use the step driver (forethought.run.steps), or a replay on the device"
+                )
         if self.num_seeds is None:
-            return self._programs.start(replay, jr.key(seed))
+            return self._programs.start(data, jr.key(seed))
         seeds = jnp.asarray(np.arange(seed, seed + self.num_seeds), jnp.uint32)  # seeds go up to 2**32 - 1
-        return self._programs.start(replay, jax.vmap(jr.key)(seeds))
+        return self._programs.start(data, jax.vmap(jr.key)(seeds))
 
     def collect(self, progress: Progress, ticks: int, *, random: bool) -> Progress:
-        """After `ticks` steps in every environment. Donates `progress`, unless the agent learns online."""
-        return self._programs.collect((jnp.asarray(ticks, jnp.int32), random), progress)
+        """After `ticks` steps in every environment. Donates `progress`, unless rounds are inline.
 
-    def update(self, progress: Progress) -> Progress:
-        """After one round of learning, with its metrics. Raises TrainingFault if one is not finite."""
-        state, metrics = self._programs.update(progress.agent_state, progress.replay, progress.key, progress.updates)
-        check_metrics(metrics, update=int(progress.updates) + 1, env_steps=int(progress.env_steps))
-        return dataclasses.replace(progress, agent_state=state, updates=progress.updates + 1, metrics=metrics)
+        Raises TrainingFault where a metric of an inline round is not finite.
+        """
+        before = progress.clock.calls
+        progress = dataclasses.replace(progress, metrics={})
+        progress = jax.block_until_ready(self._programs.collect((jnp.asarray(ticks, jnp.int32), random), progress))
+        steps, made = int(progress.env_steps), np.asarray(progress.clock.calls)
+        metrics = {}
+        for i, each in enumerate(self.agent.schedule.rounds):
+            if each.name in progress.metrics and made[i] > int(before[i]):
+                metrics[each.name] = progress.metrics[each.name]
+                check_metrics(metrics[each.name], update=int(made[i]), env_steps=steps)
+        return dataclasses.replace(progress, metrics=metrics)
+
+    def update(self, progress: Progress, index: int = 0) -> Progress:
+        """After one call of round number `index`, with its metrics. Donates data sets that it adds to.
+
+        Raises TrainingFault if a metric is not finite; nothing is donated then.
+        """
+        clock, name = progress.clock, self.agent.schedule.rounds[index].name
+        learned = self._programs.update(index, progress.agent_state, progress.data, progress.key, clock)
+        state, additions, metrics = learned
+        check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
+        data = progress.data
+        if additions:
+            changed = {each: data[each] for each in additions if each in data}
+            data = {**data, **self._programs.append(None, changed, additions)}
+        clock = clock.called(index)
+        return dataclasses.replace(progress, agent_state=state, data=data, clock=clock, metrics={name: metrics})
+
+    def _ticks_left(self, steps: int, total_steps: int, pause_every: int | None, *, random: bool) -> int:
+        """Steps of each environment until a round outside of the loop is due, the random phase or the run ends, or a
+        pause comes."""
+        schedule = self.agent.schedule
+        inside = schedule.inline if learns_inside(self.agent, random=random) else ()
+        goals = [total_steps, *([schedule.random_steps] if random else [])]
+        goals += [each.next_due(steps) or total_steps for i, each in enumerate(schedule.rounds) if i not in inside]
+        left = min(goals) - steps
+        if pause_every is not None:
+            left = min(left, pause_every - steps % pause_every)
+        return -(-left // (self.num_envs * self.env.spec.action_repeat))
 
     def train(
         self,
@@ -298,31 +390,25 @@ class JitDriver:
         seconds_per_yield: float = 0.5,
     ) -> Iterator[Progress]:
         """Goes on from `progress` until `total_steps`, yielding it first, then about every `seconds_per_yield`, after
-        updates, and at every multiple of `pause_every` environment steps.
+        calls of rounds, and at every multiple of `pause_every` environment steps.
 
         What is learned does not depend on where it yields. Raises EnvironmentFault or TrainingFault where a number
         is not finite; what was yielded last can then still be saved (one seed), or the last checkpoint holds.
         """
-        per_tick = self.num_envs * self.env.spec.action_repeat
         ticks = 1
         yield progress
         while True:
-            while int(progress.updates) < updates_due(self.agent, int(progress.env_steps)):
-                progress = self.update(progress)
-                yield progress
-                progress = dataclasses.replace(progress, metrics={})
+            for index in range(len(self.agent.schedule.rounds)):
+                while self.agent.schedule.due(progress.clock)[index] > 0:
+                    progress = self.update(progress, index)
+                    yield progress
             steps = int(progress.env_steps)
             if steps >= total_steps:
                 return
-            left = total_steps - steps if self.agent.online else steps_to_next_update(self.agent, steps, total_steps)
-            if pause_every is not None:
-                left = min(left, pause_every - steps % pause_every)
-            left = -(-left // per_tick)
             begun = time.perf_counter()
-            random = steps < self.agent.random_steps
-            progress = dataclasses.replace(progress, metrics={})
-            progress = jax.block_until_ready(self.collect(progress, min(ticks, left), random=random))
-            check_metrics(progress.metrics, update=int(progress.updates), env_steps=int(progress.env_steps))
+            random = steps < self.agent.schedule.random_steps
+            left = self._ticks_left(steps, total_steps, pause_every, random=random)
+            progress = self.collect(progress, min(ticks, left), random=random)
             elapsed = time.perf_counter() - begun
             error = progress.fault.error(self.env.spec.name)
             if error is not None and self.num_seeds is not None:

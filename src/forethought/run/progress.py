@@ -1,7 +1,7 @@
-"""What a driver yields, and the rules that both drivers share: when to update, and which key is used for what."""
+"""What a driver yields, and what both drivers share: keys, the bookkeeping of a step, additions to data sets."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,7 +10,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractEnv, AbstractReplay
+from ..core import AbstractAgent, AbstractEnv, AbstractReplay, Additions, Clock, HostStep
+from ..core.programs import compiled
 from ..errors import EnvironmentFault, TrainingFault, UserError
 from ..types import Metrics, Transition
 
@@ -26,7 +27,13 @@ def stream(key: PRNGKeyArray, name: int, count: Int[Array, ""] | int) -> PRNGKey
 
 def reset_key(agent: AbstractAgent, key: PRNGKeyArray, episode: Int[Array, ""] | int) -> PRNGKeyArray:
     """What episode number `episode` of training is reset with."""
-    return stream(key, RESET, episode if agent.starts is None else episode % agent.starts)
+    starts = agent.schedule.num_start_states
+    return stream(key, RESET, episode if starts is None else episode % starts)
+
+
+def round_key(key: PRNGKeyArray, index: int, count: Int[Array, ""] | int) -> PRNGKeyArray:
+    """What call number `count` of round number `index` is called with."""
+    return stream(key, UPDATE if index == 0 else EVALUATE + index, count)
 
 
 class Episodes(eqx.Module):
@@ -40,8 +47,8 @@ class Episodes(eqx.Module):
     @classmethod
     def empty(cls, ring: int) -> "Episodes":
         """No episode yet."""
-        zeros = jnp.zeros(ring, jnp.int32)
-        return cls(jnp.zeros(ring), zeros, zeros, jnp.zeros((), jnp.int32))
+        zeros = lambda *shape: jnp.zeros(shape, jnp.int32)  # buffers of their own, to be donated
+        return cls(jnp.zeros(ring), zeros(ring), zeros(ring), zeros())
 
     def add(self, over: Array, returns: Array, lengths: Array, step: Array) -> "Episodes":
         """With the episodes of the environments where `over` appended; arguments are `[num_envs]`."""
@@ -118,36 +125,111 @@ class Progress(eqx.Module):
     """
 
     agent_state: Any
-    replay: AbstractReplay
-    env: Any  # what the driver carries of the environments: states, observations, memories, running returns
+    data: dict[str, AbstractReplay]  # what is learned from, by name; `env` is what was met
+    env: "EnvCarry"
     key: PRNGKeyArray
-    env_steps: Int[Array, ""]  # simulator steps, action repeats included
-    updates: Int[Array, ""]
+    clock: Clock
     episodes: Episodes
     fault: Fault
-    metrics: Metrics  # of the latest update; empty where there was none since the last yield
+    metrics: dict[str, Metrics]  # by round, of its latest call; without the rounds not called since the last yield
+
+    @property
+    def env_steps(self) -> Int[Array, ""]:
+        """Simulator steps so far, action repeats included."""
+        return self.clock.env_steps
+
+    @property
+    def updates(self) -> Int[Array, ""]:
+        """Calls of all rounds so far."""
+        return jnp.sum(self.clock.calls)
 
 
-def updates_due(agent: AbstractAgent, env_steps: int) -> int:
-    """How many updates a run should have made after `env_steps`: one at `random_steps`, then every `update_every`."""
-    first, every = agent.random_steps, agent.update_every
-    if every is None:
-        return int(0 < first <= env_steps)
-    if first == 0:
-        return env_steps // every
-    return 0 if env_steps < first else 1 + (env_steps - first) // every
+class EnvCarry(eqx.Module):
+    """The environments in the middle of their episodes; leaves `[num_envs, ...]`."""
+
+    state: Any  # None where they are stepped from Python
+    obs: Float[Array, "num_envs obs"]
+    memory: Any
+    returns: Float[Array, " num_envs"]
+    lengths: Int[Array, " num_envs"]
+    episode: Int[Array, " num_envs"]  # episode i + num_envs * k is the k-th of environment i
+
+    @classmethod
+    def first(cls, agent: AbstractAgent, agent_state: Any, env_state: Any, obs: Array) -> "EnvCarry":
+        """Before the first step of the first episodes."""
+        n = len(obs)
+        memory = broadcast(agent.init_memory(agent_state), n)
+        return cls(env_state, obs, memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), jnp.arange(n, dtype=jnp.int32))
 
 
-def steps_to_next_update(agent: AbstractAgent, env_steps: int, total_steps: int) -> int:
-    """Environment steps until the next update is due, the random phase ends, or the run does."""
-    first, every = agent.random_steps, agent.update_every
-    if env_steps < first:
-        goal = first
-    elif every is None:
-        goal = total_steps
-    else:
-        goal = first + ((env_steps - first) // every + 1) * every
-    return min(goal, total_steps) - env_steps
+def first_progress(
+    agent: AbstractAgent,
+    agent_state: Any,
+    data: dict[str, AbstractReplay],
+    carry: EnvCarry,
+    key: PRNGKeyArray,
+    *,
+    ring: int,
+) -> Progress:
+    """The progress of a run before its first step; it remembers the latest `ring` episodes."""
+    clock, num_envs = Clock.start(len(agent.schedule.rounds)), len(carry.obs)
+    fault = Fault.none(agent.spec.action.sample((num_envs,), key=key))
+    return strongly_typed(Progress(agent_state, data, carry, key, clock, Episodes.empty(ring), fault, {}))
+
+
+class Recorded(NamedTuple):
+    """What one step of the environments changes in a progress."""
+
+    carry: EnvCarry
+    clock: Clock
+    episodes: Episodes
+    seen: Transition  # what `env` takes in, of the environments where the step is valid
+
+
+def recorded(
+    agent: AbstractAgent,
+    agent_state: Any,
+    before: tuple[EnvCarry, Clock, Episodes],
+    action: Array,
+    memory: Any,
+    extras: Any,
+    step: HostStep,
+    *,
+    env_state: Any = None,
+    taken: Callable[[Array], Array] = jnp.sum,
+) -> Recorded:
+    """The bookkeeping of one step, traced: returns, lengths, episodes, memories of fresh episodes, the clock.
+
+    `taken` sums up simulator steps.
+    """
+    carry, clock, episodes = before
+    seen = Transition(carry.obs, action, step.reward, step.next_obs, step.terminated, step.truncated, extras)
+    over = step.valid & (step.terminated | step.truncated)
+    steps = jnp.where(step.valid, step.steps, 0)
+    returns = carry.returns + jnp.where(step.valid, step.reward, 0.0)
+    lengths, num_envs = carry.lengths + steps, len(carry.obs)
+    after = Clock(clock.env_steps + taken(steps), clock.ticks + 1, clock.calls)
+    memory = where_rows(step.fresh, broadcast(agent.init_memory(agent_state), num_envs), memory)
+    new = EnvCarry(
+        env_state,
+        step.obs,
+        memory,
+        jnp.where(over, 0.0, returns),
+        jnp.where(over, 0, lengths),
+        carry.episode + num_envs * over,
+    )
+    return Recorded(new, after, episodes.add(over, returns, lengths, after.env_steps), seen)
+
+
+def appended(data: dict[str, AbstractReplay], additions: Additions) -> dict[str, AbstractReplay]:
+    """The data sets with what a round adds to them. Raises ValueError for a data set that there is not."""
+    if unknown := [name for name in additions if name not in data]:
+        raise ValueError(f"additions for {', '.join(unknown)}; the agent's data sets are {', '.join(data)}")
+    return {name: each.extended(additions[name]) if name in additions else each for name, each in data.items()}
+
+
+append = compiled(lambda _, data, additions: appended(data, additions), donate=True)
+"""`append(None, data, additions)`: `appended`, compiled, with the buffers of `data` used again."""
 
 
 def broadcast(tree: Any, count: int) -> Any:
@@ -155,12 +237,11 @@ def broadcast(tree: Any, count: int) -> Any:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), tree)
 
 
-def kept_extras(agent: AbstractAgent, said: Any, count: int) -> Any:
-    """Extras for the replay, leaves `[count, ...]`: what `act` said, zeros where it was not asked, None where the agent
-    keeps none."""
-    if agent.extras is None:
-        return None
-    return broadcast(jax.tree.map(jnp.zeros_like, agent.extras), count) if said is None else said
+def no_extras(agent: AbstractAgent, agent_state: Any, carry: EnvCarry) -> Any:
+    """What stands for the extras of steps whose actions the agent did not choose: zeros, leaves `[num_envs, ...]`."""
+    act = lambda m, o: agent.act(agent_state, m, o, key=jr.key(0), explore=True)[2]
+    example = jax.eval_shape(jax.vmap(act), carry.memory, carry.obs)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example)
 
 
 def sound_step(env: AbstractEnv, out: tuple, steps: Array) -> tuple[Any, Array, Array, Array, Array, Array]:
@@ -221,8 +302,8 @@ def strongly_typed(tree: Any) -> Any:
 
 def check_metrics(metrics: Metrics, *, update: int, env_steps: int) -> None:
     """Raises TrainingFault naming the first metric that is not finite."""
-    for name, value in metrics.items():
-        if not np.all(np.isfinite(np.asarray(value))):
+    for name, value in jax.device_get(metrics).items():
+        if not np.all(np.isfinite(value)):
             raise TrainingFault(
                 f"{name} became {np.asarray(value).tolist()} in update {update} at step {env_steps}; "
                 "a smaller learning rate is the usual remedy"

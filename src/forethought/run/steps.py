@@ -4,84 +4,74 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from ..core import AbstractAgent, AbstractHostEnv, AbstractHostReplay, AbstractReplay, HostStep
+from ..core import AbstractAgent, AbstractHostEnv, AbstractHostReplay, AbstractReplay, Clock, HostStep
 from ..core.programs import compiled, shared
 from ..errors import TrainingFault
-from ..types import Transition
 from .actor import Actor
 from .host_step import checked_return, started, stepped
 from .progress import (
     ACT,
     INIT,
     STEP,
-    UPDATE,
-    Episodes,
-    Fault,
+    EnvCarry,
     Progress,
+    append,
     broadcast,
     check_metrics,
-    kept_extras,
+    first_progress,
+    no_extras,
+    recorded,
     reset_key,
+    round_key,
     stream,
     strongly_typed,
-    updates_due,
-    where_rows,
 )
 
-
-class HostCarry(eqx.Module):
-    """The environments in the middle of their episodes, as far as it can be saved; leaves `[num_envs, ...]`."""
-
-    obs: Array
-    memory: Any
-    returns: Array
-    lengths: Array
-    episode: Array  # episode i + num_envs * k is the k-th of environment i
-    tick: Array  # [] calls of the environments' step so far
+Data = dict[str, AbstractReplay]
 
 
 class _Programs(NamedTuple):
     """What is compiled for an agent in so many environments."""
 
     init: Callable[..., Any]  # (key)
-    add: Callable[..., Any]  # (replay, batch, valid)
-    update: Callable[..., Any]  # (state, replay, key, count)
+    record: Callable[..., Any]  # (state, before, env's data, action, (memory, extras), step)
+    update: Callable[..., Any]  # (round's index, state, data, key, clock)
     play: Callable[..., Any]  # the same for its draws alone
     sample: Callable[..., Any]  # (keys)
     keys: Callable[..., Any]  # (key, tick, drawn_at)
-    fresh: Callable[..., Any]  # (state, memory, fresh)
 
 
 def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
-    def update(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> Any:
-        return agent.update(state, replay, key=stream(key, UPDATE, count))
+    def update(index: int, state: Any, data: Data, key: PRNGKeyArray, clock: Clock) -> Any:
+        draw = round_key(key, index, clock.calls[index])
+        return agent.update(state, data, round=agent.schedule.rounds[index].name, clock=clock, key=draw)
 
-    def play(state: Any, replay: AbstractReplay, key: PRNGKeyArray, count: Array) -> None:
+    def play(*args: Any) -> None:
         # Without results nothing is left to be computed but the keys of what is drawn.
-        update(state, replay, key, count)
+        update(*args)
 
     def keys(key: PRNGKeyArray, tick: Array, drawn_at: Array) -> tuple[PRNGKeyArray, PRNGKeyArray]:
         index = jnp.arange(num_envs)
         return jax.vmap(lambda i: jr.fold_in(stream(key, ACT, drawn_at), i))(index), stream(key, STEP, tick)
 
-    def fresh(state: Any, memory: Any, fresh: Array) -> Any:
-        return where_rows(fresh, broadcast(agent.init_memory(state), len(fresh)), memory)
+    def record(state: Any, before: Any, env_data: Any, action: Array, chosen: Any, step: HostStep) -> Any:
+        memory, extras = (before[0].memory, no_extras(agent, state, before[0])) if chosen is None else chosen
+        new = recorded(agent, state, before, action, memory, extras, step)
+        return new if env_data is None else (*new[:3], env_data.add(new.seen, step.valid))
 
     return _Programs(
         init=compiled(lambda key: agent.init(key=stream(key, INIT, 0))),
-        add=compiled(lambda _, replay, batch, valid: replay.add(batch, valid), donate=True),
+        record=compiled(record, donate=True),
         update=compiled(update) if agent.traceable else update,
         play=compiled(play),
         sample=compiled(jax.vmap(lambda k: agent.spec.action.sample(key=k))),
         keys=compiled(keys),
-        fresh=compiled(fresh),
     )
 
 
@@ -89,62 +79,60 @@ class StepDriver:
     """Runs one agent in one host environment. Everything random is drawn as in the jit driver, from the same keys."""
 
     def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
+        """Raises ValueError for a schedule that cannot be."""
+        agent.schedule.check()
         self.agent, self.env = agent, env
         self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
         self._programs = shared(_programs, agent, env.num_envs)
 
-    def start(self, replay: AbstractReplay, *, seed: int) -> Progress:
+    def start(self, data: Data, *, seed: int) -> Progress:
         """The progress before the first step."""
         n, key = self.env.num_envs, jr.key(seed)
         state = self._programs.init(key)
-        episode = jnp.arange(n, dtype=jnp.int32)
-        zeros, zero = jnp.zeros(n, jnp.int32), jnp.zeros((), jnp.int32)
-        obs = jnp.zeros((n, self.env.spec.obs_dim))
-        memory = broadcast(self.agent.init_memory(state), n)
-        carry = HostCarry(obs, memory, jnp.zeros(n), zeros, episode, zero)
-        ring = Episodes.empty(2 * n + 62)
-        fault = Fault.none(self.agent.spec.action.sample((n,), key=key))
-        return strongly_typed(Progress(state, replay, carry, key, zero, zero, ring, fault, {}))
+        carry = EnvCarry.first(self.agent, state, None, jnp.zeros((n, self.env.spec.obs_dim)))
+        return first_progress(self.agent, state, data, carry, key, ring=2 * n + 62)
 
     def close(self) -> None:
         """Closes the environment."""
         self.env.close()
 
     def train(self, progress: Progress, *, total_steps: int, notes: list[str] | None = None) -> Iterator[Progress]:
-        """Goes on from `progress` until `total_steps`, yielding after every step and update.
+        """Goes on from `progress` until `total_steps`, yielding after every step and call of a round.
 
         Where a single environment was left in the middle of an episode, the episode is played again to where it
         was; if the environment does not repeat itself, a new one begins (`notes` says so). Raises EnvironmentFault or
         TrainingFault; what was yielded last is whole and can be saved.
         """
-        progress = self._begin(progress, [] if notes is None else notes)
+        progress, rounds = self._begin(progress, [] if notes is None else notes), self.agent.schedule.rounds
         yield progress
         while True:
-            while int(progress.updates) < self._updates_due(progress):
-                progress = self._updated(progress)
-                yield progress
-                progress = dataclasses.replace(progress, metrics={})
+            for index in range(len(rounds)):
+                while self.agent.schedule.due(progress.clock)[index] > 0:
+                    progress = self._updated(progress, index)
+                    yield progress
+                    progress = dataclasses.replace(progress, metrics={})
             if int(progress.env_steps) >= total_steps:
                 return
             progress = self._stepped(progress)
             yield progress
 
-    def _updates_due(self, progress: Progress) -> int:
-        """As the schedule says; an agent that learns online learns from every action, however short its repeat was."""
-        if self.agent.online and self.env.spec.action_repeat > 1:
-            return int(progress.env.tick)
-        return updates_due(self.agent, int(progress.env_steps))
-
-    def _updated(self, progress: Progress) -> Progress:
-        old, key, count, replay = progress.agent_state, progress.key, progress.updates, progress.replay
-        staged = replay
-        if isinstance(replay, AbstractHostReplay) and self.agent.traceable:
-            staged = replay.stage(lambda noting, rounds: self._programs.play(old, noting, key, count + rounds))
-        state, metrics = jax.block_until_ready(self._programs.update(old, staged, key, count))
-        if isinstance(replay, AbstractHostReplay):
-            replay = replay.learned()
-        check_metrics(metrics, update=int(count) + 1, env_steps=int(progress.env_steps))
-        return dataclasses.replace(progress, agent_state=state, replay=replay, updates=count + 1, metrics=metrics)
+    def _updated(self, progress: Progress, index: int) -> Progress:
+        old, key, clock = progress.agent_state, progress.key, progress.clock
+        name = self.agent.schedule.rounds[index].name
+        data, env_data = progress.data, progress.data["env"]
+        staged = data
+        if isinstance(env_data, AbstractHostReplay) and self.agent.traceable:
+            later = lambda rounds: Clock(clock.env_steps, clock.ticks, clock.calls.at[index].add(rounds))
+            play = lambda noting, rounds: self._programs.play(index, old, {**data, "env": noting}, key, later(rounds))
+            staged = {**data, "env": env_data.stage(play)}
+        state, additions, metrics = jax.block_until_ready(self._programs.update(index, old, staged, key, clock))
+        if isinstance(env_data, AbstractHostReplay):
+            data = {**data, "env": env_data.learned()}
+        check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
+        if additions:
+            data = {**data, **append(None, {each: data[each] for each in additions if each in data}, additions)}
+        clock = clock.called(index)
+        return dataclasses.replace(progress, agent_state=state, data=data, clock=clock, metrics={name: metrics})
 
     def _begin(self, progress: Progress, notes: list[str]) -> Progress:
         """Resets the environments, or brings them back to where a saved run left them."""
@@ -157,12 +145,12 @@ class StepDriver:
             # Where a vector environment resets itself a call late, the saved memory is of the episode that has ended.
             memory = self._new_memory(progress.agent_state)
             return dataclasses.replace(progress, env=dataclasses.replace(carry, obs=jnp.asarray(obs), memory=memory))
-        if self.env.num_envs == 1 and played <= progress.replay.capacity:
-            rows = jax.tree.map(np.asarray, progress.replay.latest(played))
+        if self.env.num_envs == 1 and played <= progress.data["env"].capacity:
+            rows = jax.tree.map(np.asarray, progress.data["env"].latest(played))
             for k in range(played):
                 if not np.array_equal(obs, rows.obs[k : k + 1]):
                     break
-                tick = carry.tick - played + k
+                tick = progress.clock.ticks - played + k
                 self.env.set_clock(steps - (played - k) * self.env.spec.action_repeat)
                 _, step_key = self._programs.keys(key, tick, tick)
                 obs = stepped(self.env, rows.action[k : k + 1], step_key=step_key, reset_key=lambda i: key).obs
@@ -172,68 +160,55 @@ class StepDriver:
             self.env.set_clock(steps)
             obs = started(self.env, [reset_key(self.agent, key, int(e)) for e in carry.episode])
         notes.append("the unfinished episode could not be played back exactly; a new one was started in its place")
-        n = self.env.num_envs
-        memory = self._new_memory(progress.agent_state)
-        carry = HostCarry(jnp.asarray(obs), memory, jnp.zeros(n), jnp.zeros(n, jnp.int32), carry.episode, carry.tick)
-        return dataclasses.replace(progress, env=carry, replay=progress.replay.cut())
+        fresh = EnvCarry.first(self.agent, progress.agent_state, None, jnp.asarray(obs))
+        carry = strongly_typed(dataclasses.replace(fresh, episode=carry.episode))
+        return dataclasses.replace(progress, env=carry, data={**progress.data, "env": progress.data["env"].cut()})
 
     def _new_memory(self, state: Any) -> Any:
         return strongly_typed(broadcast(self.agent.init_memory(state), self.env.num_envs))
 
     def _stepped(self, progress: Progress) -> Progress:
-        carry, key, spec = progress.env, progress.key, self.env.spec
-        random = int(progress.env_steps) < self.agent.random_steps
-        drawn_at = carry.tick // self.agent.random_hold if random else carry.tick
-        act_keys, step_key = self._programs.keys(key, carry.tick, drawn_at)
-        memory, extras = carry.memory, None
+        carry, key, spec, state = progress.env, progress.key, self.env.spec, progress.agent_state
+        steps, tick = int(progress.env_steps), progress.clock.ticks
+        random = steps < self.agent.schedule.random_steps
+        drawn_at = tick // self.agent.schedule.random_hold if random else tick
+        act_keys, step_key = self._programs.keys(key, tick, drawn_at)
+        chosen = None
         if random:
-            action = np.asarray(self._programs.sample(act_keys))
+            action = self._programs.sample(act_keys)
         else:
             if self.actor.plan_ms is not None and not self.actor.latency.taken:
-                self.actor.warm_up(progress.agent_state, memory, carry.obs, act_keys)
-            action, memory, extras = self.actor(progress.agent_state, memory, carry.obs, act_keys)
-            action = np.asarray(action)
-        if not np.all(np.isfinite(action)):
+                self.actor.warm_up(state, carry.memory, carry.obs, act_keys)
+            action, *chosen = self.actor(state, carry.memory, carry.obs, act_keys)
+        done = np.asarray(action)
+        if not np.all(np.isfinite(done)):
             raise TrainingFault(
-                f"the agent chose the non-finite action {action.tolist()} at step {int(progress.env_steps) + 1} "
-                f"of the run on {spec.name}"
+                f"the agent chose the non-finite action {done.tolist()} at step {steps + 1} of the run on {spec.name}"
             )
         episode = np.array(carry.episode)
 
         def next_reset(i: int) -> PRNGKeyArray:
             return reset_key(self.agent, key, int(episode[i]) + self.env.num_envs)
 
-        self.env.set_clock(int(progress.env_steps))
-        step = stepped(self.env, action, step_key=step_key, reset_key=next_reset)
-        return self._recorded(progress, action, memory, kept_extras(self.agent, extras, len(action)), step)
+        self.env.set_clock(steps)
+        step = stepped(self.env, done, step_key=step_key, reset_key=next_reset)
+        self._check_returns(carry, steps, done, step)
+        return self._recorded(progress, action, chosen, step)
 
-    def _recorded(self, progress: Progress, action: np.ndarray, memory: Any, extras: Any, step: HostStep) -> Progress:
-        """`progress` with what happened in one step added."""
-        carry = progress.env
-        valid, over = step.valid, step.valid & (step.terminated | step.truncated)
-        steps = np.where(valid, step.steps, 0).astype(np.int32)
+    def _check_returns(self, carry: EnvCarry, steps: int, action: np.ndarray, step: HostStep) -> None:
+        """Raises EnvironmentFault if the rewards of an episode so far sum up to more than float32 holds."""
         with np.errstate(over="ignore"):
-            returns = np.asarray(carry.returns) + np.where(valid, step.reward, 0).astype(np.float32)
-        checked_return(self.env.spec.name, int(progress.env_steps + steps.sum()), returns, action)
-        seen = (np.asarray(carry.obs), action, step.reward, step.next_obs, step.terminated, step.truncated)
-        batch = Transition(*map(jnp.asarray, seen), extras=extras)
-        replay = progress.replay
-        if valid.any():
-            rows = replay, batch, jnp.asarray(valid)
-            replay = self._programs.add(None, *rows) if replay.traceable else replay.add(*rows[1:])
-        env_steps = progress.env_steps + int(steps.sum())
-        lengths = np.asarray(carry.lengths) + steps
-        episodes = progress.episodes
-        if over.any():
-            episodes = episodes.add(jnp.asarray(over), jnp.asarray(returns), jnp.asarray(lengths), env_steps)
-        if step.fresh.any():
-            memory = self._programs.fresh(progress.agent_state, memory, jnp.asarray(step.fresh))
-        carry = HostCarry(
-            jnp.asarray(step.obs),
-            memory,
-            jnp.asarray(np.where(over, 0, returns), jnp.float32),
-            jnp.asarray(np.where(over, 0, lengths), jnp.int32),
-            jnp.asarray(np.asarray(carry.episode) + self.env.num_envs * over, jnp.int32),
-            carry.tick + 1,
-        )
-        return dataclasses.replace(progress, replay=replay, env=carry, env_steps=env_steps, episodes=episodes)
+            returns = np.asarray(carry.returns) + np.where(step.valid, step.reward, 0).astype(np.float32)
+        checked_return(self.env.spec.name, steps + int(step.steps[step.valid].sum()), returns, action)
+
+    def _recorded(self, progress: Progress, action: Array, chosen: Any, step: HostStep) -> Progress:
+        """`progress` with what happened in one step added."""
+        env_data, before = progress.data["env"], (progress.env, progress.clock, progress.episodes)
+        on_device = HostStep(*jax.device_put(tuple(step)))
+        given = env_data if env_data.traceable else None
+        found = self._programs.record(progress.agent_state, before, given, action, chosen, on_device)
+        carry, clock, episodes, last = found
+        if not env_data.traceable:
+            last = env_data.add(last, jnp.asarray(step.valid)) if step.valid.any() else env_data
+        data = {**progress.data, "env": last}
+        return dataclasses.replace(progress, data=data, env=carry, clock=clock, episodes=episodes)
