@@ -25,7 +25,7 @@ from forethought.envs.gridworld import MAZE, GridWorld, read
 from forethought.envs.task import TaskState
 from forethought.fit import adam
 from forethought.models.deep_belief import DeepBelief, GreedyLearner
-from forethought.models.layers import MLP
+from forethought.networks.layers import MLP
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Given, Transition
 
@@ -72,8 +72,7 @@ def mlp_like(model: DeepBelief) -> int:
 
 def fitted_mlp(width: int, data: Transition, condition: Any, bits: Any, key: Any) -> MLP:
     """Trained on the cross-entropy of every bit; its step size falls as that of the deep belief network."""
-    sizes = {"units": width, "layers": 2, "norm": "none", "activation": "silu"}
-    network = MLP(condition.shape[1], bits.shape[1], **sizes, key=key)
+    network = MLP(condition.shape[1], bits.shape[1], (width, width), norm="none", activation="silu", key=key)
     steps, optimiser = STEPS * DEPTH, adam(3e-3)
 
     def loss(network: MLP, pick: Any) -> Any:

@@ -26,10 +26,10 @@ from forethought.diagnostics.origin import origin
 from forethought.envs.catch import Catch
 from forethought.errors import UserError
 from forethought.fitting import fit, load_fitted
-from forethought.models.distributions import DiagonalNormal
 from forethought.models.recalibrated import Recalibrated
 from forethought.models.simulator import Simulator
 from forethought.models.world_model import WorldModel
+from forethought.networks.distributions import DiagonalNormal
 from forethought.presets.fit import FitConfig
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.run import RunConfig

@@ -41,7 +41,7 @@ _HOME = {
     "Schedule": "core",
     "Transition": "types",
     "UserError": "errors",
-    "DiagonalNormal": "models.distributions",
+    "DiagonalNormal": "networks.distributions",
     "Simulator": "models.simulator",
     "SequenceReplay": "replay.sequence",
     "UniformReplay": "replay.uniform",

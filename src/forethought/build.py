@@ -9,8 +9,8 @@ from .fit import GradientLearner
 from .learners.local_rounds import LocalRounds
 from .models.ensemble import Ensemble
 from .models.gp import GaussianProcess, GPLearner
-from .models.policy_value import PolicyValue
 from .models.tabular import AbstractTable, CountTable, LatestOutcome
+from .networks.policy_value import PolicyValue
 from .planners.cem import CEM
 from .planners.gradient import GradientPlanner
 from .planners.icem import ICEM

@@ -19,8 +19,8 @@ from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.envs.pendulum import Pendulum
 from forethought.learners.search_imitation import mirrored, search_loss
-from forethought.models.policy_value import PolicyValue
 from forethought.models.simulator import Simulator
+from forethought.networks.policy_value import PolicyValue
 from forethought.presets.alphazero import AlphaZeroConfig
 from forethought.presets.search import OpeningConfig, PolicyValueConfig
 from forethought.replay.games import GameReplay, Position

@@ -11,8 +11,8 @@ from tiny import random_rows
 from forethought.core import replaced
 from forethought.fit import GradientLearner
 from forethought.models.ensemble import Ensemble, EnsembleBelief
-from forethought.models.normaliser import Normaliser
-from forethought.models.perceptron import Network, make_networks, swish
+from forethought.networks.normaliser import Normaliser
+from forethought.networks.perceptron import Network, make_networks, swish
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, Discrete, EnvSpec, Given, Transition, never_terminates
 

@@ -7,8 +7,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from forethought.models.distributions import FullNormal
 from forethought.models.linear_gaussian import LinearGaussian, LinearGaussianLearner, square_root
+from forethought.networks.distributions import FullNormal
 from forethought.planners import lqr
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, Discrete, EnvSpec, Given, Transition

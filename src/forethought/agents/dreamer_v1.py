@@ -26,13 +26,14 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractAgent, Additions, Clock, Data, Schedule
-from ..learners.actor_critic import Actor, Learned, dream, reach_weights, state_returns
+from ..learners.actor_critic import Learned, dream, reach_weights, state_returns
 from ..learners.exploration import noisy
 from ..learners.optimiser import by_part, clipped_adam
 from ..learners.schedule import GradientSteps, descended
 from ..models.filtering import FilterMemory
-from ..models.heads import ScalarHead
 from ..models.world_model import WorldModel
+from ..networks.heads import ScalarHead
+from ..networks.policies import Actor
 from ..presets.dreamer_v1 import DreamerV1Config
 from ..replay.sequence import SequenceReplay
 from ..types import EnvSpec, Metrics, Sequence

@@ -10,7 +10,7 @@ Deviations from the authors' code:
 - the policy over discrete actions is mixed with 1 % uniform, as the paper says (their code sets it, but for latents
   only applies it);
 - evaluation takes the actor's likeliest action, where theirs samples;
-- images whose sides cannot be halved down to 3 or 4 get fewer layers (`models/convolution.py`);
+- images whose sides cannot be halved down to 3 or 4 get fewer layers (`networks/conv.py`);
 - presets other than `1m` to `400m` are small, for CPUs, with larger step sizes, one for the model and one for actor and
   critic, more weight on the entropy, and more on reconstruction where a task's numbers are small; their dreams begin in
   the last states of each sequence only, and some read small images with dense layers.
@@ -26,13 +26,14 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractSequenceReplay, Additions, Clock, Data, Schedule
-from ..learners.actor_critic import Actor, Learned, ReturnScale, blended, dream, dream_returns, dream_weights
+from ..learners.actor_critic import Learned, ReturnScale, blended, dream, dream_returns, dream_weights
 from ..learners.optimiser import by_part, dreamer_optimiser
 from ..learners.schedule import GradientSteps, descended
 from ..losses.returns import lambda_returns
 from ..models.filtering import FilterMemory
-from ..models.heads import Scalar, ScalarHead
 from ..models.world_model import WorldModel
+from ..networks.heads import Scalar, ScalarHead
+from ..networks.policies import Actor
 from ..presets.dreamer_v3 import DreamerV3Config
 from ..replay.sequence import SequenceReplay
 from ..types import EnvSpec, Metrics, Sequence

@@ -24,9 +24,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..build import make_local_rounds, make_prior_learner
 from ..core import AbstractLearner, Additions, Clock, Data
 from ..learners.episodes import Place, Rollouts
-from ..learners.imitation import ImitationFit, MeanPolicy, imitate, lessons, linearised
+from ..learners.imitation import ImitationFit, imitate, lessons, linearised
 from ..learners.local_control import LocalControl, metrics, no_metrics
 from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, refitted
+from ..networks.mean_policy import MeanPolicy
 from ..planners import checks
 from ..presets.gps import GPSConfig
 from ..types import EnvSpec, Given, Metrics

@@ -30,11 +30,11 @@ from scipy.optimize import minimize
 from ..build import make_gp_learner
 from ..core import AbstractAgent, AbstractModel, Additions, Clock, Data, Schedule
 from ..errors import TrainingFault
-from ..models.float64 import in_float64, lowered
 from ..models.gp import GaussianProcess, GPLearner, check_factors, check_rows
-from ..models.moment_matching import pair_weights
 from ..models.policy_evaluation import Imagined, imagine
-from ..models.squashed_policies import AbstractSquashedPolicy, LinearPolicy, RBFPolicy
+from ..networks.squashed_policies import AbstractSquashedPolicy, LinearPolicy, RBFPolicy
+from ..numerics.float64 import in_float64, lowered
+from ..numerics.moment_matching import pair_weights
 from ..presets.pilco import PILCOConfig
 from ..replay.uniform import UniformReplay
 from ..types import Box, EnvSpec, Forecasts, Given, Metrics

@@ -9,7 +9,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..models.policy_value import PolicyValue
+from ..networks.policy_value import PolicyValue
 from ..replay.games import GameReplay, Position
 from ..types import Metrics
 from .schedule import GradientSteps, descended

@@ -7,8 +7,8 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import AbstractGame
-from ..models.policy_value import PolicyValue
 from ..models.simulator import Simulator
+from ..networks.policy_value import PolicyValue
 from ..planners.random_play import turn
 from .search_imitation import Symmetries
 

@@ -22,10 +22,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..core import AbstractLearner
 from ..fit import AbstractFittable, GradientLearner, adam
+from ..networks.distributions import DiagonalNormal
+from ..networks.layers import Linear
+from ..networks.normaliser import Normaliser
 from ..types import EnvSpec, Given, Metrics, Prediction, Transition, pointwise
-from .distributions import DiagonalNormal
-from .layers import Linear
-from .normaliser import Normaliser
 
 
 class Layers(eqx.Module):

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractDistribution
 from ..losses.symlog import symexp, symlog
+from ..networks.conv import Conv, depths, stages
+from ..networks.layers import ACTIVATIONS, MLP, ActivationName, BlockLinear, ImageLayers, Linear, Norm, NormKind
 from ..types import EnvSpec
-from .convolution import Conv, depths, stages
-from .layers import ACTIVATIONS, MLP, ActivationName, BlockLinear, ImageLayers, Linear, Norm, NormKind
 from .rssm import RSSM, LatentBelief, Memoryless
 
 
@@ -108,7 +108,7 @@ class ImageDecoder(eqx.Module):
             self.from_memory = make(keys[0]) if make else Linear(rssm.deter, size, key=keys[0])
         style: Any = {"norm": norm, "activation": activation}
         stoch = rssm.latent.stoch
-        self.from_latent = [MLP(stoch, size, units=2 * units, layers=1 if blocks > 1 else 0, **style, key=keys[1])]
+        self.from_latent = [MLP(stoch, size, (2 * units,) if blocks > 1 else (), **style, key=keys[1])]
         self.norms = [Norm(norm, c) for c in reversed(channels)]
         outputs = [*reversed(channels[:-1]), image[2]]
         self.convs = [
@@ -170,15 +170,16 @@ class Decoder(eqx.Module):
     ):
         picture_key, vector_key = jr.split(key)
         style: Any = {"norm": norm, "activation": activation}
+        hidden = (units,) * layers
         self.picture = self.vector = None
         if spec.image is not None and images == "dense":
-            dense = MLP(rssm.feature_dim, spec.num_pixels, units=units, layers=layers, **style, key=picture_key)
+            dense = MLP(rssm.feature_dim, spec.num_pixels, hidden, **style, key=picture_key)
             self.picture = DenseImageDecoder(dense)
         elif spec.image is not None:
             sizes: Any = {"units": units, "depth": depth, "kernel": kernel, "blocks": blocks}
             self.picture = ImageDecoder(spec.image, rssm, **sizes, **style, key=picture_key)
         if spec.vector_dim:
-            self.vector = MLP(rssm.feature_dim, spec.vector_dim, units=units, layers=layers, **style, key=vector_key)
+            self.vector = MLP(rssm.feature_dim, spec.vector_dim, hidden, **style, key=vector_key)
         self.rssm_features, self.num_pixels = rssm.feature_dim, spec.num_pixels
         self.symlog, self.weight = symlog, weight
 

@@ -8,9 +8,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..losses.symlog import symlog
+from ..networks.conv import Conv, depths, stages
+from ..networks.layers import ACTIVATIONS, MLP, ActivationName, ImageLayers, Norm, NormKind
 from ..types import EnvSpec
-from .convolution import Conv, depths, stages
-from .layers import ACTIVATIONS, MLP, ActivationName, ImageLayers, Norm, NormKind
 
 
 class ImageEncoder(eqx.Module):
@@ -105,17 +105,17 @@ class Encoder(eqx.Module):
         picture_key, vector_key = jr.split(key)
         vector = spec.feature_dim - spec.num_pixels
         common: Any = {"norm": norm, "activation": activation}
-        dense: Any = {"units": units, "layers": layers, **common}
+        hidden = (units,) * layers
         self.picture = self.vector = None
         self.outputs = 0
         if spec.image is not None and images == "dense":
-            self.picture = DenseImageEncoder(MLP(spec.num_pixels + 1, None, **dense, key=picture_key))
+            self.picture = DenseImageEncoder(MLP(spec.num_pixels + 1, None, hidden, **common, key=picture_key))
             self.outputs += units
         elif spec.image is not None:
             self.picture = ImageEncoder(spec.image, depth=depth, kernel=kernel, **common, key=picture_key)
             self.outputs += self.picture.outputs
         if vector:
-            self.vector = MLP(vector, None, **dense, key=vector_key)
+            self.vector = MLP(vector, None, hidden, **common, key=vector_key)
             self.outputs += units
         self.spec, self.symlog = spec, symlog
 

@@ -18,10 +18,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..core import replaced
 from ..fit import AbstractFittable
+from ..networks.distributions import DiagonalNormal
+from ..networks.normaliser import Normaliser
+from ..networks.perceptron import Activation, Initialisation, Network, make_networks
 from ..types import EnvSpec, Given, Prediction, Transition, pointwise
-from .distributions import DiagonalNormal
-from .normaliser import Normaliser
-from .perceptron import Activation, Initialisation, Network, make_networks
 
 Propagation = Literal["E", "DS", "MM", "TS1", "TSinf"]
 Target = Literal["delta", "next"]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .normaliser import Normaliser
+from ..networks.normaliser import Normaliser
 
 FLOOR = 1e-6  # added to the variances of every cluster, in units of those of the data
 SMALLEST_CHANGE = 1e-4  # of the mean log-likelihood, relative: below it EM has converged

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..core import AbstractLearner, AbstractModel, AbstractReplay, replaced
+from ..networks.distributions import DiagonalNormal
+from ..numerics.float64 import in_float64, in_float64_forwards, raised
+from ..numerics.moment_matching import GPFactors, Moments, expected_bell, feature_moments, gp_moments, pair_weights
 from ..types import Box, EnvSpec, Given, Metrics, Prediction, SaturatingReward, Transition, pointwise
-from .distributions import DiagonalNormal
-from .float64 import in_float64, in_float64_forwards, raised
 from .gp_likelihood import Hyperparameters, factorise, fit_hyperparameters, kernel_matrix
-from .moment_matching import GPFactors, Moments, expected_bell, feature_moments, gp_moments, pair_weights
 
 Use = Literal["sampled", "expected", "followed"]
 

@@ -10,7 +10,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .moment_matching import GPFactors
+from ..numerics.moment_matching import GPFactors
 
 MOST_SIGNAL_TO_NOISE = 1000.0  # of standard deviations: bounds the condition of the kernel matrix by its square
 _STEEP = 30  # the power of the walls (Deisenroth's software, "hypCurb")

@@ -9,8 +9,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractLearner, AbstractModel, AbstractReplay
+from ..networks.distributions import FullNormal
 from ..types import Box, EnvSpec, Given, Metrics, Prediction, RewardFunction, pointwise
-from .distributions import FullNormal
 
 
 class LinearGaussianBelief(eqx.Module):

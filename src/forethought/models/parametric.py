@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..core import AbstractLearner, AbstractModel
 from ..errors import UserError
+from ..networks.distributions import DiagonalNormal
 from ..types import EnvSpec, Given, Metrics, Prediction, RewardFunction, TerminationFunction, pointwise
 from . import output_error
-from .distributions import DiagonalNormal
 
 Equations = Callable[[dict[str, Array], Array, Array], Array]
 """`(parameters, obs [obs], action [*action]) -> next_obs [obs]`, for one step, written in jax.numpy."""

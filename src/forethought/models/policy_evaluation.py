@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..networks.squashed_policies import AbstractSquashedPolicy
+from ..numerics.moment_matching import GPFactors, feature_moments
 from ..types import EnvSpec, RewardFunction
 from .gp import expected_reward, moved
-from .moment_matching import GPFactors, feature_moments
-from .squashed_policies import AbstractSquashedPolicy
 
 
 class Imagined(NamedTuple):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from ..networks.layers import ACTIVATIONS, ActivationName, BlockLinear, Dense, Linear, Norm, NormKind
 from .latents import AbstractLatent, LatentShape
-from .layers import ACTIVATIONS, ActivationName, BlockLinear, Dense, Linear, Norm, NormKind
 
 CellKind = Literal["block-gru", "layer-gru", "gru", "gru-before", "gru-after", "none"]
 

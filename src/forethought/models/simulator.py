@@ -10,8 +10,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from ..core import AbstractEnv, AbstractGame, AbstractModel
 from ..errors import UserError
+from ..networks.distributions import DiagonalNormal
 from ..types import Moves, Prediction
-from .distributions import DiagonalNormal
 
 
 class SimulatorBelief(eqx.Module):

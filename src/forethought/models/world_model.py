@@ -11,11 +11,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..core import AbstractFilter, replaced
 from ..losses.kl import with_free_nats
+from ..networks.heads import ProbabilityHead, ScalarHead
 from ..presets.world_model import WorldModelConfig
 from ..types import Box, EnvSpec, Metrics, Prediction, Sequence
 from .decoders import Decoder, Reconstruction
 from .encoders import Encoder
-from .heads import ProbabilityHead, ScalarHead
 from .latents import AbstractLatent, LatentShape
 from .rssm import RSSM, LatentBelief
 

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from forethought.models.convolution import as_convolution, convolve, convolve_doubled, depths, stages
+from forethought.networks.conv import as_convolution, convolve, convolve_doubled, depths, stages
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])

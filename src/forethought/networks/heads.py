@@ -1,6 +1,6 @@
 """Heads that predict one number or one probability from features."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -50,9 +50,9 @@ class ScalarHead(eqx.Module):
         if kind not in ("two-hot", "normal"):
             raise ValueError(f"kind={kind!r} must be two-hot or normal")
         two = kind == "two-hot"
-        sizes = {"units": units, "layers": layers, "norm": norm, "activation": activation}
+        style: Any = {"norm": norm, "activation": activation}
         outputs = two_hot.NUM_BINS if two else 1
-        self.network = MLP(features, outputs, **sizes, out_scale=0.0 if two else 1.0, key=key)
+        self.network = MLP(features, outputs, (units,) * layers, **style, out_scale=0.0 if two else 1.0, key=key)
         self.kind = kind
 
     def __call__(self, features: Float[Array, "*batch features"]) -> Scalar:
@@ -75,8 +75,7 @@ class ProbabilityHead(eqx.Module):
         activation: ActivationName,
         key: PRNGKeyArray,
     ):
-        sizes = {"units": units, "layers": layers, "norm": norm, "activation": activation}
-        self.network = MLP(features, 1, **sizes, key=key)
+        self.network = MLP(features, 1, (units,) * layers, norm=norm, activation=activation, key=key)
 
     def mean(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch"]:
         """The probability."""

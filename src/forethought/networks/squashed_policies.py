@@ -13,9 +13,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..types import Box, EnvSpec
-from .float64 import raised
-from .moment_matching import (
+from ..numerics.float64 import raised
+from ..numerics.moment_matching import (
     GPFactors,
     Moments,
     chained,
@@ -25,6 +24,7 @@ from .moment_matching import (
     squash,
     squash_moments,
 )
+from ..types import Box, EnvSpec
 
 _NOISE = 0.01  # standard deviation with which an RBF policy follows its targets, as in the authors' software
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.models import moment_matching as mm
-from forethought.models.squashed_policies import LinearPolicy, RBFPolicy
+from forethought.networks.squashed_policies import LinearPolicy, RBFPolicy
+from forethought.numerics import moment_matching as mm
 from forethought.types import Box, EnvSpec
 
 SAMPLES = 1_000_000

@@ -1,7 +1,7 @@
-"""Layers that latent world models, actors and critics are made of. All take any leading batch axes."""
+"""Linear layers, norms and MLPs. All take any leading batch axes."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -10,9 +10,15 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 NormKind = Literal["rms", "layer", "none"]
-ActivationName = Literal["silu", "elu", "relu"]
+ActivationName = Literal["silu", "elu", "relu", "tanh"]
 ImageLayers = Literal["convolutions", "dense"]
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"silu": jax.nn.silu, "elu": jax.nn.elu, "relu": jax.nn.relu}
+RELU = 2**0.5  # scale that keeps the size of what passes through rectified layers
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "silu": jax.nn.silu,
+    "elu": jax.nn.elu,
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+}
 
 
 def weights(shape: tuple[int, ...], fan_in: int, scale: float, *, key: PRNGKeyArray) -> Array:
@@ -22,13 +28,19 @@ def weights(shape: tuple[int, ...], fan_in: int, scale: float, *, key: PRNGKeyAr
 
 
 class Linear(eqx.Module):
-    """`x W + b`, with b = 0 at first. A `scale` of 0 makes a layer that starts by saying 0."""
+    """`x W + b`, with b = 0 at first. With a `scale` of 0 the output is 0 at first.
+
+    `orthogonal` draws a W whose rows or columns are orthogonal and of length `scale` (Saxe et al. 2014).
+    """
 
     weight: Float[Array, "fan_in fan_out"]
     bias: Float[Array, " fan_out"]
 
-    def __init__(self, fan_in: int, fan_out: int, *, scale: float = 1.0, key: PRNGKeyArray):
-        self.weight = weights((fan_in, fan_out), fan_in, scale, key=key)
+    def __init__(self, fan_in: int, fan_out: int, *, scale: float = 1.0, orthogonal: bool = False, key: PRNGKeyArray):
+        if orthogonal:
+            self.weight = jax.nn.initializers.orthogonal(scale)(key, (fan_in, fan_out))
+        else:
+            self.weight = weights((fan_in, fan_out), fan_in, scale, key=key)
         self.bias = jnp.zeros(fan_out)
 
     def __call__(self, x: Float[Array, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
@@ -85,8 +97,19 @@ class Dense(eqx.Module):
     norm: Norm
     activation: ActivationName = eqx.field(static=True)
 
-    def __init__(self, fan_in: int, fan_out: int, norm: NormKind, activation: ActivationName, *, key: PRNGKeyArray):
-        self.linear, self.norm = Linear(fan_in, fan_out, key=key), Norm(norm, fan_out)
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        norm: NormKind,
+        activation: ActivationName,
+        *,
+        scale: float = 1.0,
+        orthogonal: bool = False,
+        key: PRNGKeyArray,
+    ):
+        self.linear = Linear(fan_in, fan_out, scale=scale, orthogonal=orthogonal, key=key)
+        self.norm = Norm(norm, fan_out)
         self.activation = activation
 
     def __call__(self, x: Float[Array, "*batch fan_in"]) -> Float[Array, "*batch fan_out"]:
@@ -94,29 +117,36 @@ class Dense(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """`layers` dense layers of `units`, then, with `outputs`, a linear one that starts small by `out_scale`."""
+    """Dense layers of the widths in `hidden`, then a linear one unless `outputs` is None.
 
-    hidden: list[Dense]
+    `scale` and `out_scale` are those of the first weights of the hidden layers and of the last layer (`Linear`).
+    """
+
+    layers: list[Dense]
     out: Linear | None
 
     def __init__(
         self,
         inputs: int,
         outputs: int | None,
+        hidden: tuple[int, ...],
         *,
-        units: int,
-        layers: int,
         norm: NormKind,
         activation: ActivationName,
+        scale: float = 1.0,
         out_scale: float = 1.0,
+        orthogonal: bool = False,
         key: PRNGKeyArray,
     ):
-        keys = jr.split(key, layers + 1)
-        sizes = [inputs, *[units] * layers]
-        self.hidden = [Dense(i, o, norm, activation, key=k) for i, o, k in zip(sizes[:-1], sizes[1:], keys)]
-        self.out = None if outputs is None else Linear(sizes[-1], outputs, scale=out_scale, key=keys[-1])
+        keys = jr.split(key, len(hidden) + 1)
+        sizes = [inputs, *hidden]
+        drawn: Any = {"scale": scale, "orthogonal": orthogonal}
+        self.layers = [Dense(i, o, norm, activation, **drawn, key=k) for i, o, k in zip(sizes[:-1], sizes[1:], keys)]
+        self.out = None
+        if outputs is not None:
+            self.out = Linear(sizes[-1], outputs, scale=out_scale, orthogonal=orthogonal, key=keys[-1])
 
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch outputs"]:
-        for layer in self.hidden:
+        for layer in self.layers:
             x = layer(x)
         return x if self.out is None else self.out(x)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from forethought.models.float64 import in_float64
+from forethought.numerics.float64 import in_float64
 
 
 def hilbert(x, scale):

@@ -1,0 +1,1 @@
+"""Numerical methods as pure functions: double precision, and moments of Gaussians."""
