@@ -61,7 +61,9 @@ class MBPO(AbstractAgent[MBPOState, None]):
             checks.whole_number(name, getattr(c, name))
         first, last, low, high = c.rollout_length
         if not (0 <= first < last and low >= 1 and high >= 1):
-            raise ValueError(f"rollout_length={c.rollout_length} must be two rising epochs and two lengths of at least 1")
+            raise ValueError(
+                f"rollout_length={c.rollout_length} must be two rising epochs and two lengths of at least 1"
+            )
         if c.rollouts < c.sac.batch_size:
             raise ValueError(f"rollouts={c.rollouts} must be at least sac.batch_size={c.sac.batch_size}")
 

@@ -3,11 +3,9 @@
 Unlike the paper's, the temperature's loss is linear in the logarithm of the temperature, as in the authors' code.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
@@ -16,10 +14,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..networks.actors import SquashedActor
 from ..networks.critics import Critics
 from ..networks.policies import SquashedNormalPolicy, to_unit
-from ..planners import checks
 from ..presets.sac import SACConfig
 from ..types import Box, EnvSpec, Metrics, Transition
-from .schedule import blended, descended, repeated
+from .schedule import blended, descended
 
 
 class SACState(eqx.Module):
@@ -42,7 +39,9 @@ class SAC(eqx.Module):
     def __init__(self, spec: EnvSpec, config: SACConfig):
         """Raises ValueError for Discrete actions and invalid settings."""
         if not isinstance(spec.action, Box):
-            raise ValueError(f"SAC needs continuous actions; {spec.name} has Discrete({spec.action.n}): take dqn or ppo")
+            raise ValueError(
+                f"SAC needs continuous actions; {spec.name} has Discrete({spec.action.n}): take dqn or ppo"
+            )
         check(config)
         self.spec, self.space, self.config = spec, spec.action, config
 
