@@ -11,14 +11,13 @@ from latent_world import PICTURE, SMALL, VECTOR
 
 from forethought.learners.actor_critic import (
     ReturnScale,
-    blended,
     dream,
     dream_returns,
     dream_weights,
     reach_weights,
     state_returns,
 )
-from forethought.learners.schedule import GradientSteps
+from forethought.learners.schedule import GradientSteps, blended
 from forethought.models.world_model import WorldModel
 from forethought.networks.policies import Actor
 

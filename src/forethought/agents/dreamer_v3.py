@@ -26,9 +26,9 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractSequenceReplay, Additions, Clock, Data, Schedule
-from ..learners.actor_critic import Learned, ReturnScale, blended, dream, dream_returns, dream_weights
+from ..learners.actor_critic import Learned, ReturnScale, dream, dream_returns, dream_weights
 from ..learners.optimiser import by_part, dreamer_optimiser
-from ..learners.schedule import GradientSteps, descended
+from ..learners.schedule import GradientSteps, blended, descended
 from ..losses.returns import lambda_returns
 from ..models.filtering import FilterMemory
 from ..models.world_model import WorldModel

@@ -107,9 +107,3 @@ def state_returns(
     2021, eq. 4). Arguments are of states, as those of `dream_returns`; a terminal state's return is its reward.
     """
     return lambda_returns(reward[:-1], discount[:-1], value[1:], lambda_)
-
-
-def blended(slow, fast, rate: float):
-    """`slow` moved by `rate` towards `fast`, weight by weight."""
-    mix = lambda s, f: s + rate * (f - s) if eqx.is_inexact_array(s) else s
-    return jax.tree.map(mix, slow, fast)

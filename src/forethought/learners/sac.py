@@ -3,9 +3,11 @@
 Unlike the paper's, the temperature's loss is linear in the logarithm of the temperature, as in the authors' code.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
@@ -14,9 +16,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..networks.actors import SquashedActor
 from ..networks.critics import Critics
 from ..networks.policies import SquashedNormalPolicy, to_unit
+from ..planners import checks
 from ..presets.sac import SACConfig
 from ..types import Box, EnvSpec, Metrics, Transition
-from .schedule import blended, descended
+from .schedule import blended, descended, repeated
 
 
 class SACState(eqx.Module):
@@ -39,9 +42,7 @@ class SAC(eqx.Module):
     def __init__(self, spec: EnvSpec, config: SACConfig):
         """Raises ValueError for Discrete actions and invalid settings."""
         if not isinstance(spec.action, Box):
-            raise ValueError(
-                f"SAC needs continuous actions; {spec.name} has Discrete({spec.action.n}): take dqn or ppo"
-            )
+            raise ValueError(f"sac needs continuous actions; those of {spec.name} are discrete: take dqn or ppo")
         check(config)
         self.spec, self.space, self.config = spec, spec.action, config
 
@@ -55,7 +56,13 @@ class SAC(eqx.Module):
         log_temperature = jnp.log(jnp.asarray(c.initial_temperature, jnp.float32))
         parts = {"actor": actor, "critics": critics, "temperature": log_temperature}
         opt_state = {name: self._optimiser(name).init(eqx.filter(x, eqx.is_inexact_array)) for name, x in parts.items()}
-        return SACState(actor, critics, critics, log_temperature, opt_state)
+        targets = jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, critics)  # no buffer is donated twice
+        return SACState(actor, critics, targets, log_temperature, opt_state)
+
+    @property
+    def target_entropy(self) -> float:
+        """The entropy that the temperature is adjusted to, in nats."""
+        return -self.space.feature_dim if self.config.target_entropy is None else self.config.target_entropy
 
     def _optimiser(self, name: str) -> optax.GradientTransformation:
         c = self.config
@@ -86,32 +93,56 @@ class SAC(eqx.Module):
         target = self.targets(state, batch, key=target_key)
         features, action = self.spec.features(batch.obs), to_unit(self.space, batch.action)
 
-        def critic_loss(critics: Critics) -> tuple[Array, Array]:
+        def critic_loss(critics: Critics) -> tuple[Array, Metrics]:
             values = critics(features, action)
-            return 0.5 * jnp.sum(jnp.mean((values - target) ** 2, -1)), jnp.mean(values)
+            loss = 0.5 * jnp.sum(jnp.mean((values - target) ** 2, -1))
+            return loss, {"critic/loss": loss, "critic/value": jnp.mean(values)}
 
-        def actor_loss(actor: SquashedActor) -> tuple[Array, Array]:
+        def actor_loss(actor: SquashedActor) -> tuple[Array, Metrics]:
             policy = actor(features)
             raw, log_prob = policy.sample_with_log_prob(key=actor_key)
             value = self.joined(critics(features, policy.features(raw)))
-            return jnp.mean(jnp.exp(state.log_temperature) * log_prob - value), jnp.mean(log_prob)
+            loss = jnp.mean(jnp.exp(state.log_temperature) * log_prob - value)
+            return loss, {"actor/loss": loss, "actor/entropy": -jnp.mean(log_prob)}
 
         def temperature_loss(log_temperature: Array) -> tuple[Array, None]:
-            return -log_temperature * (log_prob + self.target_entropy), None
+            return log_temperature * (metrics["actor/entropy"] - self.target_entropy), None
 
         opt = dict(state.opt_state)
         step = lambda name, loss, part: descended(loss, self._optimiser(name), part, opt[name])
-        critics, opt["critics"], critic_loss_now, value = step("critics", critic_loss, state.critics)
-        actor, opt["actor"], actor_loss_now, log_prob = step("actor", actor_loss, state.actor)
+        critics, opt["critics"], metrics = step("critics", critic_loss, state.critics)
+        actor, opt["actor"], of_actor = step("actor", actor_loss, state.actor)
+        metrics = {**metrics, **of_actor, "actor/temperature": jnp.exp(state.log_temperature)}
         log_temperature = state.log_temperature
         if self.config.learn_temperature:
-            log_temperature, opt["temperature"], *_ = step("temperature", temperature_loss, log_temperature)
-        metrics = {
-            "critic/loss": critic_loss_now,
-            "critic/value": value,
-            "actor/loss": actor_loss_now,
-            "actor/entropy": -log_prob,
-            "actor/temperature": jnp.exp(state.log_temperature),
-        }
+            log_temperature, opt["temperature"], _ = step("temperature", temperature_loss, log_temperature)
         targets = blended(state.targets, critics, self.config.tau)
         return SACState(actor, critics, targets, log_temperature, opt), metrics
+
+    def updates(
+        self, state: SACState, draw: Callable[[PRNGKeyArray], Transition], count: int, *, key: PRNGKeyArray
+    ) -> tuple[SACState, Metrics]:
+        """`count` updates, each on a batch of `draw(key)`; metrics are the means."""
+
+        def one(state: SACState, key: PRNGKeyArray) -> tuple[SACState, Metrics]:
+            draw_key, update_key = jr.split(key)
+            return self.update(state, draw(draw_key), key=update_key)
+
+        return repeated(one, state, jr.split(key, count))
+
+
+def check(config: SACConfig) -> None:
+    """Raises ValueError for invalid settings."""
+    c = config
+    for name in ("updates_per_step", "batch_size", "num_critics"):
+        checks.whole_number(name, getattr(c, name))
+    for width in c.hidden:
+        checks.whole_number("hidden", width)
+    for name in ("discount", "tau"):
+        checks.fraction(name, getattr(c, name))
+    for name in ("actor_rate", "critic_rate", "temperature_rate", "initial_temperature"):
+        checks.positive(name, getattr(c, name))
+    if c.target not in ("min", "mean"):
+        raise ValueError(f"target={c.target!r} must be min or mean")
+    if c.target_bounds is not None and not c.target_bounds[0] < c.target_bounds[1]:
+        raise ValueError(f"target_bounds={c.target_bounds} must be (low, high) with low < high; None: no bounds")

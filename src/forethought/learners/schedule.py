@@ -1,4 +1,4 @@
-"""How often agents that learn from replayed sequences take gradient steps."""
+"""Gradient steps: how often agents that learn from replayed sequences take them, and one of them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -46,21 +46,27 @@ class GradientSteps(eqx.Module):
         self, step: Callable[[Any, PRNGKeyArray], tuple[Any, Metrics]], state: Any, *, key: PRNGKeyArray
     ) -> tuple[Any, Metrics]:
         """`step(state, key) -> (state, metrics)` as often as asked for; metrics are the means."""
-        if self.updates == 1:
-            return step(state, key)
-        dynamic, static = eqx.partition(state, eqx.is_array)
-
-        def one(dynamic: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
-            state, metrics = step(eqx.combine(dynamic, static), key)
-            return eqx.filter(state, eqx.is_array), metrics
-
-        dynamic, metrics = jax.lax.scan(one, dynamic, jr.split(key, self.updates))
-        return eqx.combine(dynamic, static), jax.tree.map(lambda m: jnp.mean(m, 0), metrics)
+        return step(state, key) if self.updates == 1 else repeated(step, state, jr.split(key, self.updates))
 
 
 def _check(batch_size: int, batch_length: int) -> None:
     if batch_size < 1 or batch_length < 2:
         raise ValueError(f"batch_size={batch_size} must be at least 1 and batch_length={batch_length} at least 2")
+
+
+def repeated(step: Callable[[Any, Any], tuple[Any, Metrics]], state: Any, xs: Any) -> tuple[Any, Metrics]:
+    """A scan of `step(state, x) -> (state, metrics)` over the leading axis of `xs`; metrics are the means.
+
+    `state` may hold leaves that are not arrays.
+    """
+    dynamic, static = eqx.partition(state, eqx.is_array)
+
+    def one(dynamic: Any, x: Any) -> tuple[Any, Metrics]:
+        state, metrics = step(eqx.combine(dynamic, static), x)
+        return eqx.filter(state, eqx.is_array), metrics
+
+    dynamic, metrics = jax.lax.scan(one, dynamic, xs)
+    return eqx.combine(dynamic, static), jax.tree.map(lambda m: jnp.mean(m, 0), metrics)
 
 
 def descended(
@@ -73,3 +79,9 @@ def descended(
     (_, rest), grads = eqx.filter_value_and_grad(loss, has_aux=True)(learned)
     updates, opt_state = optimiser.update(grads, opt_state, eqx.filter(learned, eqx.is_inexact_array))
     return eqx.apply_updates(learned, updates), opt_state, rest
+
+
+def blended(slow, fast, rate: float):
+    """`slow` moved by `rate` towards `fast`, weight by weight."""
+    mix = lambda s, f: s + rate * (f - s) if eqx.is_inexact_array(s) else s
+    return jax.tree.map(mix, slow, fast)
