@@ -199,8 +199,8 @@ def test_growing_data_are_fitted_with_one_trace(ensemble_learner, compiled):
 def test_rows_not_in_use_change_nothing(ensemble_learner, garbage, options):
     learner = GradientLearner(ensemble_learner.model, epochs=2, batch_size=8, old_rows=10, **options)
     clean = replay_with(30)
-    spoil = lambda x: x.at[30:].set(garbage) if jnp.issubdtype(x.dtype, jnp.floating) else x
-    dirty = eqx.tree_at(lambda r: r.data, clean, jax.tree.map(spoil, clean.data))
+    spoil = lambda x: x.at[:, 30:].set(garbage) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    dirty = eqx.tree_at(lambda r: r.rings.data, clean, jax.tree.map(spoil, clean.rings.data))
     assert same_bits(fit(learner, clean), fit(learner, dirty))
 
 

@@ -3,12 +3,14 @@
 import types
 
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import Averaging
 
 import forethought
 from forethought import pace as module
+from forethought.core import Clock, Schedule
 from forethought.pace import Pace, next_work
 from forethought.presets.run import RunConfig
 
@@ -103,8 +105,9 @@ def test_what_evaluations_will_take_counts_in_what_is_left(now):
     ],
 )
 def test_what_comes_next_is_said(steps, updates, words):
-    agent = types.SimpleNamespace(online=False, random_steps=20, update_every=20)
-    assert next_work(agent, types.SimpleNamespace(env_steps=steps, updates=updates)) == words
+    agent = types.SimpleNamespace(schedule=Schedule.one_round("model", 20, random_steps=20))
+    clock = Clock(*(jnp.asarray(count, jnp.int32) for count in (steps, steps, [updates])))
+    assert next_work(agent, types.SimpleNamespace(clock=clock, env_steps=steps, updates=updates)) == words
 
 
 class Ten(gymnasium.Env):

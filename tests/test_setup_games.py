@@ -25,7 +25,7 @@ def test_the_true_rules_are_handed_over_and_recorded():
     assert setup.given == {"reward": "env", "termination": "env", "model": "true dynamics"}
     again = build("alphazero", "tic-tac-toe", run=dataclasses.replace(RUN, reward="env", termination="env"))
     assert again.given == setup.given
-    replay = setup.replay(NOWHERE)
+    replay = setup.data(NOWHERE)["env"]
     assert isinstance(replay, GameReplay) and replay.num_envs == 2 and replay.capacity == 50
 
 

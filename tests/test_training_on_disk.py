@@ -106,8 +106,8 @@ def test_run_that_is_stopped_and_resumed_ends_as_if_nothing_had_been(tmp_path, b
 def test_checkpoint_does_not_hold_the_replay(tmp_path):
     outcome, folder = trained(tmp_path / "run", display=StoppedAt(50))
     with zipfile.ZipFile(next(iter(folder.checkpoints().values()))) as archive:
-        names = {name for name in archive.namelist() if ".replay" in name}
-        assert names == {".replay.end.npy", ".replay.before.npy", ".replay.open.npy"}
+        names = {name for name in archive.namelist() if ".data" in name}
+        assert names == {f".data['env'].{part}.npy" for part in ("end", "before", "open")}
     assert outcome.progress.data["env"].size == 50
 
 
@@ -196,7 +196,7 @@ def test_resuming_without_the_replay_is_refused_and_evaluating_is_not(tmp_path):
 def test_plan_says_how_large_the_replay_gets_and_what_it_drops(tmp_path):
     def said(gigabytes, agent=None):
         setup = setup_of(dataclasses.replace(RUN, replay_gb=gigabytes, steps=70), agent)
-        progress = setup.driver().start(setup.replay(tmp_path / "replay"), seed=0)
+        progress = setup.driver().start(setup.data(tmp_path / "replay"), seed=0)
         return plan_lines(setup, progress)
 
     lines = said(0.01)

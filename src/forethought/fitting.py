@@ -276,8 +276,7 @@ def _train(
     )
     with clear_errors("model"):
         learner = strongly_typed(make_learner(spec, part, given=given, key=learner_key))
-    n = len(train.reward)
-    replay = UniformReplay(jax.tree.map(jnp.asarray, train), jnp.zeros((), jnp.int32), jnp.asarray(n, jnp.int32))
+    replay = UniformReplay.of(train)
     loss = math.nan
     for i in range(rounds):
         if progress is not None:

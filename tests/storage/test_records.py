@@ -233,14 +233,14 @@ def test_a_run_that_resumes_with_fewer_metrics_says_so(run, monkeypatch):
     size = run.metrics_path.stat().st_size
     run.metrics_path.write_bytes(b"")
     meta = {"env_steps": 5, "metrics_bytes": size, "counters": COUNTERS}
-    loaded = Loaded(SimpleNamespace(replay=None), meta, ["passed over one"])
+    loaded = Loaded(SimpleNamespace(data={"env": None}), meta, ["passed over one"])
     monkeypatch.setattr(RunFolder, "checkpoints", lambda self: {5: run.path})
     monkeypatch.setattr(RunFolder, "load_checkpoint", lambda self, like, check: loaded)
     monkeypatch.setattr(training, "_run", lambda *args, notes, **options: notes)
     driver = SimpleNamespace(start=lambda replay, seed: None)
     monkeypatch.setattr(training, "Pace", lambda *args, **options: None)
     options = SimpleNamespace(seed=0, num_seeds=1)
-    setup = SimpleNamespace(driver=lambda: driver, replay=lambda folder: None, run=options, side_by_side=True)
+    setup = SimpleNamespace(driver=lambda: driver, data=lambda folder: None, run=options, side_by_side=True)
     first, second = training.resume(setup, run, Display(quiet=True))
     assert first == "passed over one" and "has 0 bytes, fewer than" in second
 

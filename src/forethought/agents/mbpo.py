@@ -102,7 +102,8 @@ class MBPO(AbstractAgent[MBPOState, None]):
         self, state: MBPOState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[MBPOState, Additions, Metrics]:
         if round == "policy":
-            sac, metrics = self.sac.updates(state.sac, lambda k: self._batch(data, key=k), key=key)
+            draw, count = lambda key: self._batch(data, key=key), self.config.sac.updates_per_step
+            sac, metrics = self.sac.updates(state.sac, draw, count, key=key)
             return MBPOState(state.learner, sac), {}, metrics
         fit_key, key = jr.split(key)
         learner, metrics = state.learner, {}

@@ -18,8 +18,11 @@ _PAPER_MODEL = EnsembleConfig(
     batch_size=256,
     holdout_ratio=0.2,
 )
+_SMALL_SAC = SACConfig(
+    random_steps=500, updates_per_step=10, hidden=(64, 64), actor_rate=1e-3, critic_rate=1e-3, temperature_rate=1e-3
+)
 _SMALL_MODEL = dataclasses.replace(
-    _PAPER_MODEL, hidden=(64, 64, 64), normalise_targets=True, weight_decay=0.0, epochs=40, min_steps=0
+    _PAPER_MODEL, hidden=(64, 64, 64), normalise_targets=True, weight_decay=0.0, epochs=20, min_steps=1000, patience=20
 )
 
 
@@ -27,7 +30,7 @@ _SMALL_MODEL = dataclasses.replace(
 class MBPOConfig:
     """Soft actor-critic on short rollouts of an ensemble, branched from states that were met."""
 
-    sac: SACConfig = SACConfig(random_steps=500, updates_per_step=10, hidden=(64, 64))
+    sac: SACConfig = _SMALL_SAC
     """The learner of the policy, with the random steps at the beginning and the updates per step."""
     model: EnsembleConfig = _SMALL_MODEL
     """The model; the particles are what rollouts are dealt to, as many as members that predict."""

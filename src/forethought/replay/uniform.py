@@ -28,6 +28,12 @@ class UniformReplay(AbstractReplay):
         example = dataclasses.replace(Transition.example(spec), extras=extras)
         return cls(Rings.empty(example, num_envs, -(-capacity // max(num_envs, 1))))
 
+    @classmethod
+    def of(cls, rows: Transition) -> Self:
+        """A replay that is full with these rows `[n, ...]`, those of one environment."""
+        count = jnp.array([rows.reward.shape[0]], jnp.int32)
+        return cls(Rings(jax.tree.map(lambda x: jnp.asarray(x)[None], rows), count, jnp.copy(count)))
+
     @property
     def num_envs(self) -> int:
         """Environments whose transitions it takes."""
