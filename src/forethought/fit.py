@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from .core import AbstractLearner, AbstractModel
 from .types import Metrics, Transition
 
+HOLDOUT_CHUNK = 256  # held-out rows that are judged at once
+
 
 class AbstractFittable(AbstractModel):
     """What `GradientLearner` needs of a model made of `num_members` networks (1 for a single one)."""
@@ -230,16 +232,23 @@ class GradientLearner(AbstractLearner):
 
     def holdout_error(self, model: AbstractFittable, examples: PyTree, split: Split) -> Float[Array, " members"]:
         """Mean squared error per member on the held-out rows, in normalised units."""
-        size = max(1, min(self.max_holdout, int(self.holdout_ratio * split.rows.shape[0]) + 1))
-        rows = split.rows[:size]
-        mask = (jnp.arange(size) < split.num_holdout).astype(jnp.float32)
+        most = max(1, min(self.max_holdout, int(self.holdout_ratio * split.rows.shape[0]) + 1))
+        chunk = min(most, HOLDOUT_CHUNK)
 
         def one(row, weight):
             batch = jax.tree.map(lambda x: jnp.broadcast_to(x[row], (model.num_members, 1, *x.shape[1:])), examples)
             return jnp.where(weight > 0, model.losses(batch)[1], 0.0)
 
-        # Per-row errors by vmap become one batched product per layer.
-        return jnp.sum(jax.vmap(one)(rows, mask), 0) / jnp.maximum(split.num_holdout, 1)
+        def of_chunk(i, total):
+            place = i * chunk + jnp.arange(chunk)
+            # Per-row errors by vmap become one batched product per layer.
+            error = jax.vmap(one)(split.rows[place], (place < split.num_holdout).astype(jnp.float32))
+            return total + jnp.sum(error, 0)
+
+        # Few held-out rows of a large replay are a chunk or two, whatever its capacity.
+        chunks = (split.num_holdout + chunk - 1) // chunk
+        total = jax.lax.fori_loop(0, chunks, of_chunk, jnp.zeros(model.num_members))
+        return total / jnp.maximum(split.num_holdout, 1)
 
 
 class AdamState(NamedTuple):

@@ -22,7 +22,14 @@ _SMALL_SAC = SACConfig(
     random_steps=500, updates_per_step=10, hidden=(64, 64), actor_rate=1e-3, critic_rate=1e-3, temperature_rate=1e-3
 )
 _SMALL_MODEL = dataclasses.replace(
-    _PAPER_MODEL, hidden=(64, 64, 64), normalise_targets=True, weight_decay=0.0, epochs=20, min_steps=1000, patience=20
+    _PAPER_MODEL,
+    hidden=(64, 64, 64),
+    normalise_targets=True,
+    weight_decay=0.0,
+    epochs=20,
+    min_steps=1000,
+    patience=20,
+    batch_size=64,
 )
 
 

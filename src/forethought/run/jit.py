@@ -24,6 +24,7 @@ from .progress import (
     append,
     appended,
     check_metrics,
+    check_names,
     first_progress,
     no_extras,
     over_rows,
@@ -206,8 +207,11 @@ def _called(agent: AbstractAgent, index: int, learned: Learned, key: PRNGKeyArra
 def _answer(agent: AbstractAgent, state: Any, data: Any, clock: Clock, key: PRNGKeyArray, index: int) -> tuple:
     """What a call of a round answers, abstractly: state, additions, metrics."""
     name = agent.schedule.rounds[index].name
-    answer = lambda s, d, c, k: agent.update(s, d, round=name, clock=c, key=k)
-    return eqx.filter_eval_shape(answer, state, data, clock, key)
+    found = eqx.filter_eval_shape(
+        lambda *x: agent.update(*x[:2], round=name, clock=x[2], key=x[3]), state, data, clock, key
+    )
+    check_names(found[1], data)
+    return found
 
 
 def _no_metrics(agent: AbstractAgent, progress: Progress, rounds: tuple[int, ...]) -> dict[str, Metrics]:
@@ -364,7 +368,8 @@ class JitDriver:
         check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
         data = progress.data
         if additions:
-            changed = {each: data[each] for each in additions if each in data}
+            check_names(additions, data)
+            changed = {each: data[each] for each in additions}
             data = {**data, **self._programs.append(None, changed, additions)}
         clock = clock.called(index)
         return dataclasses.replace(progress, agent_state=state, data=data, clock=clock, metrics={name: metrics})

@@ -221,10 +221,14 @@ def recorded(
     return Recorded(new, after, episodes.add(over, returns, lengths, after.env_steps), seen)
 
 
-def appended(data: dict[str, AbstractReplay], additions: Additions) -> dict[str, AbstractReplay]:
-    """The data sets with what a round adds to them. Raises ValueError for a data set that there is not."""
+def check_names(additions: Additions, data: dict[str, AbstractReplay]) -> None:
+    """Raises ValueError for rows for a data set that there is not."""
     if unknown := [name for name in additions if name not in data]:
         raise ValueError(f"additions for {', '.join(unknown)}; the agent's data sets are {', '.join(data)}")
+
+
+def appended(data: dict[str, AbstractReplay], additions: Additions) -> dict[str, AbstractReplay]:
+    """The data sets with what a round adds to them."""
     return {name: each.extended(additions[name]) if name in additions else each for name, each in data.items()}
 
 

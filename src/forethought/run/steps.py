@@ -24,6 +24,7 @@ from .progress import (
     append,
     broadcast,
     check_metrics,
+    check_names,
     first_progress,
     no_extras,
     recorded,
@@ -130,7 +131,8 @@ class StepDriver:
             data = {**data, "env": env_data.learned()}
         check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
         if additions:
-            data = {**data, **append(None, {each: data[each] for each in additions if each in data}, additions)}
+            check_names(additions, data)
+            data = {**data, **append(None, {each: data[each] for each in additions}, additions)}
         clock = clock.called(index)
         return dataclasses.replace(progress, agent_state=state, data=data, clock=clock, metrics={name: metrics})
 
