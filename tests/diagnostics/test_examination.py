@@ -137,7 +137,8 @@ class Scattered(AbstractModel):
         return jnp.broadcast_to(obs, (4, *obs.shape))
 
     def step(self, belief, action, *, key):
-        belief = jnp.broadcast_to(jnp.array([[-1.5], [-0.5], [0.5], [1.5]]), belief.shape)
+        places = jnp.array([-1.5, -0.5, 0.5, 1.5]).reshape(4, *[1] * (belief.ndim - 1))
+        belief = jnp.broadcast_to(places, belief.shape)
         return belief, Prediction(belief[..., 0], jnp.ones(belief.shape[:-1]))
 
     def observation(self, belief):

@@ -30,12 +30,13 @@ def test_a_dream_is_the_model_stepped_with_the_actor_s_actions(spec):
     actor = Actor(model.rssm.feature_dim, spec.action, **STYLE, key=jr.key(1))
     start = model.rssm.zero((2,))
     found = jax.jit(lambda k: dream(model, actor, start, 3, key=k))(jr.key(2))
-    assert found.features.shape == (4, 2, model.rssm.feature_dim) and found.raw.shape[:2] == (4, 2)
+    assert found.features.shape == (4, 2, model.rssm.feature_dim) and found.raw.shape[:2] == (3, 2)
     belief = jax.tree.map(lambda x: x[None], start)
-    for t in range(4):
+    for t in range(3):
         np.testing.assert_allclose(found.features[t], model.features(belief)[0], atol=1e-5)
         action = actor(model.features(belief)).executed(found.raw[t][None])
         belief, _ = model.step(belief, action, key=jr.key(9))
+    np.testing.assert_allclose(found.features[3], model.features(belief)[0], atol=1e-5)
 
 
 def test_a_terminal_start_counts_for_nothing_and_later_states_for_less():

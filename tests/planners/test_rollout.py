@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from planner_toys import Cliff, Noisy, Poisoned, Quadratic, belief_at
 
-from forethought.planners import imagine, rollout
+from forethought.core.imagine import imagine
+from forethought.planners import rollout
 
 
 def by_hand(model, belief, actions, discount, key):
@@ -71,10 +72,10 @@ def test_imagine_keeps_what_rollout_sums():
     belief = belief_at(model, 0.3, -0.2)
     actions = jax.random.uniform(jax.random.key(1), (5, 6, 2), minval=-1)
     key = jax.random.key(2)
-    (place, _), said = imagine(model, belief, actions, key=key)
-    assert place.shape == (6, 3, 5, 2)
-    before = jnp.concatenate([jnp.ones((1, 3, 5)), jnp.cumprod(said.continuation, 0)[:-1]])
-    total = (before * said.reward).sum(0).mean(0)
+    spread = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], 5, *x.shape[1:])), belief)
+    seen = imagine(model, spread, jnp.moveaxis(actions, 1, 0), key=key)
+    assert seen.beliefs[0].shape == (7, 3, 5, 2)
+    total = (seen.alive * seen.rewards).sum(0).mean(0)
     np.testing.assert_allclose(total, rollout(model, belief, actions, key=key), rtol=1e-5)
 
 

@@ -152,7 +152,7 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
         )
         objective = returns
         if by_score:
-            objective = policy.log_prob(sg(imagined.raw[:-1])) * sg(returns - value[:-1])
+            objective = policy.log_prob(sg(imagined.raw)) * sg(returns - value[:-1])
         actor_loss = -jnp.mean(weight * (objective + c.entropy * entropy))
         critic_loss = jnp.mean(weight * learned.critic(sg(features[:-1])).loss(returns))
         metrics |= {

@@ -162,7 +162,7 @@ class DreamerV3(AbstractAgent[DreamerV3State, FilterMemory]):
         policy = learned.actor(features[:-1])
         advantage = (returns - value[:-1]) / scale.scale
         entropy = policy.entropy()
-        actor_loss = -jnp.mean(weight * (policy.log_prob(imagined.raw[:-1]) * advantage + c.entropy * entropy))
+        actor_loss = -jnp.mean(weight * (policy.log_prob(imagined.raw) * advantage + c.entropy * entropy))
 
         def critic_loss(said: Scalar, features: Array, target: Array, weight: Array) -> Float[Array, ""]:
             """Of all states but the last."""

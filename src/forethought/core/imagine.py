@@ -38,12 +38,26 @@ class Trajectory(NamedTuple):
     extras: PyTree  # what the policy returned beside its actions
 
 
+def branches(model: AbstractModel[Belief], obs: Float[Array, "starts obs"], *, key: PRNGKeyArray) -> Belief:
+    """Where branches from so many observations begin: `[particles, starts / particles, ...]`, one particle for each.
+
+    Raises ValueError if the model's particles do not divide the starts.
+    """
+    belief = jax.vmap(lambda o, k: model.init(o, key=k), out_axes=1)(obs, jr.split(key, len(obs)))
+    particles = jax.tree.leaves(belief)[0].shape[0]
+    if len(obs) % particles:
+        raise ValueError(f"{len(obs)} starts must be a multiple of the model's {particles} particles")
+    own = jnp.arange(particles)
+    return jax.tree.map(lambda x: x.reshape(particles, particles, -1, *x.shape[2:])[own, own], belief)
+
+
 def imagine(
     model: AbstractModel[Belief],
     belief: Belief,
     policy: Callable[[Belief, PRNGKeyArray], Array | tuple[Array, PyTree]] | Array,
     horizon: int | None = None,
     *,
+    limit: Int[Array, ""] | int | None = None,
     mask: Callable[[Imagined], Bool[Array, "particles *starts"]] | None = None,
     key: PRNGKeyArray,
 ) -> Trajectory:
@@ -52,7 +66,8 @@ def imagine(
     Starts stand behind the particle axis, as the candidates of planners do, and draw their noise independently of one
     another. `policy(belief, key)` returns actions `[particles, *starts, *action]`, alone or with extras to keep; an
     array `[horizon, *starts, *action]` is a plan to follow. Where `mask(step)` is False a branch ends before that step:
-    neither it nor what follows counts. Gradients flow through everything that the caller does not stop.
+    neither it nor what follows counts. Only the first `limit` steps are imagined, where one is given, and the others
+    cost next to nothing: nobody is alive there. Gradients flow through everything that the caller does not stop.
 
     The model draws step t from `fold_in(key, t)`, as in `rollout`, and the policy from `fold_in(key, -1 - t)`, so a
     longer horizon begins as a shorter one. Raises ValueError for a function without a horizon, and for a plan of
@@ -89,7 +104,14 @@ def imagine(
     xs = jnp.arange(steps, dtype=jnp.int32), policy if planned else None
     first = jax.tree.map(lambda x: x[0], xs)
     shape = jax.eval_shape(lambda b: model.step(b, act(b, first)[0], key=key)[1].continuation, belief)
-    (last, _), kept = jax.lax.scan(step, (belief, jnp.ones(shape.shape, shape.dtype)), xs)
+    start = (belief, jnp.ones(shape.shape, shape.dtype))
+
+    def step_or_rest(carry: tuple, x: tuple) -> tuple:
+        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(step, carry, x)[1])
+        rest = lambda carry, x: (carry, (carry[0], *nothing[1:]))
+        return jax.lax.cond(x[0] < limit, step, rest, carry, x)
+
+    (last, _), kept = jax.lax.scan(step if limit is None else step_or_rest, start, xs)
     beliefs, actions, rewards, continuation, alive, extras = kept
     beliefs = jax.tree.map(lambda all, end: jnp.concatenate([all, end[None]]), beliefs, last)
     return Trajectory(beliefs, jax.vmap(model.drawn)(beliefs), actions, rewards, continuation, alive, extras)

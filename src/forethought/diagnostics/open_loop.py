@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractDistribution, AbstractFilter, AbstractModel
+from ..core.imagine import imagine as imagined
 from ..errors import UserError
 from ..types import Discrete, EnvSpec, Transition
 from .following import beliefs_at
@@ -167,30 +168,23 @@ def _one_start(
     init_key, step_key = jr.split(key)
     if belief is None:
         belief = jax.vmap(lambda k: model.init(window.obs, key=k))(jr.split(init_key, repeats))
-    particles = jax.tree.leaves(belief)[0].shape[1]
+    belief = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), belief)  # repeats stand behind the particles
+    plan = jnp.broadcast_to(window.action[:, None], (len(window.action), repeats, *window.action.shape[1:]))
+    seen = imagined(model, belief, plan, key=step_key)
+    going = jnp.where(seen.alive > 0, seen.alive * seen.continuation, 0.0)
 
-    def step(carry: Any, x: Any) -> tuple[Any, Imagined]:
-        belief, going, total = carry
-        action, target, key = x
-        action = jnp.broadcast_to(action, (particles, *action.shape))
-        move = jax.vmap(lambda b, k: model.step(b, action, key=k))
-        belief, said = move(belief, jr.split(key, repeats))
-        # A model run on past termination may say NaN or inf, and 0 * NaN is NaN.
-        total = total + jnp.where(going > 0, going * said.reward, 0.0)
-        going = going * said.continuation
-        error, variance, below, log_density = _judged(model, belief, target, groups.spec)
-        return (belief, going, total), Imagined(
-            **_grouped(error, variance, below, log_density, groups),
-            reward=said.reward.mean(),
-            continuation=said.continuation.mean(),
-            survival=going.mean(),
-            total=total.mean(),
-        )
+    def judged(x: tuple) -> dict[str, Any]:
+        return _grouped(*_judged(model, *x, groups.spec), groups)
 
-    going = jnp.ones((repeats, particles))
-    keys = jr.split(step_key, window.action.shape[0])
-    carry = (belief, going, jnp.zeros_like(going))
-    return jax.lax.scan(step, carry, (window.action, window.next_obs, keys))[1]
+    after = jax.tree.map(lambda x: x[1:], seen.beliefs)
+    mean = lambda x: jnp.mean(x, (1, 2))
+    return Imagined(
+        **jax.lax.map(judged, (after, window.next_obs)),
+        reward=mean(seen.rewards),
+        continuation=mean(seen.continuation),
+        survival=mean(going),
+        total=jnp.cumsum(mean(seen.alive * seen.rewards)),
+    )
 
 
 def _grouped(error: Array, variance: Array, below: Array, log_density: Array, groups: Groups) -> dict[str, Any]:
@@ -213,14 +207,12 @@ def _grouped(error: Array, variance: Array, below: Array, log_density: Array, gr
 def _judged(model: AbstractModel, belief: Any, target: Array, spec: EnvSpec) -> tuple[Array, Array, Array, Array]:
     """Error of the mixture's mean, its variance, distribution function and log-density at `target`, each `[obs]`."""
 
-    def one_run(belief: Any) -> tuple[Array, Array, Array, Array]:
-        seen = seen_by(model, belief)
-        mean = seen.mean()
-        near = mean + spec.difference(target, mean)  # the same angle, on the side of the seam where the mean is
-        return mean, seen.variance(), seen.cdf(near), seen.log_density(near)
-
+    seen = seen_by(model, belief)
+    mean = seen.mean()
+    near = mean + spec.difference(target, mean)  # the same angle, on the side of the seam where the mean is
     merge = lambda x: x.reshape(-1, x.shape[-1])
-    mean, variance, below, log_density = (merge(x) for x in jax.vmap(one_run)(belief))
+    found = (mean, seen.variance(), seen.cdf(near), seen.log_density(near))
+    mean, variance, below, log_density = (merge(x) for x in found)
     centre, spread = moments(mean, variance, spec)
     error = spec.difference(target, centre)
     # Particles that are each certain still have a spread; only its moments have a density.

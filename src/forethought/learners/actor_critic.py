@@ -5,21 +5,21 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..core.imagine import imagine
 from ..losses.returns import lambda_returns
 from ..models.rssm import LatentBelief
 from ..models.world_model import WorldModel
 from ..networks.heads import ScalarHead
-from ..networks.policies import AbstractPolicy, Actor
+from ..networks.policies import Actor
 
 
 class Dream(NamedTuple):
-    """An imagined trajectory; state 0 is where it starts. Leaves `[horizon + 1, starts, ...]`."""
+    """An imagined trajectory."""
 
-    features: Float[Array, "time starts features"]
-    raw: Array  # the raw action chosen in each state, the last one included
+    features: Float[Array, "time_p1 starts features"]  # of all states; state 0 is where it starts
+    raw: Array  # `[time, starts, ...]`: the raw action chosen in each state but the last
 
 
 def dream(model: WorldModel, actor: Actor, start: LatentBelief, horizon: int, *, key: PRNGKeyArray) -> Dream:
@@ -29,22 +29,14 @@ def dream(model: WorldModel, actor: Actor, start: LatentBelief, horizon: int, *,
     saw.
     """
 
-    def choose(belief: LatentBelief, key: PRNGKeyArray) -> tuple[Array, Array, AbstractPolicy]:
-        features = model.features(belief)
-        policy = actor(jax.lax.stop_gradient(features))
-        return features, policy.sample(key=key), policy
+    def policy(belief: LatentBelief, key: PRNGKeyArray) -> tuple[Array, Array]:
+        chosen = actor(jax.lax.stop_gradient(model.features(belief)))
+        raw = chosen.sample(key=key)
+        return chosen.features(raw), raw
 
-    def step(belief: LatentBelief, x: tuple) -> tuple:
-        act_key, noise = x
-        features, raw, policy = choose(belief, act_key)
-        return model.rssm.imagine(belief, policy.features(raw), noise), (features, raw)
-
-    act_key, model_key = jr.split(key)
-    act_keys, model_keys = jr.split(act_key, horizon + 1), jr.split(model_key, horizon)
-    noise = jax.vmap(lambda k: model.rssm.latent.noise(start.deter.shape[:1], key=k))(model_keys)
-    last, steps = jax.lax.scan(step, start, (act_keys[:-1], noise))
-    end = choose(last, act_keys[-1])[:2]
-    return Dream(*jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), steps, end))
+    one_particle = jax.tree.map(lambda x: x[None], start)
+    seen = imagine(model.dynamics(), one_particle, policy, horizon, key=key)
+    return Dream(model.features(seen.beliefs)[:, 0], seen.extras[:, 0])
 
 
 class Learned(eqx.Module):

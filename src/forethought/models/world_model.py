@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..core import AbstractFilter, replaced
+from ..core import AbstractFilter, AbstractModel, replaced
 from ..losses.kl import with_free_nats
 from ..networks.heads import ProbabilityHead, ScalarHead
 from ..presets.world_model import WorldModelConfig
@@ -146,6 +146,10 @@ class WorldModel(AbstractFilter[LatentBelief]):
             return jnp.full(features.shape[:-1], self.discount)
         return self.continue_head.mean(features)
 
+    def dynamics(self) -> "LatentDynamics":
+        """What comes after what, without rewards, ends and pictures."""
+        return LatentDynamics(self.rssm)
+
     def observation(self, belief: LatentBelief) -> Reconstruction:
         return self.decoder(belief, self.features(belief))
 
@@ -224,6 +228,26 @@ class WorldModel(AbstractFilter[LatentBelief]):
         keys = jr.split(key, self.config.overshooting)
         _, means = jax.lax.scan(further, (beliefs, jnp.ones_like(first)), (distances, keys))
         return jnp.sum(means[1:]) / self.config.overshooting
+
+
+class LatentDynamics(AbstractModel[LatentBelief]):
+    """The latent states of a world model alone: nothing is decoded, no reward is told and no episode ends.
+
+    Actions are those that its network sees (`WorldModel.action_features`).
+    """
+
+    rssm: RSSM
+
+    def init(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> LatentBelief:
+        return self.rssm.zero((1,))
+
+    def step(self, belief: LatentBelief, action: Array, *, key: PRNGKeyArray) -> tuple[LatentBelief, Prediction]:
+        lead = belief.deter.shape[:-1]
+        belief = self.rssm.imagine(belief, action, self.rssm.latent.noise(lead, key=key))
+        return belief, Prediction(jnp.zeros(lead), jnp.ones(lead))
+
+    def observation(self, belief: LatentBelief) -> None:
+        return None
 
 
 def _check(config: WorldModelConfig) -> None:

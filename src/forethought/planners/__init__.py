@@ -6,7 +6,7 @@ from .icem import ICEM
 from .ilqr_planner import ILQR, ILQRPlan, LQRPlanner
 from .mppi import MPPI
 from .plan import SequencePlan
-from .rollout import imagine, rollout
+from .rollout import rollout
 from .shooting import RandomShooting
 from .tree_rules import PUCT, UCB, Gumbel
 from .tree_search import TreePlan, TreeSearch
@@ -28,6 +28,5 @@ __all__ = [
     "SequencePlan",
     "TreePlan",
     "TreeSearch",
-    "imagine",
     "rollout",
 ]

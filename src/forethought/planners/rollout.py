@@ -8,7 +8,6 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..core import AbstractModel
-from ..types import Prediction
 
 Belief = TypeVar("Belief")
 
@@ -51,24 +50,6 @@ def rollout(
     (_, _, total), _ = jax.lax.scan(step, carry, (jnp.arange(horizon), jnp.moveaxis(actions, 1, 0)))
     returns = total.mean(0)
     return jnp.where(jnp.isfinite(returns), returns, -jnp.inf)
-
-
-def imagine(
-    model: AbstractModel[Belief], belief: Belief, actions: Array, *, key: PRNGKeyArray
-) -> tuple[Belief, Prediction]:
-    """Beliefs after every step and predictions of it, leaves `[horizon, particles, candidates, ...]`.
-
-    The same imagination as `rollout` with the same key, kept instead of summed: for diagnostics.
-    """
-    belief, particles = _spread(belief, actions.shape[0])
-
-    def step(belief, x):
-        t, action = x
-        belief, said = model.step(belief, _for_all(action, particles), key=jr.fold_in(key, t))
-        return belief, (belief, said)
-
-    _, steps = jax.lax.scan(step, belief, (jnp.arange(actions.shape[1]), jnp.moveaxis(actions, 1, 0)))
-    return steps
 
 
 def _spread(belief: Belief, candidates: int) -> tuple[Belief, int]:

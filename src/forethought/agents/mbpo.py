@@ -1,0 +1,162 @@
+"""MBPO: model-based policy optimisation (Janner et al. 2019, Algorithm 2).
+
+Deviations from the authors' code:
+- each of the elites predicts for as many rollouts as the others at every step, dealt at random, where theirs draws a
+  member for each rollout on its own;
+- an imagined reward is the expected one, where theirs is drawn with the next observation; a learned one has two parts
+  (steps that go on and steps that end the episode) and is weighted in the loss (`Ensemble.losses`);
+- termination is learned, and drawn in rollouts, unless it is given; theirs is a function written for each task;
+- a fit ends after `model.epochs` passes at the latest, where theirs has no limit;
+- the temperature's loss is that of `learners.sac`;
+- presets other than `paper-*` use smaller networks and fewer rollouts, and normalise what the networks predict.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from ..build import make_learner
+from ..core import AbstractAgent, AbstractLearner, AbstractModel, Addition, Additions, Clock, Data, Round, Schedule
+from ..core.imagine import branches, imagine
+from ..learners.sac import SAC, SACState
+from ..models.drawn_ends import DrawnEnds
+from ..planners import checks
+from ..presets.mbpo import MBPOConfig
+from ..replay.uniform import UniformReplay
+from ..types import EnvSpec, Given, Metrics, Transition
+
+
+class MBPOState(eqx.Module):
+    """What learning changes."""
+
+    learner: AbstractLearner | None  # of the model; None on the true dynamics
+    sac: SACState
+
+
+class MBPO(AbstractAgent[MBPOState, None]):
+    """Fits a model now and then, imagines short rollouts from states that were met, and trains a policy on them."""
+
+    spec: EnvSpec
+    config: MBPOConfig = eqx.field(static=True)
+    given: Given
+    learner: AbstractLearner | None  # a user's own, instead of the ensemble
+    sac: SAC
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: MBPOConfig | None = None,
+        *,
+        given: Given | None = None,
+        learner: AbstractLearner | None = None,
+    ):
+        """`learner` replaces the ensemble. Raises ValueError for Discrete actions and sizes that clash."""
+        self.spec = spec
+        self.config = c = MBPOConfig() if config is None else config
+        self.given = Given() if given is None else given
+        self.learner, self.sac = learner, SAC(spec, c.sac)
+        for name in ("model_every", "rollouts", "epoch_steps", "retain_epochs"):
+            checks.whole_number(name, getattr(c, name))
+        first, last, low, high = c.rollout_length
+        if not (0 <= first < last and low >= 1 and high >= 1):
+            raise ValueError(
+                f"rollout_length={c.rollout_length} must be two rising epochs and two lengths of at least 1"
+            )
+        if c.rollouts < c.sac.batch_size:
+            raise ValueError(f"rollouts={c.rollouts} must be at least sac.batch_size={c.sac.batch_size}")
+
+    @property
+    def schedule(self) -> Schedule:
+        c = self.config
+        first = c.sac.random_steps or c.model_every
+        rounds = (Round("model", c.model_every, first), Round("policy", self.spec.action_repeat, first, inline=True))
+        return Schedule(c.sac.random_steps, rounds)
+
+    def data(self, capacity: int, num_envs: int) -> Data:
+        most = max(self._kept(jnp.int32(steps)) for steps in self.config.rollout_length[2:])
+        pool = UniformReplay.empty(self.spec, most)
+        return {"env": UniformReplay.empty(self.spec, capacity, num_envs), "model": pool}
+
+    def init(self, *, key: PRNGKeyArray) -> MBPOState:
+        model_key, sac_key = jr.split(key)
+        learner = self.learner
+        if learner is None and self.given.model is None:
+            learner = make_learner(self.spec, self.config.model, given=self.given, key=model_key)
+        return MBPOState(learner, self.sac.init(key=sac_key))
+
+    def init_memory(self, state: MBPOState) -> None:
+        return None
+
+    def model(self, state: MBPOState) -> AbstractModel:
+        return self.given.model if state.learner is None else state.learner.model
+
+    def act(
+        self, state: MBPOState, memory: None, obs: Array, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Array, None, None]:
+        policy = self.sac.policy(state.sac, obs)
+        return policy.executed(policy.sample(key=key) if explore else policy.mode()), None, None
+
+    def update(
+        self, state: MBPOState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
+    ) -> tuple[MBPOState, Additions, Metrics]:
+        if round == "policy":
+            sac, metrics = self.sac.updates(state.sac, lambda k: self._batch(data, key=k), key=key)
+            return MBPOState(state.learner, sac), {}, metrics
+        fit_key, key = jr.split(key)
+        learner, metrics = state.learner, {}
+        if learner is not None:
+            learner, metrics = learner.fit(data["env"], key=fit_key)
+        state = MBPOState(learner, state.sac)
+        addition, more = self._imagined(state, data, self._length(clock), key=key)
+        return state, {"model": addition}, metrics | more
+
+    def _batch(self, data: Data, *, key: PRNGKeyArray) -> Transition:
+        """Real and imagined transitions to learn from."""
+        size, (real_key, model_key) = self.config.sac.batch_size, jr.split(key)
+        real = int(size * self.config.real_ratio)
+        if real == size:
+            return data["env"].sample(size, key=real_key)
+        imagined = data["model"].sample(size - real, key=model_key)
+        if real == 0:
+            return imagined
+        return jax.tree.map(lambda *x: jnp.concatenate(x), data["env"].sample(real, key=real_key), imagined)
+
+    def _length(self, clock: Clock) -> Int[Array, ""]:
+        """Steps of a rollout in the present epoch."""
+        first, last, low, high = self.config.rollout_length
+        part = (clock.env_steps // self.config.epoch_steps - first) / (last - first)
+        return (jnp.clip(part, 0, 1) * (high - low) + low).astype(jnp.int32)
+
+    def _kept(self, length: Int[Array, ""]) -> Int[Array, ""]:
+        """Imagined transitions that are kept while rollouts are so long."""
+        c = self.config
+        fits = max(c.retain_epochs * c.epoch_steps // c.model_every, 1)
+        return c.rollouts * fits * length
+
+    def _imagined(
+        self, state: MBPOState, data: Data, length: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Addition, Metrics]:
+        """What the policy meets in the model, from states drawn from all that were met."""
+        draw_key, start_key, key = jr.split(key, 3)
+        model = DrawnEnds(self.model(state))
+        starts = branches(model, data["env"].sample(self.config.rollouts, key=draw_key).obs, key=start_key)
+        policy = lambda belief, key: self._chosen(state.sac, model.drawn(belief), key=key)
+        seen = imagine(model, starts, policy, max(self.config.rollout_length[2:]), limit=length, key=key)
+        no = jnp.zeros(seen.rewards.shape, bool)
+        rows = Transition(seen.obs[:-1], seen.actions, seen.rewards, seen.obs[1:], seen.continuation < 0.5, no)
+        flat = lambda x: x.reshape(-1, *x.shape[seen.rewards.ndim :])
+        rows, alive = jax.tree.map(flat, rows), flat(seen.alive) > 0
+        count = jnp.sum(alive)
+        metrics = {
+            "imagined/steps": count.astype(jnp.float32),
+            "imagined/reward": jnp.sum(jnp.where(alive, rows.reward, 0.0)) / count,
+            "imagined/change": jnp.sum(jnp.where(alive[:, None], jnp.abs(rows.next_obs - rows.obs), 0.0)) / count,
+            "imagined/ends": jnp.sum(alive & rows.terminated) / count,
+        }
+        return Addition(rows, alive, self._kept(length)), metrics
+
+    def _chosen(self, sac: SACState, obs: Array, *, key: PRNGKeyArray) -> Array:
+        policy = self.sac.policy(sac, obs)
+        return policy.executed(policy.sample(key=key))
