@@ -11,9 +11,12 @@ Deviations from the paper:
 - observations and rewards are not normalised.
 """
 
+import dataclasses
+from typing import NamedTuple
+
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, Additions, Clock, Data, Round, Schedule
 from ..learners.ppo import PPO as Learner
@@ -21,6 +24,13 @@ from ..learners.ppo import PPOState
 from ..presets.ppo import PPOConfig
 from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Metrics
+
+
+class Drawn(NamedTuple):
+    """What is stored beside an action."""
+
+    raw: Float[Array, " action"]
+    version: Int[Array, ""]  # of the policy: updates before the draw
 
 
 class PPO(AbstractAgent[PPOState, None]):
@@ -39,20 +49,15 @@ class PPO(AbstractAgent[PPOState, None]):
     def schedule(self) -> Schedule:
         return Schedule(0, (Round("policy", self.config.num_steps),))
 
-    def stretch(self, num_envs: int) -> int:
-        """Actions of each environment between rounds. Raises ValueError if there are fewer than minibatches."""
-        c, time = self.config, self.config.num_steps // (num_envs * self.spec.action_repeat)
-        if time * num_envs < c.num_minibatches:
-            raise ValueError(
-                f"num_steps={c.num_steps} are {time} actions in each of num_envs={num_envs}; wanted at least "
-                f"num_minibatches={c.num_minibatches} actions in all: raise num_steps"
-            )
-        return time
+    def _actions(self, num_envs: int) -> int:
+        """Actions of each environment between rounds, rounded up."""
+        return -(-self.config.num_steps // (num_envs * self.spec.action_repeat))
 
     def data(self, capacity: int, num_envs: int) -> Data:
-        needed = self.stretch(num_envs) * num_envs
-        raw = jnp.zeros(self.spec.action.feature_dim)
-        return {"env": UniformReplay.empty(self.spec, max(capacity, needed), num_envs, extras=raw)}
+        """Keeps at least the steps between two rounds."""
+        extras = Drawn(jnp.zeros(self.spec.action.feature_dim), jnp.zeros((), jnp.int32))
+        most = max(capacity, self._actions(num_envs) * num_envs)
+        return {"env": UniformReplay.empty(self.spec, most, num_envs, extras=extras)}
 
     def init(self, *, key: PRNGKeyArray) -> PPOState:
         return self.learner.init(key=key)
@@ -62,16 +67,19 @@ class PPO(AbstractAgent[PPOState, None]):
 
     def act(
         self, state: PPOState, memory: None, obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool
-    ) -> tuple[Array, None, Float[Array, " action"]]:
+    ) -> tuple[Array, None, Drawn]:
         policy = self.learner.policy(state, obs)
         raw = policy.sample(key=key) if explore else policy.mode()
-        return policy.executed(raw), None, raw
+        return policy.executed(raw), None, Drawn(raw, state.version)
 
     def update(
         self, state: PPOState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[PPOState, Additions, Metrics]:
         c, replay = self.config, data["env"]
-        batch = replay.on_policy(self.stretch(replay.num_envs))
+        batch, used = replay.on_policy(self._actions(replay.num_envs), jnp.zeros(replay.num_envs, jnp.int32))
+        own = used & (batch.extras.version == state.version)
+        batch = dataclasses.replace(batch, extras=batch.extras.raw)
+        examples = self.learner.advantages(state, batch, own.astype(jnp.float32))
         remaining = 1.0 if c.decay_steps is None else jnp.maximum(1.0 - clock.env_steps / c.decay_steps, 0.0)
-        state, metrics = self.learner.update(state, self.learner.advantages(state, batch), remaining=remaining, key=key)
+        state, metrics = self.learner.update(state, examples, remaining=remaining, key=key)
         return state, {}, metrics

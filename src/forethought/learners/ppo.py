@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..losses.policy_gradient import clipped_surrogate, value_error
 from ..losses.returns import generalised_advantages
 from ..networks.actors import PolicyGradientActor
 from ..networks.layers import MLP, RELU
@@ -31,6 +32,7 @@ class PPOState(eqx.Module):
 
     learned: ActorCritic
     opt_state: Any
+    version: Int[Array, ""]  # updates so far
 
 
 class Examples(eqx.Module):
@@ -62,13 +64,12 @@ class PPO(eqx.Module):
         actor = PolicyGradientActor(inputs, self.spec.action, c.hidden, initial_std=c.initial_std, key=actor_key)
         style: Any = {"norm": "none", "activation": "tanh", "scale": RELU, "orthogonal": True}
         learned = ActorCritic(actor, MLP(inputs, 1, c.hidden, **style, key=critic_key))
-        return PPOState(learned, self._optimiser(1.0).init(eqx.filter(learned, eqx.is_inexact_array)))
+        opt_state = self._optimiser(1.0).init(eqx.filter(learned, eqx.is_inexact_array))
+        return PPOState(learned, opt_state, jnp.zeros((), jnp.int32))
 
     def _optimiser(self, remaining: Float[Array, ""] | float) -> optax.GradientTransformation:
-        c = self.config
-        return optax.chain(
-            optax.clip_by_global_norm(c.max_grad_norm), optax.adam(c.learning_rate * remaining, eps=1e-5)
-        )
+        clip = optax.clip_by_global_norm(self.config.max_grad_norm)
+        return optax.chain(clip, optax.adam(self.config.learning_rate * remaining, eps=1e-5))
 
     def policy(self, state: PPOState, obs: Float[Array, "*batch obs"]) -> AbstractPolicy:
         """What to do in each observation."""
@@ -78,11 +79,13 @@ class PPO(eqx.Module):
         """The expected return from each observation."""
         return state.learned.critic(self.spec.features(obs))[..., 0]
 
-    def advantages(self, state: PPOState, batch: Transition, valid: Bool[Array, "envs time"] | None = None) -> Examples:
+    def advantages(
+        self, state: PPOState, batch: Transition, weight: Float[Array, "envs time"] | None = None
+    ) -> Examples:
         """Examples `[envs * time, ...]` of trajectories `[envs, time, ...]` whose `extras` are the raw actions drawn.
 
         A terminated step has no future; a truncated one, and the last of each trajectory, is bootstrapped from the
-        value of its `next_obs`. Rows that are not `valid`, as behind the end of an imagined episode, do not count.
+        value of its `next_obs`. `weight` is 0 for steps that do not count, as behind the end of an imagined episode.
         """
         c, value = self.config, self.value(state, batch.obs)
         advantage = generalised_advantages(
@@ -94,7 +97,7 @@ class PPO(eqx.Module):
             c.gae_lambda,
         ).T
         log_prob = self.policy(state, batch.obs).log_prob(batch.extras)
-        weight = jnp.ones_like(value) if valid is None else valid.astype(value.dtype)
+        weight = jnp.ones_like(value) if weight is None else weight
         examples = Examples(batch.obs, batch.extras, log_prob, advantage, value, weight)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
 
@@ -116,32 +119,28 @@ class PPO(eqx.Module):
             batch = jax.tree.map(lambda x: x[rows], examples)
             loss = lambda learned: self.loss(learned, batch)
             learned, opt_state, metrics = descended(loss, optimiser, state.learned, state.opt_state)
-            return PPOState(learned, opt_state), metrics
+            return PPOState(learned, opt_state, state.version), metrics
 
-        return repeated(step, state, index)
+        state, metrics = repeated(step, state, index)
+        return PPOState(state.learned, state.opt_state, state.version + 1), metrics
 
     def loss(self, learned: ActorCritic, batch: Examples) -> tuple[Float[Array, ""], Metrics]:
-        """The clipped surrogate, the value's loss and the entropy bonus, on one minibatch."""
+        """Surrogate, value's loss and entropy bonus of a minibatch (eq. 9)."""
         c, features = self.config, self.spec.features(batch.obs)
         mean = lambda x: jnp.sum(batch.weight * x) / jnp.maximum(jnp.sum(batch.weight), 1.0)
         policy, value = learned.actor(features), learned.critic(features)[..., 0]
         advantage, target = batch.advantage, batch.advantage + batch.value
         if c.normalise_advantages:
-            centred = advantage - mean(advantage)
-            advantage = centred / (jnp.sqrt(mean(centred**2)) + 1e-8)
+            advantage = advantage - mean(advantage)
+            advantage = advantage / (jnp.sqrt(mean(advantage**2)) + 1e-8)
         log_ratio = policy.log_prob(batch.raw) - batch.log_prob
-        ratio = jnp.exp(log_ratio)
-        surrogate = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - c.clip, 1 + c.clip) * advantage)
-        error = (value - target) ** 2
-        if c.value_clip is not None:
-            near = batch.value + jnp.clip(value - batch.value, -c.value_clip, c.value_clip)
-            error = jnp.maximum(error, (near - target) ** 2)
-        actor_loss, critic_loss, entropy = -mean(surrogate), 0.5 * mean(error), mean(policy.entropy())
+        actor_loss = -mean(clipped_surrogate(log_ratio, advantage, c.clip))
+        critic_loss = mean(value_error(value, target, batch.value, c.value_clip))
+        entropy = mean(policy.entropy())
         metrics = {
             "actor/loss": actor_loss,
             "actor/entropy": entropy,
-            "actor/kl": mean(ratio - 1 - log_ratio),
-            "actor/clipped": mean((jnp.abs(ratio - 1) > c.clip).astype(ratio.dtype)),
+            "actor/kl": mean(jnp.expm1(log_ratio) - log_ratio),
             "critic/loss": critic_loss,
             "critic/value": mean(value),
         }
@@ -150,18 +149,11 @@ class PPO(eqx.Module):
 
 def check(config: PPOConfig) -> None:
     """Raises ValueError for invalid settings."""
-    c = config
-    for name in ("num_steps", "epochs", "num_minibatches"):
-        checks.whole_number(name, getattr(c, name))
-    for width in c.hidden:
-        checks.whole_number("hidden", width)
-    for name in ("discount", "gae_lambda"):
-        checks.fraction(name, getattr(c, name))
-    for name in ("clip", "learning_rate", "max_grad_norm", "initial_std"):
-        checks.positive(name, getattr(c, name))
+    checks.settings(
+        config,
+        whole=("num_steps", "epochs", "num_minibatches", "hidden", "decay_steps"),
+        fractions=("discount", "gae_lambda"),
+        positives=("clip", "value_clip", "learning_rate", "max_grad_norm", "initial_std"),
+    )
     for name in ("value_weight", "entropy_weight"):
-        checks.not_negative(name, getattr(c, name))
-    if c.value_clip is not None:
-        checks.positive("value_clip", c.value_clip)
-    if c.decay_steps is not None:
-        checks.whole_number("decay_steps", c.decay_steps)
+        checks.not_negative(name, getattr(config, name))
