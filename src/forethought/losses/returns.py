@@ -39,8 +39,8 @@ def generalised_advantages(
 ) -> Float[Array, "time *batch"]:
     """`A_tm1 = delta_t + d_t lambda A_t`, `delta_t = r_t + d_t v_t - v_tm1` (Schulman et al. 2016, eq. 16).
 
-    `value_tm1` and `value_t` are those of `obs` and of the true `next_obs` of each step. `discount_t` is 0 where the
-    episode terminated. `over_t` says where it terminated or was truncated: the sum ends there, and a truncated step
-    is bootstrapped from `value_t`, as the last of all is.
+    `value_tm1` and `value_t` are those of `obs` and of the true `next_obs` of each step; inside an episode the latter
+    is the former of the next step. `discount_t` is 0 where the episode terminated. `over_t` says where it terminated
+    or was truncated: the sum ends there, and a truncated step is bootstrapped from `value_t`, as the last of all is.
     """
     return lambda_returns(reward_t, discount_t, value_t, jnp.where(over_t, 0.0, lambda_)) - value_tm1
