@@ -97,7 +97,7 @@ def test_the_gradient_s_norm_is_clipped_and_the_step_shrinks_with_what_remains()
     norms = [jnp.sum((x / 0.1) ** 2) for x in jax.tree.leaves(whole.opt_state[1][0].mu)]
     np.testing.assert_allclose(np.sqrt(sum(norms)), 0.01, rtol=1e-4)
     half = update(state, rows, remaining=jnp.asarray(0.5), key=jr.key(4))[0]
-    moved = lambda new: np.asarray(new.learned.critic.out.weight - state.learned.critic.out.weight)
+    moved = lambda new: np.asarray(new.learned.critic.network.out.weight - state.learned.critic.network.out.weight)
     np.testing.assert_allclose(moved(half), 0.5 * moved(whole), rtol=1e-3, atol=1e-7)
 
 

@@ -30,7 +30,7 @@ class Drawn(NamedTuple):
     """What is stored beside an action."""
 
     raw: Float[Array, " action"]
-    version: Int[Array, ""]  # of the policy: updates before the draw
+    version: Int[Array, ""]  # of the policy that drew it
 
 
 class PPO(AbstractAgent[PPOState, None]):

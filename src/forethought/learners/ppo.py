@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..losses.policy_gradient import clipped_surrogate, value_error
 from ..losses.returns import generalised_advantages
 from ..networks.actors import PolicyGradientActor
-from ..networks.layers import MLP, RELU
+from ..networks.critics import ValueNetwork
 from ..networks.policies import AbstractPolicy
 from ..planners import checks
 from ..presets.ppo import PPOConfig
@@ -24,7 +24,7 @@ class ActorCritic(eqx.Module):
     """What the optimiser changes."""
 
     actor: PolicyGradientActor
-    critic: MLP
+    critic: ValueNetwork
 
 
 class PPOState(eqx.Module):
@@ -32,7 +32,7 @@ class PPOState(eqx.Module):
 
     learned: ActorCritic
     opt_state: Any
-    version: Int[Array, ""]  # updates so far
+    version: Int[Array, ""]  # gradient steps so far
 
 
 class Examples(eqx.Module):
@@ -54,7 +54,14 @@ class PPO(eqx.Module):
 
     def __init__(self, spec: EnvSpec, config: PPOConfig):
         """Raises ValueError for invalid settings."""
-        check(config)
+        checks.settings(
+            config,
+            whole=("num_steps", "epochs", "num_minibatches", "hidden", "decay_steps"),
+            fractions=("discount", "gae_lambda"),
+            positives=("clip", "value_clip", "learning_rate", "max_grad_norm", "initial_std"),
+        )
+        checks.not_negative("value_weight", config.value_weight)
+        checks.not_negative("entropy_weight", config.entropy_weight)
         self.spec, self.config = spec, config
 
     def init(self, *, key: PRNGKeyArray) -> PPOState:
@@ -62,8 +69,7 @@ class PPO(eqx.Module):
         c, inputs = self.config, self.spec.feature_dim
         actor_key, critic_key = jr.split(key)
         actor = PolicyGradientActor(inputs, self.spec.action, c.hidden, initial_std=c.initial_std, key=actor_key)
-        style: Any = {"norm": "none", "activation": "tanh", "scale": RELU, "orthogonal": True}
-        learned = ActorCritic(actor, MLP(inputs, 1, c.hidden, **style, key=critic_key))
+        learned = ActorCritic(actor, ValueNetwork(inputs, c.hidden, key=critic_key))
         opt_state = self._optimiser(1.0).init(eqx.filter(learned, eqx.is_inexact_array))
         return PPOState(learned, opt_state, jnp.zeros((), jnp.int32))
 
@@ -77,7 +83,7 @@ class PPO(eqx.Module):
 
     def value(self, state: PPOState, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
         """The expected return from each observation."""
-        return state.learned.critic(self.spec.features(obs))[..., 0]
+        return state.learned.critic(self.spec.features(obs))
 
     def advantages(
         self, state: PPOState, batch: Transition, weight: Float[Array, "envs time"] | None = None
@@ -119,16 +125,15 @@ class PPO(eqx.Module):
             batch = jax.tree.map(lambda x: x[rows], examples)
             loss = lambda learned: self.loss(learned, batch)
             learned, opt_state, metrics = descended(loss, optimiser, state.learned, state.opt_state)
-            return PPOState(learned, opt_state, state.version), metrics
+            return PPOState(learned, opt_state, state.version + 1), metrics
 
-        state, metrics = repeated(step, state, index)
-        return PPOState(state.learned, state.opt_state, state.version + 1), metrics
+        return repeated(step, state, index)
 
     def loss(self, learned: ActorCritic, batch: Examples) -> tuple[Float[Array, ""], Metrics]:
         """Surrogate, value's loss and entropy bonus of a minibatch (eq. 9)."""
         c, features = self.config, self.spec.features(batch.obs)
         mean = lambda x: jnp.sum(batch.weight * x) / jnp.maximum(jnp.sum(batch.weight), 1.0)
-        policy, value = learned.actor(features), learned.critic(features)[..., 0]
+        policy, value = learned.actor(features), learned.critic(features)
         advantage, target = batch.advantage, batch.advantage + batch.value
         if c.normalise_advantages:
             advantage = advantage - mean(advantage)
@@ -145,15 +150,3 @@ class PPO(eqx.Module):
             "critic/value": mean(value),
         }
         return actor_loss + c.value_weight * critic_loss - c.entropy_weight * entropy, metrics
-
-
-def check(config: PPOConfig) -> None:
-    """Raises ValueError for invalid settings."""
-    checks.settings(
-        config,
-        whole=("num_steps", "epochs", "num_minibatches", "hidden", "decay_steps"),
-        fractions=("discount", "gae_lambda"),
-        positives=("clip", "value_clip", "learning_rate", "max_grad_norm", "initial_std"),
-    )
-    for name in ("value_weight", "entropy_weight"):
-        checks.not_negative(name, getattr(config, name))

@@ -43,8 +43,18 @@ class SAC(eqx.Module):
         """Raises ValueError for Discrete actions and invalid settings."""
         if not isinstance(spec.action, Box):
             raise ValueError(f"sac needs continuous actions; those of {spec.name} are discrete: take dqn or ppo")
-        check(config)
-        self.spec, self.space, self.config = spec, spec.action, config
+        c = self.config = config
+        checks.settings(
+            c,
+            whole=("updates_per_step", "batch_size", "num_critics", "hidden"),
+            fractions=("discount", "tau"),
+            positives=("actor_rate", "critic_rate", "temperature_rate", "initial_temperature"),
+        )
+        if c.target not in ("min", "mean"):
+            raise ValueError(f"target={c.target!r} must be min or mean")
+        if c.target_bounds is not None and not c.target_bounds[0] < c.target_bounds[1]:
+            raise ValueError(f"target_bounds={c.target_bounds} must be (low, high) with low < high; None: no bounds")
+        self.spec, self.space = spec, spec.action
 
     def init(self, *, key: PRNGKeyArray) -> SACState:
         """First weights; the target critics start as the critics."""
@@ -134,18 +144,3 @@ class SAC(eqx.Module):
             return self.update(state, draw(draw_key), key=update_key)
 
         return repeated(one, state, jr.split(key, self.config.updates_per_step if count is None else count))
-
-
-def check(config: SACConfig) -> None:
-    """Raises ValueError for invalid settings."""
-    c = config
-    checks.settings(
-        c,
-        whole=("updates_per_step", "batch_size", "num_critics", "hidden"),
-        fractions=("discount", "tau"),
-        positives=("actor_rate", "critic_rate", "temperature_rate", "initial_temperature"),
-    )
-    if c.target not in ("min", "mean"):
-        raise ValueError(f"target={c.target!r} must be min or mean")
-    if c.target_bounds is not None and not c.target_bounds[0] < c.target_bounds[1]:
-        raise ValueError(f"target_bounds={c.target_bounds} must be (low, high) with low < high; None: no bounds")
