@@ -1,10 +1,10 @@
-"""Lambda returns against the sum of n-step returns."""
+"""Lambda returns against the sum of n-step returns, and advantages against a loop."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from forethought.losses.returns import lambda_returns
+from forethought.losses.returns import generalised_advantages, lambda_returns
 
 T = 6
 RNG = np.random.default_rng(0)
@@ -48,3 +48,18 @@ def test_a_lambda_of_zero_at_one_step_cuts_the_trace_there_only():
     cut = ours(share)
     np.testing.assert_allclose(cut[2], REWARD[2] + DISCOUNT[2] * VALUE[2], rtol=1e-5)
     np.testing.assert_allclose(cut[3:], ours(0.9)[3:], rtol=1e-6)
+
+
+def test_advantages_are_those_of_a_loop_with_episodes_that_end_in_the_middle():
+    rng = np.random.default_rng(1)
+    reward, value, ends = rng.normal(size=(3, T))
+    terminated, truncated = np.zeros(T, bool), np.zeros(T, bool)
+    terminated[1], truncated[3] = True, True
+    after = np.where(terminated | truncated, ends, np.append(value[1:], ends[-1]))  # an episode goes on where it was
+    discount = 0.9 * (1 - terminated)
+    expected, later = np.zeros(T), 0.0
+    for t in reversed(range(T)):
+        delta = reward[t] + discount[t] * after[t] - value[t]
+        later = expected[t] = delta + (0.0 if terminated[t] or truncated[t] else 0.9 * 0.8 * later)
+    columns = (jnp.asarray(x)[:, None] for x in (reward, discount, value, after, terminated | truncated))
+    np.testing.assert_allclose(generalised_advantages(*columns, 0.8)[:, 0], expected, rtol=1e-5)

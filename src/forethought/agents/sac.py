@@ -55,7 +55,6 @@ class SAC(AbstractAgent[SACState, None]):
     def update(
         self, state: SACState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[SACState, Additions, Metrics]:
-        c = self.config
-        draw = lambda key: data["env"].sample(c.batch_size, key=key)
-        state, metrics = self.learner.updates(state, draw, c.updates_per_step, key=key)
+        draw = lambda key: data["env"].sample(self.config.batch_size, key=key)
+        state, metrics = self.learner.updates(state, draw, key=key)
         return state, {}, metrics

@@ -43,8 +43,18 @@ class SAC(eqx.Module):
         """Raises ValueError for Discrete actions and invalid settings."""
         if not isinstance(spec.action, Box):
             raise ValueError(f"sac needs continuous actions; those of {spec.name} are discrete: take dqn or ppo")
-        check(config)
-        self.spec, self.space, self.config = spec, spec.action, config
+        c = self.config = config
+        checks.settings(
+            c,
+            whole=("updates_per_step", "batch_size", "num_critics", "hidden"),
+            fractions=("discount", "tau"),
+            positives=("actor_rate", "critic_rate", "temperature_rate", "initial_temperature"),
+        )
+        if c.target not in ("min", "mean"):
+            raise ValueError(f"target={c.target!r} must be min or mean")
+        if c.target_bounds is not None and not c.target_bounds[0] < c.target_bounds[1]:
+            raise ValueError(f"target_bounds={c.target_bounds} must be (low, high) with low < high; None: no bounds")
+        self.spec, self.space = spec, spec.action
 
     def init(self, *, key: PRNGKeyArray) -> SACState:
         """First weights; the target critics start as the critics."""
@@ -120,29 +130,17 @@ class SAC(eqx.Module):
         return SACState(actor, critics, targets, log_temperature, opt), metrics
 
     def updates(
-        self, state: SACState, draw: Callable[[PRNGKeyArray], Transition], count: int, *, key: PRNGKeyArray
+        self,
+        state: SACState,
+        draw: Callable[[PRNGKeyArray], Transition],
+        count: int | None = None,
+        *,
+        key: PRNGKeyArray,
     ) -> tuple[SACState, Metrics]:
-        """`count` updates, each on a batch of `draw(key)`; metrics are the means."""
+        """`count` updates (None: `updates_per_step`), each on a batch of `draw(key)`; metrics are the means."""
 
         def one(state: SACState, key: PRNGKeyArray) -> tuple[SACState, Metrics]:
             draw_key, update_key = jr.split(key)
             return self.update(state, draw(draw_key), key=update_key)
 
-        return repeated(one, state, jr.split(key, count))
-
-
-def check(config: SACConfig) -> None:
-    """Raises ValueError for invalid settings."""
-    c = config
-    for name in ("updates_per_step", "batch_size", "num_critics"):
-        checks.whole_number(name, getattr(c, name))
-    for width in c.hidden:
-        checks.whole_number("hidden", width)
-    for name in ("discount", "tau"):
-        checks.fraction(name, getattr(c, name))
-    for name in ("actor_rate", "critic_rate", "temperature_rate", "initial_temperature"):
-        checks.positive(name, getattr(c, name))
-    if c.target not in ("min", "mean"):
-        raise ValueError(f"target={c.target!r} must be min or mean")
-    if c.target_bounds is not None and not c.target_bounds[0] < c.target_bounds[1]:
-        raise ValueError(f"target_bounds={c.target_bounds} must be (low, high) with low < high; None: no bounds")
+        return repeated(one, state, jr.split(key, self.config.updates_per_step if count is None else count))

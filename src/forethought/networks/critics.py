@@ -1,4 +1,4 @@
-"""Critics: values of actions, several networks side by side or one with a value per action."""
+"""Critics: values of observations, of actions by several networks, and of each of n actions by one."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -61,3 +61,19 @@ class QNetwork(eqx.Module):
 
     def __call__(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch actions"]:
         return self.network(features)
+
+
+class ValueNetwork(eqx.Module):
+    """The value of an observation, with orthogonal first weights."""
+
+    network: MLP
+
+    def __init__(
+        self, features: int, hidden: tuple[int, ...], *, activation: ActivationName = "tanh", key: PRNGKeyArray
+    ):
+        self.network = MLP(
+            features, 1, hidden, norm="none", activation=activation, scale=RELU, orthogonal=True, key=key
+        )
+
+    def __call__(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch"]:
+        return self.network(features)[..., 0]

@@ -39,6 +39,21 @@ def not_negative(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} must be finite and at least 0; use 0 or more")
 
 
+def settings(
+    config: Any, *, whole: tuple[str, ...] = (), fractions: tuple[str, ...] = (), positives: tuple[str, ...] = ()
+) -> None:
+    """Raises ValueError unless these fields of `config` are such numbers; whole ones are at least 1.
+
+    A field may also be a tuple of such numbers, or None.
+    """
+    for check, names in ((whole_number, whole), (fraction, fractions), (positive, positives)):
+        for name in names:
+            value = getattr(config, name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if each is not None:
+                    check(name, each)
+
+
 def limits(low: Any, high: Any) -> None:
     """Raises ValueError unless `low <= high` everywhere and some finite number lies between them.
 

@@ -1,0 +1,55 @@
+"""Deep Q-learning: its config and presets (Mnih et al. 2015, van Hasselt et al. 2016)."""
+
+import dataclasses
+
+from .bounds import Fraction, Natural, Positive
+
+
+@dataclasses.dataclass(frozen=True)
+class DQNConfig:
+    """A network of action values, learned from replayed transitions."""
+
+    random_steps: Natural = 1000
+    """Environment steps with uniform actions before the first update."""
+    update_every: int = 1
+    """Environment actions between rounds of learning."""
+    updates: int = 1
+    """Gradient updates in each round."""
+    batch_size: int = 64
+    """Transitions in a batch."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers."""
+    double: bool = True
+    """Let the network choose the action that the target network values (double Q-learning)."""
+    discount: Fraction = 0.99
+    """Discount per action."""
+    target_every: int = 500
+    """Gradient updates between moves of the target network."""
+    tau: Fraction = 1.0
+    """How far it moves towards the network: 1 is a copy; small, with `target_every` 1, is Polyak averaging."""
+    learning_rate: Positive = 5e-4
+    """Adam's step size."""
+    max_grad_norm: Positive = 10.0
+    """Largest norm of the gradient."""
+    epsilon_first: Fraction = 1.0
+    """Probability of a uniform action at first."""
+    epsilon_last: Fraction = 0.05
+    """The same after `epsilon_steps`."""
+    epsilon_steps: int = 10_000
+    """Environment steps over which it falls, linearly."""
+
+
+PRESETS: dict[str, DQNConfig] = {
+    "default": DQNConfig(),
+    "cartpole": DQNConfig(),
+    "paper-atari": DQNConfig(
+        random_steps=200_000,
+        update_every=4,
+        batch_size=32,
+        hidden=(512,),
+        target_every=10_000,
+        learning_rate=2.5e-4,
+        epsilon_last=0.1,
+        epsilon_steps=4_000_000,
+    ),
+}
