@@ -76,7 +76,7 @@ class PPO(AbstractAgent[PPOState, None]):
         self, state: PPOState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[PPOState, Additions, Metrics]:
         c, replay = self.config, data["env"]
-        batch, used = replay.on_policy(self._actions(replay.num_envs), jnp.zeros(replay.num_envs, jnp.int32))
+        batch, used = replay.on_policy(self._actions(replay.num_envs))
         own = used & (batch.extras.version == state.version)
         batch = dataclasses.replace(batch, extras=batch.extras.raw)
         examples = self.learner.advantages(state, batch, own.astype(jnp.float32))

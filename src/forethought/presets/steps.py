@@ -8,6 +8,11 @@ USUAL = 2000
 _STEPS: dict[str, dict[str, int]] = {
     "pets": {"lunar-lander": 10_000},
     "random-shooting": {"default": 4000, "cartpole": 2000, "paper-half-cheetah": 100_000},
+    "mbpo": {"default": 4000, "inverted-pendulum": 5000, "paper-inverted-pendulum": 20_000, "paper-hopper": 125_000}
+    | {"paper-walker2d": 300_000, "paper-half-cheetah": 400_000, "paper-ant": 300_000},
+    "sac": {"default": 20_000, "pendulum": 10_000, "paper-mujoco": 1_000_000},
+    "ppo": {"default": 100_000, "paper-mujoco": 1_000_000},
+    "dqn": {"default": 50_000, "paper-atari": 50_000_000},
     "pilco": {"default": 400, "pendulum": 120, "paper-pendulum": 120},
     "planet": {"default": 6000, "paper": 1_000_000},
     "dreamer-v1": {"default": 10_000, "paper": 1_000_000},

@@ -80,15 +80,15 @@ class UniformReplay(AbstractReplay):
     def latest(self, n: int) -> Transition:
         return self.rings.at(*self.rings.newest(n))
 
-    def on_policy(
-        self, length: int, since: Int[Array, " num_envs"]
-    ) -> tuple[Transition, Bool[Array, "num_envs length"]]:
-        """The newest `length` rows of each environment `[num_envs, length, ...]`, oldest first, and which of them were
-        added after the first `since` (an earlier `head`). Raises ValueError if so many never fit."""
+    def on_policy(self, length: int) -> tuple[Transition, Bool[Array, "num_envs length"]]:
+        """The newest `length` rows of each environment `[num_envs, length, ...]`, oldest first, and which are in use.
+
+        Raises ValueError if so many never fit.
+        """
         if length > self.rings.time:
             raise ValueError(f"length={length} is more than the {self.rings.time} rows kept of each environment")
         rows, count = self.rings.stretch(length)
-        return rows, count >= jnp.maximum(since, self.rings.head - self.rings.used)[:, None]
+        return rows, count >= (self.rings.head - self.rings.used)[:, None]
 
     def numbers(self) -> Int[Array, " capacity"]:
         counts = self.rings.counts()
