@@ -14,7 +14,7 @@ from .archive import DamagedCheckpoint
 from .files import append, faults, open_own, own, read_own, remove_leftovers, replacing
 from .records import dumps, loads, make_folder, read_json, safe_name, write_json
 
-FORMAT = 1
+FORMAT = 2  # 1: checkpoints of one replay without a name
 STATUSES = ("running", "finished", "interrupted", "failed")
 REQUIRED = ("format", "status", "agent", "env", "seed", "num_seeds", "config", "total_steps")
 KEPT_CHECKPOINTS = 2
@@ -224,6 +224,7 @@ class RunFolder:
         """The agent's state at a stage. Raises UserError if there is none, it is damaged, or it does not fit `like`."""
         from . import checkpoint
 
+        self._check_loadable()
         stages = self.stages()
         if env_steps not in stages:
             raise UserError(
@@ -266,6 +267,7 @@ class RunFolder:
         """
         from . import checkpoint  # imports JAX, which reading a run's record and curves does not need
 
+        self._check_loadable()
         candidates, notes = self._candidates(which), []
         if which == "best" and candidates[0] != self.best_path:
             notes.append(f"{self.path} has no best checkpoint yet; using the last")
@@ -282,6 +284,15 @@ class RunFolder:
                 continue
             return Loaded(tree, meta, notes)
         raise DamagedCheckpoint(f"{self.path} has no whole checkpoint: {'; '.join(notes)}; start it again")
+
+    def _check_loadable(self) -> None:
+        """Raises UserError for a run whose checkpoints are of an earlier layout."""
+        if self.record["format"] < FORMAT:
+            version = self.record.get("versions", {}).get("forethought", "an earlier version")
+            raise UserError(
+                f"{self.path} was written by Forethought {version}, whose checkpoints this one cannot load (it can still "
+                "report and plot the run); train it again, or load it with that version"
+            )
 
     def _check_meta(self, path: Path, meta: dict[str, Any], check: MetaCheck | None) -> None:
         """Raises DamagedCheckpoint for meta data that cannot be those of the checkpoint at `path`."""
