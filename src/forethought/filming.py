@@ -13,9 +13,10 @@ import numpy as np
 from .core import AbstractEnv
 from .diagnostics.video import overlay, write_video
 from .errors import UserError
-from .run.evaluate import Evaluation, finished
+from .run.evaluate import Evaluation
 from .run.film import Film
 from .run.host_evaluate import HostEvaluator
+from .run.interface import finished
 from .setup import Setup
 
 SECONDS = 3.0  # that a film lasts at least where the environment states no speed

@@ -53,6 +53,7 @@ from .room import (
 )
 from .run.evaluate import JitEvaluator
 from .run.host_evaluate import HostEvaluator
+from .run.interface import AbstractDriver, AbstractEvaluator
 from .run.jit import JitDriver
 from .run.match_evaluate import MatchEvaluator
 from .run.matches import AbstractPlayer, PlannerPlayer, RandomPlayer
@@ -105,7 +106,7 @@ class Setup:
         """Rows of a replay in memory: transitions, or steps where the agent learns from sequences."""
         return self.run.replay_capacity or min(run_steps(self.agent, self.env, self.run), 1_000_000)
 
-    def driver(self) -> JitDriver | StepDriver:
+    def driver(self) -> AbstractDriver:
         """The driver that fits: compiled for JAX environments, step by step for all others."""
         if self.compiled and isinstance(self.env, AbstractEnv):
             seeds = self.run.num_seeds if self.run.num_seeds > 1 else None
@@ -115,7 +116,7 @@ class Setup:
             env = make(env, host=True, num_envs=self.run.num_envs)
         return StepDriver(self.agent, env, plan_ms=self.run.plan_ms)
 
-    def evaluator(self, episodes: int) -> JitEvaluator | HostEvaluator | MatchEvaluator:
+    def evaluator(self, episodes: int) -> AbstractEvaluator:
         """An evaluator of so many episodes; in a game of two, of so many games (an even number) against `opponent`.
 
         Raises UserError for more episodes than there is memory for.

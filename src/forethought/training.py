@@ -19,11 +19,8 @@ from .outlook import plan_lines
 from .pace import Pace, next_work
 from .run.evaluate import Evaluation
 from .run.film import Film
-from .run.host_evaluate import HostEvaluator
-from .run.jit import JitDriver
-from .run.match_evaluate import MatchEvaluator
+from .run.interface import AbstractDriver
 from .run.progress import Progress
-from .run.steps import StepDriver
 from .setup import Setup
 from .stopping import StopRequest
 from .storage.records import counters_check
@@ -110,7 +107,7 @@ def resume(setup: Setup, folder: RunFolder, display: Display, stop: StopRequest 
 
 def _run(
     setup: Setup,
-    driver: JitDriver | StepDriver,
+    driver: AbstractDriver,
     folder: RunFolder,
     display: Display,
     stop: StopRequest,
@@ -171,7 +168,7 @@ class _Loop:
 
     def __init__(self, setup, driver, folder, display, board, progress, counters, pace):
         self.setup: Setup = setup
-        self.driver: JitDriver | StepDriver = driver
+        self.driver: AbstractDriver = driver
         self.folder: RunFolder = folder
         self.display: Display = display
         self.board: TensorBoardSink = board
@@ -240,9 +237,8 @@ class _Loop:
         return Outcome("interrupted", message, self.progress, self.counters, [])
 
     def _driven(self, total: int) -> Iterator[Progress]:
-        if isinstance(self.driver, JitDriver):
-            return self.driver.train(self.progress, total_steps=total, pause_every=self.eval_every or None)
-        return self.driver.train(self.progress, total_steps=total, notes=self.notes)
+        more = {"pause_every": self.eval_every or None, "notes": self.notes}
+        return self.driver.train(self.progress, total_steps=total, **more)
 
     def _finish(self, message: str) -> Outcome:
         """The final evaluation, checkpoint and record of a run that has ended as it should."""
@@ -251,7 +247,7 @@ class _Loop:
         self.save()
         run = self.setup.run
         evaluator = self.setup.evaluator(run.final_episodes)
-        films = [Film()] if isinstance(evaluator, HostEvaluator) and run.video else []
+        films = [Film()] if evaluator.films and run.video else []
         evaluations = self._evaluate(evaluator, final=True, films=films)
         if (played := len(evaluations[0].returns)) < run.final_episodes:
             self.event(f"the final evaluation is of {played} of {run.final_episodes} episodes: {self.pace.said()}")
@@ -264,10 +260,10 @@ class _Loop:
 
     def _log_latency(self) -> None:
         """How long actions took against their deadline, in this process; nothing where there was none."""
-        if not isinstance(self.driver, StepDriver) or not (latency := self.driver.actor.latency.summary()):
+        if self.driver.latency is None or not (latency := self.driver.latency.summary()):
             return
         self.log([{"kind": "latency", **self._stamp(0), **latency}])
-        self.display.line(self.driver.actor.latency.sentence())
+        self.display.line(self.driver.latency.sentence())
 
     def failed(self, error: Exception) -> Outcome:
         """Saves what is whole after the environment or the agent broke, or something that should not."""
@@ -316,7 +312,7 @@ class _Loop:
     def _wanted(self, learned: Round) -> bool:
         """Whether the metrics of a round are logged now: those of inline rounds, which are many, not at every call."""
         stride, steps = max(self.setup.run.steps // MOST_INLINE_ROWS, 1), int(self.progress.env_steps)
-        if not learned.inline or not isinstance(self.driver, StepDriver):
+        if not learned.inline or not self.driver.yields_every_step:
             return True
         passed = steps // stride > self.inline_logged // stride or steps >= self.setup.run.steps
         self.inline_logged = steps if passed else self.inline_logged
@@ -381,7 +377,7 @@ class _Loop:
         self.display.evaluating(0.0)
         for i, state in enumerate(self._seed_slices(self.progress.agent_state)):
             more: dict[str, Any] = {"key": self._seed_slices(self.progress.key)[i]}
-            if final and isinstance(evaluator, HostEvaluator):
+            if final:
                 more |= {"films": films, "enough": self.pace.evaluated_enough}
             for part in evaluator.steps(state, clock=int(self.progress.env_steps), **more):
                 if isinstance(part, Evaluation):
@@ -409,7 +405,7 @@ class _Loop:
 
     def _keep_stage(self) -> None:
         """In a game of two, what the agent is now, to be played against later."""
-        if isinstance(self.evaluator, MatchEvaluator):
+        if self.evaluator is not None and self.evaluator.matches:
             self.folder.save_stage(self.progress.agent_state, env_steps=int(self.progress.env_steps))
 
     def save(self, *, best: bool = False) -> None:

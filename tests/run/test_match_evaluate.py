@@ -10,7 +10,8 @@ from forethought.core import AbstractAgent, Schedule
 from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.replay.uniform import UniformReplay
 from forethought.run import match_evaluate
-from forethought.run.evaluate import Evaluation, finished
+from forethought.run.evaluate import Evaluation
+from forethought.run.interface import finished
 from forethought.run.match_evaluate import MatchEvaluator
 from forethought.run.matches import FunctionPlayer
 from forethought.types import EnvSpec

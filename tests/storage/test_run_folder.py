@@ -59,7 +59,18 @@ def test_a_run_opens_with_the_record_that_it_was_created_with(run):
     opened = RunFolder.open(run.path)
     assert opened.record == run.record
     assert {**opened.record, **RECORD} == opened.record
-    assert opened.record["format"] == 1 and opened.record["status"] == "running"
+    assert opened.record["format"] == 2 and opened.record["status"] == "running"
+
+
+def test_a_run_of_the_layout_before_says_which_version_wrote_it(run):
+    record = json.loads((run.path / "run.json").read_text()) | {"format": 1, "versions": {"forethought": "0.1.0"}}
+    (run.path / "run.json").write_text(json.dumps(record))
+    opened = RunFolder.open(run.path)
+    for load in (lambda: opened.load_checkpoint(tree(0.0)), lambda: opened.load_stage(tree(0.0), 10)):
+        with pytest.raises(
+            UserError, match=r"was written by Forethought 0\.1\.0, whose checkpoints this one cannot load"
+        ):
+            load()
 
 
 def test_opening_a_run_imports_no_jax(run):

@@ -1,7 +1,7 @@
 """Evaluation in JAX environments: episodes side by side, without exploration, from starts of their own."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from ..core import AbstractAgent, AbstractEnv
 from ..core.programs import compiled, shared
 from ..errors import EnvironmentFault, TrainingFault
 from ..types import Transition
+from .interface import AbstractEvaluator
 from .progress import EVALUATE, OVERFLOW, broadcast, sound_step, stream
 
 
@@ -75,7 +76,7 @@ def _programs(
     return compiled(begin), compiled(steps)
 
 
-class JitEvaluator:
+class JitEvaluator(AbstractEvaluator):
     """Runs `num_episodes` episodes at once. Episode k starts from the same state at every call with the same key."""
 
     def __init__(
@@ -99,11 +100,15 @@ class JitEvaluator:
         self.chunk = min(25, self.ticks)
         self._begin, self._go = shared(_programs, agent, env, num_episodes, self.ticks, self.chunk)
 
-    def steps(self, state: Any, *, key: PRNGKeyArray, clock: int | None = None) -> Iterator[float | Evaluation]:
-        """Yields the part done, in (0, 1), and in the end the evaluation.
-
-        Raises EnvironmentFault or TrainingFault where a number that counts is not finite.
-        """
+    def steps(
+        self,
+        state: Any,
+        *,
+        key: PRNGKeyArray,
+        clock: int | None = None,
+        films: Any = (),
+        enough: Any = None,
+    ) -> Iterator[float | Evaluation]:
         begun = jnp.int32(self.clock if clock is None else clock)
         carry, kept = self._begin(state, key, begun), []
         for tick in range(0, self.ticks, self.chunk):
@@ -145,10 +150,6 @@ class JitEvaluator:
             f"finite {taken}; mend the environment, then resume"
         )
 
-    def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
-        """The evaluation of the policy that `state` holds."""
-        return finished(self.steps(state, key=key))
-
 
 def _finite(x: Array) -> np.ndarray:
     """Which rows of `[time, episodes, ...]` are finite throughout, `[time, episodes]`."""
@@ -168,9 +169,3 @@ def unsound_action(env: str, episode: int, step: int, action: np.ndarray) -> Tra
         f"the agent chose the non-finite action {action.tolist()} at step {step} of evaluation episode {episode} "
         f"on {env}"
     )
-
-
-def finished(parts: Iterator[float | Evaluation]) -> Evaluation:
-    """Runs an evaluation to its end, and returns what it yields last."""
-    *_, last = parts
-    return cast(Evaluation, last)

@@ -12,18 +12,21 @@ from jaxtyping import PRNGKeyArray
 from ..core import AbstractAgent, AbstractHostEnv, HostStep
 from ..types import Transition
 from .actor import Actor
-from .evaluate import Evaluation, checked_returns, finished, unsound_action
+from .evaluate import Evaluation, checked_returns, unsound_action
 from .film import Film
 from .host_step import started, stepped
+from .interface import AbstractEvaluator
 from .progress import EVALUATE, broadcast, stream
 
 
-class HostEvaluator:
+class HostEvaluator(AbstractEvaluator):
     """Runs `num_episodes` episodes without exploration, as many side by side as the environment has simulators.
 
     Actions with a deadline, and all films but the last, are of one episode after another in the first simulator; the
     others do as it does.
     """
+
+    films = True
 
     def __init__(
         self,
@@ -55,11 +58,6 @@ class HostEvaluator:
         films: Sequence[Film] = (),
         enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[float | Evaluation]:
-        """Yields the part done, in (0, 1), and in the end the Evaluation.
-
-        The first episodes are filmed, one in each of `films`. No further one begins once there are `enough`. Raises
-        EnvironmentFault, or TrainingFault where an action is not finite.
-        """
         self.env.set_clock(self.clock if clock is None else clock)
         episodes: list[_Episode] = []
         while (first := len(episodes)) < self.num_episodes and not (episodes and enough()):
@@ -140,10 +138,6 @@ class HostEvaluator:
     def close(self) -> None:
         """Closes the environment."""
         self.env.close()
-
-    def __call__(self, state: Any, *, key: PRNGKeyArray) -> Evaluation:
-        """The evaluation of the policy that `state` holds."""
-        return finished(self.steps(state, key=key))
 
 
 class _Episode:

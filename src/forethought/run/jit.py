@@ -15,6 +15,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from ..core import AbstractAgent, AbstractEnv, AbstractReplay, Clock, HostStep
 from ..core.programs import compiled, shared
 from ..types import Metrics
+from .interface import AbstractDriver
 from .progress import (
     ACT,
     INIT,
@@ -295,7 +296,7 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: 
     return _Programs(compiled(begin), collecting_, compiled(update), append_, traces)
 
 
-class JitDriver:
+class JitDriver(AbstractDriver):
     """The compiled functions of one (agent, environment) pair, for one seed or for `num_seeds` side by side.
 
     Compiled once: the number of steps is an argument, and data keep their shape. Drivers of equal agents and
@@ -392,6 +393,7 @@ class JitDriver:
         *,
         total_steps: int,
         pause_every: int | None = None,
+        notes: list[str] | None = None,
         seconds_per_yield: float = 0.5,
     ) -> Iterator[Progress]:
         """Goes on from `progress` until `total_steps`, yielding it first, then about every `seconds_per_yield`, after

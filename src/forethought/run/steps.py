@@ -15,6 +15,7 @@ from ..core.programs import compiled, shared
 from ..errors import TrainingFault
 from .actor import Actor
 from .host_step import checked_return, started, stepped
+from .interface import AbstractDriver
 from .progress import (
     ACT,
     INIT,
@@ -76,14 +77,17 @@ def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
     )
 
 
-class StepDriver:
+class StepDriver(AbstractDriver):
     """Runs one agent in one host environment. Everything random is drawn as in the jit driver, from the same keys."""
+
+    yields_every_step = True
 
     def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
         """Raises ValueError for a schedule that cannot be."""
         agent.schedule.check()
         self.agent, self.env = agent, env
         self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
+        self.latency = None if plan_ms is None else self.actor.latency
         self._programs = shared(_programs, agent, env.num_envs)
 
     def start(self, data: Data, *, seed: int) -> Progress:
@@ -97,7 +101,9 @@ class StepDriver:
         """Closes the environment."""
         self.env.close()
 
-    def train(self, progress: Progress, *, total_steps: int, notes: list[str] | None = None) -> Iterator[Progress]:
+    def train(
+        self, progress: Progress, *, total_steps: int, pause_every: int | None = None, notes: list[str] | None = None
+    ) -> Iterator[Progress]:
         """Goes on from `progress` until `total_steps`, yielding after every step and call of a round.
 
         Where a single environment was left in the middle of an episode, the episode is played again to where it

@@ -290,8 +290,8 @@ class RunFolder:
         if self.record["format"] < FORMAT:
             version = self.record.get("versions", {}).get("forethought", "an earlier version")
             raise UserError(
-                f"{self.path} was written by Forethought {version}, whose checkpoints this one cannot load (it can still "
-                "report and plot the run); train it again, or load it with that version"
+                f"{self.path} was written by Forethought {version}, whose checkpoints this one cannot load (it can "
+                "still report and plot the run); train it again, or load it with that version"
             )
 
     def _check_meta(self, path: Path, meta: dict[str, Any], check: MetaCheck | None) -> None:
