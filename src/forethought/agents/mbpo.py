@@ -64,6 +64,8 @@ class MBPO(AbstractAgent[MBPOState, None]):
             raise ValueError(
                 f"rollout_length={c.rollout_length} must be two rising epochs and two lengths of at least 1"
             )
+        if learner is None and self.given.model is None and c.rollouts % c.model.particles:
+            raise ValueError(f"rollouts={c.rollouts} must be a multiple of model.particles={c.model.particles}")
         if c.rollouts < c.sac.batch_size:
             raise ValueError(f"rollouts={c.rollouts} must be at least sac.batch_size={c.sac.batch_size}")
 
@@ -75,7 +77,7 @@ class MBPO(AbstractAgent[MBPOState, None]):
         return Schedule(c.sac.random_steps, rounds)
 
     def data(self, capacity: int, num_envs: int) -> Data:
-        most = max(self._kept(jnp.int32(steps)) for steps in self.config.rollout_length[2:])
+        most = max(int(self._kept(steps)) for steps in self.config.rollout_length[2:])
         pool = UniformReplay.empty(self.spec, most)
         return {"env": UniformReplay.empty(self.spec, capacity, num_envs), "model": pool}
 
@@ -130,7 +132,7 @@ class MBPO(AbstractAgent[MBPOState, None]):
         part = (clock.env_steps // self.config.epoch_steps - first) / (last - first)
         return (jnp.clip(part, 0, 1) * (high - low) + low).astype(jnp.int32)
 
-    def _kept(self, length: Int[Array, ""]) -> Int[Array, ""]:
+    def _kept(self, length: Int[Array, ""] | int) -> Int[Array, ""] | int:
         """Imagined transitions that are kept while rollouts are so long."""
         c = self.config
         fits = max(c.retain_epochs * c.epoch_steps // c.model_every, 1)
