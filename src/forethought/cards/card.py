@@ -33,6 +33,8 @@ class Arm:
     """Subfolder of its runs and raw files; empty where a card has one arm."""
     preset: str
     run: RunConfig
+    agent: str | None = None
+    """Where it is another than the card's, to be compared with."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from .latent import LATENT
 from .local import LOCAL
 from .marks import gap_between_intervals, lower_end, median_return, ratio_of_medians
 from .oracles import ORACLES, RANDOM_LUNAR_LANDER, share_of_gap
+from .policies import POLICIES
 from .search import SEARCH
 from .tabular import TABULAR
 from .trials import TRIALS
@@ -139,6 +140,7 @@ _ALL = (
         raw="reproductions/mpc-ladder-cartpole",
         model_errors=True,
     ),
+    *POLICIES,
     *LATENT,
     *SEARCH,
     *TABULAR,

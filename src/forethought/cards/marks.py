@@ -1,7 +1,9 @@
 """What marks measure: functions of a card's results. Means over a final evaluation are one number per seed."""
 
+import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from .card import Mark, Results
 
@@ -52,6 +54,41 @@ def ratio_of_rewards(above: str, below: str) -> Measure:
         return statistics.fmean(run[-1] for raw in results[arm].values() for run in raw["reward"])
 
     return lambda results: mean(results, above) / mean(results, below)
+
+
+def lowest(arm: str, field: str = "final_return") -> Measure:
+    """The smallest of one number over the seeds of an arm."""
+    return lambda results: min(values(results, arm, field))
+
+
+def _evaluations(raw: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """Environment steps and mean returns of the evaluations during training."""
+    rows = [row for row in raw["rows"] if row["kind"] == "eval" and not row["final"]]
+    return [(int(row["env_steps"]), float(row["mean_return"])) for row in rows]
+
+
+def area_above(one: str, other: str) -> Measure:
+    """The mean return over all evaluations of a seed in one arm minus that in another, the smallest of the seeds."""
+
+    def measure(results: Results) -> float:
+        mean = lambda raw: statistics.fmean(value for _, value in _evaluations(raw))
+        return min(mean(raw) - mean(results[other][seed]) for seed, raw in results[one].items())
+
+    return measure
+
+
+def evaluations_running(value: float, count: int) -> Measure:
+    """Environment steps at which `count` evaluations running were at least `value` for the first time; of the slowest
+    seed of a card's only arm, infinite where that never was."""
+
+    def first(raw: Mapping[str, Any]) -> float:
+        seen = _evaluations(raw)
+        for i in range(len(seen) - count + 1):
+            if all(mean >= value for _, mean in seen[i : i + count]):
+                return seen[i + count - 1][0]
+        return math.inf
+
+    return lambda results: max(first(raw) for raw in results[""].values())
 
 
 def share_of_seeds(field: str, least: float) -> Measure:

@@ -91,7 +91,8 @@ def _one(card: Card, arm: Arm, out: Path, options: Reproduce, argv: list[str]) -
     seed = arm.run.seed
     path = out / "runs" / arm.name / f"seed-{seed}"
     wanted = dataclasses.replace(arm.run, threads=options.machine.threads, device=options.machine.device)
-    config, commit = AGENTS[card.agent].preset(arm.preset), _commit()
+    agent = arm.agent or card.agent
+    config, commit = AGENTS[agent].preset(arm.preset), _commit()
     if (path / "run.json").is_file():
         run = api.load_run(path)
         _check_same(card, run, wanted, config)
@@ -101,9 +102,7 @@ def _one(card: Card, arm: Arm, out: Path, options: Reproduce, argv: list[str]) -
             run = api.resume(path, quiet=options.quiet)
     else:
         command = ["forethought", "reproduce", *argv]
-        run = api.train(
-            card.agent, card.env, preset=arm.preset, run=wanted, out=path, quiet=options.quiet, argv=command
-        )
+        run = api.train(agent, card.env, preset=arm.preset, run=wanted, out=path, quiet=options.quiet, argv=command)
     if run.status != "finished":
         return stopped_code(run)
     run.folder.update_record(commit=commit)
@@ -116,7 +115,7 @@ def _check_same(card: Card, run: Any, wanted: Any, config: Any) -> None:
     same = lambda options: {k: v for k, v in to_dict(options).items() if k not in ignored}
     record = run.folder.record
     found = (record["agent"], record["env"], to_dict(run.setup.config), same(_recorded(record)))
-    if found != (card.agent, card.env, to_dict(config), same(wanted)):
+    if found != (arm.agent or card.agent, card.env, to_dict(config), same(wanted)):
         raise UserError(f"{run.path} holds a run of other settings than card {card.name}; give another --out")
 
 
