@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from forethought.agents.dreamer_v3 import DreamerV3
-from forethought.agents.pets import PETS
+from forethought.agents.planning import PlanningAgent
 from forethought.envs.pets_cartpole import PetsCartPole
 from forethought.fit import GradientLearner
 from forethought.models.ensemble import Ensemble
@@ -110,7 +110,7 @@ def action(task: dict, arm: dict) -> Compiled:
     """One action of PETS on its cart-pole, untrained, at the config in `arm`."""
     env = PetsCartPole()
     config = from_dict(PETSConfig, arm["config"])
-    agent = PETS(env.spec, config, given=Given(env.reward_function, never_terminates))
+    agent = PlanningAgent(env.spec, config, given=Given(env.reward_function, never_terminates))
     state = agent.init(key=jr.key(0))
     act = lambda state, memory, obs, key: agent.act(state, memory, obs, key=key, explore=True)[:2]
     return Compiled(act, state, agent.init_memory(state), jnp.zeros(4), jr.key(1))

@@ -28,10 +28,10 @@ def searches(rule: str, simulations: int, channels: int, batches: list[int]) -> 
     import jax
     import jax.random as jr
 
-    from forethought.build import make_policy_value
     from forethought.envs.games.connect_four import ConnectFour
     from forethought.learners.self_play import guided
     from forethought.models.simulator import Simulator
+    from forethought.networks.policy_value import policy_value
     from forethought.planners.random_play import uniform
     from forethought.planners.tree_rules import PUCT, Gumbel
     from forethought.planners.tree_search import TreeSearch
@@ -41,7 +41,7 @@ def searches(rule: str, simulations: int, channels: int, batches: list[int]) -> 
     rules = {"gumbel": Gumbel(7), "puct": PUCT(value_range=(-1.0, 1.0))}
     planner = TreeSearch(game.spec.action, simulations=simulations, rule=rules[rule])
     config = dataclasses.replace(PRESETS["connect-four"].network, channels=channels)
-    network = make_policy_value(game.spec, config, bounded=True, key=jr.key(0))
+    network = policy_value(game.spec, config, bounded=True, key=jr.key(0))
 
     def opened(key: Any) -> Any:
         """The observation after some random moves."""

@@ -18,9 +18,9 @@ import jax.random as jr
 import numpy as np
 from writing import DOCS, HERE, load, measure_or_show, put, table, write_raw
 
-from forethought.build import make_learner
 from forethought.diagnostics.statistics import bootstrap_interval
 from forethought.fit import GradientLearner
+from forethought.learners.model_planning import ensemble_learner
 from forethought.models.bayesian_network import BayesianNetwork, LaplaceLearner
 from forethought.presets.parts import EnsembleConfig
 from forethought.replay.uniform import UniformReplay
@@ -67,7 +67,7 @@ def one_seed(size: int, key: Any) -> dict[str, dict[str, Any]]:
     """By arm, what its intervals hold."""
     keys = jr.split(key, 5)
     replay, test = UniformReplay.empty(SPEC, size).add(rows(size, keys[0])), rows(TEST_ROWS, keys[1])
-    plain, _ = make_learner(SPEC, PLAIN, given=GIVEN, key=keys[2]).fit(replay, key=keys[3])
+    plain, _ = ensemble_learner(SPEC, PLAIN, given=GIVEN, key=keys[2]).fit(replay, key=keys[3])
     belief = jax.vmap(lambda o, a: plain.model.step(plain.model.init(o, key=key), a[None], key=key)[0])
     said = belief(test.obs, test.action)
     found = {"plain": judged(said.mean[:, 0], said.variance[:, 0], test)}

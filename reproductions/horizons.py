@@ -18,7 +18,7 @@ import numpy as np
 from writing import DOCS, HERE, IMAGES, load, measure_or_show, put, table, write_raw
 
 import forethought
-from forethought.agents.pets import PETS
+from forethought.agents.planning import PlanningAgent
 from forethought.diagnostics.figures import INK, MUTED, save_figure
 from forethought.diagnostics.statistics import bootstrap_interval, paired_difference
 from forethought.presets.pets import PRESETS
@@ -44,7 +44,7 @@ def play(models: list[tuple[Any, Any]], *, horizon: int, population: int) -> lis
     sizes = {"horizon": horizon, "population": population, "elites": max(2, population // 10)}
     config = dataclasses.replace(CONFIG, planner=dataclasses.replace(CONFIG.planner, **sizes))
     setup = models[0][0]
-    evaluator = JitEvaluator(PETS(setup.env.spec, config, given=setup.functions), setup.env, num_episodes=1)
+    evaluator = JitEvaluator(PlanningAgent(setup.env.spec, config, given=setup.functions), setup.env, num_episodes=1)
     returns = [evaluator(state, key=jr.key(seed)).returns[0] for seed, (_, state) in zip(SEEDS, models)]
     return [round(float(x), 3) for x in returns]
 

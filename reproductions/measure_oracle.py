@@ -15,7 +15,7 @@ import numpy as np
 from writing import HERE, write_raw
 
 import forethought
-from forethought.agents.pets import PETS
+from forethought.agents.planning import PlanningAgent
 from forethought.agents.uniform import Uniform
 from forethought.envs.pendulum import Pendulum
 from forethought.models.simulator import Simulator
@@ -27,9 +27,9 @@ SEEDS, EPISODES = 4, 10
 CONFIG = PRESETS["paper-cartpole"]
 
 
-def pendulum_oracle(spec: EnvSpec, given: Given) -> PETS:
+def pendulum_oracle(spec: EnvSpec, given: Given) -> PlanningAgent:
     """Plans on the true dynamics of Pendulum-v1."""
-    return PETS(spec, CONFIG, given=Given(given.reward, given.termination, Simulator(Pendulum())))
+    return PlanningAgent(spec, CONFIG, given=Given(given.reward, given.termination, Simulator(Pendulum())))
 
 
 def uniform(spec: EnvSpec, given: Given) -> Uniform:

@@ -19,8 +19,7 @@ import jax.random as jr
 import numpy as np
 from writing import DOCS, HERE, IMAGES, put, table, write_raw
 
-from forethought.agents.pets import PETS
-from forethought.build import make_planner
+from forethought.agents.planning import PlanningAgent
 from forethought.cli import machine
 from forethought.core import AbstractEnv
 from forethought.diagnostics.figures import MUTED, PALETTE, save_figure, spread_labels
@@ -32,6 +31,7 @@ from forethought.envs.pets_cartpole import PetsCartPole
 from forethought.envs.point_mass import PointMass
 from forethought.envs.repeat import ActionRepeat
 from forethought.models.simulator import Simulator
+from forethought.planners.choice import make_planner
 from forethought.presets.parts import PlannerConfig
 from forethought.presets.values import to_dict
 from forethought.run.evaluate import JitEvaluator
@@ -60,10 +60,10 @@ NAMES = {"shooting": "random shooting", "cem": "CEM", "icem": "iCEM", "mppi": "M
 RAW = HERE / "planners"
 
 
-def agent(env: AbstractEnv, planner: PlannerConfig) -> PETS:
+def agent(env: AbstractEnv, planner: PlannerConfig) -> PlanningAgent:
     """Replans at every step on the true dynamics."""
     given = Given(env.reward_function, env.termination_function, Simulator(env))
-    return PETS(env.spec, given=given, planner=make_planner(env.spec.action, planner))
+    return PlanningAgent(env.spec, given=given, planner=make_planner(env.spec.action, planner))
 
 
 def play(env: AbstractEnv, planner: PlannerConfig, *, episodes: int, seed: int) -> list[float]:

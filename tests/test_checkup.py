@@ -15,7 +15,6 @@ from planted_world import SPEC, STEPS, logged, rows
 from tiny import CONFIGS, Walk
 
 import forethought
-from forethought.build import make_planner
 from forethought.checkup import diagnose, of_fitted, plan_recalibrated
 from forethought.core import AbstractModel
 from forethought.diagnostics import model_checks
@@ -30,6 +29,7 @@ from forethought.models.recalibrated import Recalibrated
 from forethought.models.simulator import Simulator
 from forethought.models.world_model import WorldModel
 from forethought.networks.distributions import DiagonalNormal
+from forethought.planners.choice import make_planner
 from forethought.presets.fit import FitConfig
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.run import RunConfig

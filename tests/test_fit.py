@@ -9,8 +9,8 @@ import optax
 import pytest
 from tiny import MODEL, Walk, empty_replay, random_rows, same_bits
 
-from forethought.build import make_learner
 from forethought.fit import AbstractFittable, GradientLearner, _with_noise, adam, split_rows
+from forethought.learners import model_planning
 from forethought.run.progress import strongly_typed
 from forethought.types import Given, Transition, never_terminates
 
@@ -170,7 +170,7 @@ def test_only_old_data_are_taken_as_they_are():
 
 @pytest.fixture(scope="module")
 def ensemble_learner():
-    learner = make_learner(Walk().spec, MODEL, given=Given(None, never_terminates), key=jr.key(0))
+    learner = model_planning.ensemble_learner(Walk().spec, MODEL, given=Given(None, never_terminates), key=jr.key(0))
     return strongly_typed(learner)  # as drivers start
 
 

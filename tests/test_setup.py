@@ -10,8 +10,9 @@ import pytest
 from tiny import CONFIGS, Walk
 
 import forethought
-from forethought.build import make_learner, make_planner
 from forethought.errors import UserError
+from forethought.learners.model_planning import ensemble_learner
+from forethought.planners.choice import make_planner
 from forethought.presets.run import RunConfig
 from forethought.setup import build
 
@@ -32,7 +33,7 @@ def scaled_reward(scale, obs, action, next_obs):
 
 
 def own_learner(spec, given):
-    return make_learner(spec, PETS.model, given=given, key=jr.key(0))
+    return ensemble_learner(spec, PETS.model, given=given, key=jr.key(0))
 
 
 def own_planner(action):
@@ -75,7 +76,7 @@ def test_combination_that_cannot_run_leaves_no_folder(tmp_path):
     path = tmp_path / "run"
     run = dataclasses.replace(RUN, plan_ms=5.0)
     with pytest.raises(UserError, match="no search that can be cut short"):
-        forethought.train("mpc-ladder", Walk, config=CONFIGS["mpc-ladder-1.5"], run=run, out=path, quiet=True)
+        forethought.train("sac", Walk, run=run, out=path, quiet=True)
     assert not path.exists()
 
 

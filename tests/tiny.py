@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from forethought.agents.mpc_ladder import MPCLadder
-from forethought.agents.pets import PETS
-from forethought.agents.random_shooting import RandomShootingMPC
+from forethought.agents.planning import PlanningAgent
 from forethought.core import AbstractAgent, AbstractEnv, Clock, Schedule, programs
 from forethought.envs.hosted import HostedJaxEnv
 from forethought.models.simulator import Simulator
@@ -123,7 +121,7 @@ CONFIGS = {
         for version in ("0.5", "1.0", "1.5")
     },
 }
-KINDS = {"pets": PETS, "random-shooting": RandomShootingMPC}
+KINDS = {"pets": PlanningAgent, "random-shooting": PlanningAgent}
 NAMES = list(CONFIGS)
 GIVEN = Given(walk_reward, never_terminates)
 
@@ -131,7 +129,7 @@ GIVEN = Given(walk_reward, never_terminates)
 def make_agent(name: str, spec: EnvSpec | None = None, *, given: Given = GIVEN, oracle: bool = False):
     """The agent of that name; on the true dynamics if `oracle`."""
     given = Given(given.reward, given.termination, Simulator(Walk())) if oracle else given
-    return KINDS.get(name, MPCLadder)(Walk().spec if spec is None else spec, CONFIGS[name], given=given)
+    return KINDS.get(name, PlanningAgent)(Walk().spec if spec is None else spec, CONFIGS[name], given=given)
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import jax
 
 from forethought import Given, make_env
-from forethought.agents.pets import PETS
+from forethought.agents.planning import PlanningAgent
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.pets import PETSConfig
 from forethought.replay.uniform import UniformReplay
@@ -17,7 +17,7 @@ config = PETSConfig(
     model=EnsembleConfig(hidden=(32,), particles=5, min_steps=500),
     planner=PlannerConfig(horizon=15, population=64, elites=8, iterations=3),
 )
-agent = PETS(env.spec, config, given=Given(env.reward_function, env.termination_function))
+agent = PlanningAgent(env.spec, config, given=Given(env.reward_function, env.termination_function))
 
 driver = JitDriver(agent, env)  # forethought.run.steps.StepDriver for environments stepped from Python
 start = driver.start(UniformReplay.empty(env.spec, capacity=400), seed=0)

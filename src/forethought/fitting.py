@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from .build import make_learner
 from .core import AbstractLearner, AbstractModel
 from .diagnostics import page
 from .diagnostics.examination import Examination, examine
@@ -22,6 +21,7 @@ from .diagnostics.examination_figures import plot_examination
 from .diagnostics.verdict import plain_verdict
 from .envs.given import check_given
 from .errors import TrainingFault, UserError, checked_path, clear_errors
+from .learners.model_planning import ensemble_learner
 from .presets.fit import FitConfig
 from .presets.parts import EnsembleConfig
 from .presets.values import checked, from_dict, to_dict
@@ -183,7 +183,7 @@ def load_fitted(path: Path | str) -> FittedModel:
     model_config = from_dict(EnsembleConfig, meta["model"], "model")
     with clear_errors(where):
         spec = _spec_from_dict(meta["spec"])
-    make = lambda: make_learner(spec, model_config, given=functions, key=jr.key(0)).model
+    make = lambda: ensemble_learner(spec, model_config, given=functions, key=jr.key(0)).model
     return FittedModel(checkpoint.load(path, eqx.filter_eval_shape(make))[0], spec, functions)
 
 
@@ -275,7 +275,7 @@ def _train(
         else dataclasses.replace(c, epochs=-(-passes // rounds) if passes > 0 else c.epochs, min_steps=0)
     )
     with clear_errors("model"):
-        learner = strongly_typed(make_learner(spec, part, given=given, key=learner_key))
+        learner = strongly_typed(ensemble_learner(spec, part, given=given, key=learner_key))
     replay = UniformReplay.of(train)
     loss = math.nan
     for i in range(rounds):

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from tiny import CONFIGS, NAMES, Walk, make_agent, same_bits
 
-from forethought.agents.mpc_ladder import MPCLadder
-from forethought.agents.random_shooting import RandomShootingMPC
+from forethought.agents.planning import PlanningAgent
 from forethought.core import Schedule
 from forethought.presets.parts import PlannerConfig
 from forethought.types import Box, Discrete, EnvSpec
@@ -42,7 +41,7 @@ def test_acting_is_begin_refine_and_best(name):
         search = agent.refine(state, search, key=jr.fold_in(refine_key, i))
     action, after = agent.best(state, memory, search)
     np.testing.assert_allclose(action, whole, atol=1e-5)
-    np.testing.assert_allclose(after.actions, plan.actions, atol=1e-5)
+    np.testing.assert_allclose(after.plan.actions, plan.plan.actions, atol=1e-5)
 
 
 @pytest.mark.parametrize("version", ["0.5", "1.0"])
@@ -71,23 +70,23 @@ def test_ladder_replans_at_every_step_from_version_one_and_a_half():
 
 def test_unknown_version_is_refused():
     with pytest.raises(ValueError, match=r"version=.2\.0. must be"):
-        MPCLadder(Walk().spec, dataclasses.replace(CONFIGS["mpc-ladder-1.0"], version="2.0"))
+        PlanningAgent(Walk().spec, dataclasses.replace(CONFIGS["mpc-ladder-1.0"], version="2.0"))
 
 
 def test_ladder_refuses_a_planner_that_makes_no_sequence():
     config = dataclasses.replace(CONFIGS["mpc-ladder-1.0"], planner=PlannerConfig(kind="tree"))
     with pytest.raises(ValueError, match="no sequence of actions"):
-        MPCLadder(EnvSpec("bits", 2, Discrete(2)), config)
+        PlanningAgent(EnvSpec("bits", 2, Discrete(2)), config)
 
 
 def test_exploration_noise_has_its_size_and_keeps_the_bounds():
-    agent = RandomShootingMPC(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=0.2))
+    agent = PlanningAgent(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=0.2))
     noisy = jax.vmap(lambda k: agent.perturb(jnp.zeros(1), None, key=k)[0])(jr.split(jr.key(0), 4000))
     assert float(noisy.std()) == pytest.approx(0.2, rel=0.05) and abs(float(noisy.mean())) < 0.02
     edge = jax.vmap(lambda k: agent.perturb(jnp.ones(1), None, key=k)[0])(jr.split(jr.key(0), 100))
     assert float(edge.max()) == 1.0
     with pytest.raises(ValueError, match="action_noise=-1 must be at least 0"):
-        RandomShootingMPC(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=-1))
+        PlanningAgent(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=-1))
 
 
 def test_exploration_noise_is_left_out_where_none_is_asked_for():
@@ -98,7 +97,7 @@ def test_exploration_noise_is_left_out_where_none_is_asked_for():
 
 def test_old_data_are_counted_in_transitions_not_in_simulator_steps():
     spec = EnvSpec("slow", 2, Box((-1.0,), (1.0,)), action_repeat=4)
-    agent = RandomShootingMPC(spec, CONFIGS["random-shooting"])
+    agent = PlanningAgent(spec, CONFIGS["random-shooting"])
     assert agent.init(key=jr.key(0)).learner.old_rows == 5
 
 

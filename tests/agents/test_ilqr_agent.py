@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tiny import GIVEN, ONE_NETWORK, Walk, make_agent, updated
 
-from forethought.agents.ilqr import ILQRControl
-from forethought.agents.mpc_ladder import MPCLadder
+from forethought.agents.planning import PlanningAgent
 from forethought.core import Schedule
 from forethought.models.simulator import Simulator
 from forethought.presets.ilqr import ILQRConfig
@@ -21,11 +20,11 @@ TRUE = Given(GIVEN.reward, GIVEN.termination, Simulator(Walk()))
 
 
 def test_on_the_true_dynamics_it_learns_nothing_and_plans_as_the_ladder_does_with_its_planner():
-    agent = ILQRControl(Walk().spec, CONFIG, given=TRUE)
+    agent = PlanningAgent(Walk().spec, CONFIG, given=TRUE)
     assert agent.schedule == Schedule(0, ())
     state = agent.init(key=jr.key(0))
     assert updated(agent, state, None, key=jr.key(0)) == (state, {})
-    ladder = MPCLadder(Walk().spec, MPCLadderConfig(version="1.5", planner=PLANNER), given=TRUE)
+    ladder = PlanningAgent(Walk().spec, MPCLadderConfig(version="1.5", planner=PLANNER), given=TRUE)
     assert ladder.planner == agent.planner
     obs = jnp.array([0.8, 0.8])
     action, plan, _ = agent.act(state, agent.init_memory(state), obs, key=jr.key(1), explore=False)
@@ -36,17 +35,17 @@ def test_on_the_true_dynamics_it_learns_nothing_and_plans_as_the_ladder_does_wit
         gain = 0.18 * q / (0.04 * q + 0.1)
         p = 0.81 * q - (0.18 * q) ** 2 / (0.04 * q + 0.1)
     np.testing.assert_allclose(action, [max(-gain * 0.8, -1.0)], atol=1e-3)
-    assert plan.actions.shape == (3, 1)
+    assert plan.plan.actions.shape == (3, 1)
 
 
 def test_with_a_network_it_follows_its_schedule_and_parts_can_be_replaced():
-    agent = ILQRControl(Walk().spec, CONFIG, given=GIVEN)
+    agent = PlanningAgent(Walk().spec, CONFIG, given=GIVEN)
     assert agent.schedule == Schedule.one_round("model", 20, random_steps=20)
     learner = make_agent("random-shooting").init(key=jr.key(7)).learner
-    own = ILQRControl(Walk().spec, CONFIG, given=GIVEN, learner=learner, planner=agent.planner)
+    own = PlanningAgent(Walk().spec, CONFIG, given=GIVEN, learner=learner, planner=agent.planner)
     assert own.init(key=jr.key(0)).learner is learner and own.model(own.init(key=jr.key(0))) is learner.model
 
 
 def test_discrete_actions_are_refused():
     with pytest.raises(ValueError, match="needs continuous actions"):
-        ILQRControl(EnvSpec("bits", 2, Discrete(2)), CONFIG)
+        PlanningAgent(EnvSpec("bits", 2, Discrete(2)), CONFIG)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from planted_world import SPEC, logged, rows
 
-from forethought.build import make_learner
 from forethought.diagnostics import model_checks as checks
 from forethought.diagnostics.data_checks import change
 from forethought.diagnostics.findings import Evidence, find
 from forethought.diagnostics.one_step import OneStep, one_step
+from forethought.learners.model_planning import ensemble_learner
 from forethought.models.simulator import Simulator
 from forethought.presets.parts import EnsembleConfig
 from forethought.types import Given, Transition
@@ -30,7 +30,7 @@ STORED = jax.tree.map(jnp.asarray, Transition(*HEALTHY))
 @pytest.fixture(scope="module")
 def model():
     config = EnsembleConfig(num_members=3, particles=3, hidden=(8,))
-    return make_learner(SPEC, config, given=Given(), key=jr.key(0)).model.normalised(
+    return ensemble_learner(SPEC, config, given=Given(), key=jr.key(0)).model.normalised(
         STORED, jnp.ones(len(HEALTHY.reward), bool)
     )
 
@@ -53,7 +53,7 @@ def test_copies_of_a_member_are_found_and_members_of_their_own_are_not(model):
 
 def test_a_single_network_has_no_copies():
     config = EnsembleConfig(num_members=1, particles=1, hidden=(8,))
-    assert checks.copied_members(make_learner(SPEC, config, given=Given(), key=jr.key(0)).model, DATA.rows) == []
+    assert checks.copied_members(ensemble_learner(SPEC, config, given=Given(), key=jr.key(0)).model, DATA.rows) == []
 
 
 def test_statistics_of_other_data_are_found_and_those_of_a_part_of_the_data_are_not(model):

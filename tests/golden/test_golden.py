@@ -11,9 +11,10 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from forethought.build import make_learner, make_planner
 from forethought.envs.pets_cartpole import PetsCartPole
+from forethought.learners.model_planning import ensemble_learner
 from forethought.models.simulator import Simulator
+from forethought.planners.choice import make_planner
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Given, Transition
@@ -40,7 +41,7 @@ def update() -> dict[str, float]:
     no = jnp.zeros(30, bool)
     replay = UniformReplay.empty(env.spec, 40).add(Transition(obs, action, obs[:, 0], 0.9 * obs, no, no))
     config = EnsembleConfig(num_members=2, hidden=(8,), particles=2, epochs=2, batch_size=8, holdout_ratio=0.2)
-    learner = make_learner(env.spec, config, given=Given(), key=jr.key(2))
+    learner = ensemble_learner(env.spec, config, given=Given(), key=jr.key(2))
     _, metrics = eqx.filter_jit(lambda learner, rows: learner.fit(rows, key=jr.key(3)))(learner, replay)
     return {name: float(value) for name, value in metrics.items()}
 

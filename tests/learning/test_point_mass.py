@@ -6,7 +6,7 @@ import jax.random as jr
 import pytest
 from tiny import KINDS, ONE_NETWORK
 
-from forethought.agents.mpc_ladder import MPCLadder
+from forethought.agents.planning import PlanningAgent
 from forethought.envs.point_mass import PointMass, point_mass_reward
 from forethought.presets.mpc_ladder import MPCLadderConfig
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
@@ -39,7 +39,7 @@ AGENTS = {
 def learn(name: str, seed: int) -> tuple[float, float]:
     """Mean evaluation return before any learning and after 600 steps."""
     env = PointMass()
-    kind = KINDS.get(name, MPCLadder)
+    kind = KINDS.get(name, PlanningAgent)
     agent = kind(env.spec, AGENTS[name], given=Given(point_mass_reward, never_terminates))
     driver = JitDriver(agent, env)
     evaluate = JitEvaluator(agent, env, num_episodes=4)

@@ -6,7 +6,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from forethought.agents.pets import PETS
+from forethought.agents.planning import PlanningAgent
 from forethought.envs import equations
 from forethought.envs.cartpole_swingup import CartPoleSwingUp
 from forethought.envs.pendulum import Pendulum
@@ -149,7 +149,7 @@ def test_pets_swings_the_pendulum_up_after_one_fit():
     guess = {"mass": 3.0, "length": 2.0, "damping": 0.1}
     model = Parametric(equations.pendulum, guess, env.spec, Given(env.reward_function, never_terminates))
     planner = ICEM(env.spec.action, horizon=20, population=40, elites=8, iterations=2)
-    agent = PETS(
+    agent = PlanningAgent(
         env.spec,
         PETSConfig(random_steps=200, update_every=200),
         given=Given(env.reward_function, never_terminates),

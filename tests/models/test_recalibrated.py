@@ -8,8 +8,8 @@ import pytest
 import tiny
 from linear_world import NOISE, SPEC, TRUE, Exact, Linear, linear_episodes
 
-from forethought.build import make_learner
 from forethought.diagnostics.calibration import GRID, Recalibration, recalibrate
+from forethought.learners.model_planning import ensemble_learner
 from forethought.models.recalibrated import Recalibrated, Stretched
 from forethought.models.simulator import Simulator
 from forethought.planners.cem import CEM
@@ -150,7 +150,7 @@ def test_cem_plans_in_it_as_well_as_in_the_model_itself():
 
 def test_an_ensemble_is_planned_in_with_its_own_luck():
     walk = tiny.Walk()
-    model = make_learner(walk.spec, tiny.MODEL, given=tiny.GIVEN, key=jr.key(0)).model
+    model = ensemble_learner(walk.spec, tiny.MODEL, given=tiny.GIVEN, key=jr.key(0)).model
     wrapped = Recalibrated(model, identity(particles=2), walk.spec, given=tiny.GIVEN)
     actions = walk.spec.action.sample((5, 4), key=jr.key(1))
     plain, found = (rollout(m, m.init(OBS, key=jr.key(2)), actions, key=jr.key(3)) for m in (model, wrapped))

@@ -9,12 +9,13 @@ import pytest
 from planner_toys import BOX, Lock, Quadratic, act, belief_at, quadratic_optimum, refine
 from tiny import MODEL, Walk
 
-from forethought.build import make_learner, make_planner
 from forethought.envs.acrobot import Acrobot
 from forethought.envs.pendulum import Pendulum
+from forethought.learners.model_planning import ensemble_learner
 from forethought.models.simulator import Simulator
 from forethought.models.world_model import WorldModel
 from forethought.planners import ILQR, LQRPlanner, ilqr, rollout
+from forethought.planners.choice import make_planner
 from forethought.planners.model_problem import problem_of
 from forethought.presets.parts import PlannerConfig
 from forethought.presets.world_model import WorldModelConfig
@@ -71,7 +72,7 @@ def test_the_state_is_what_matters_of_a_belief_and_nothing_else():
 @pytest.mark.slow
 def test_an_ensemble_is_followed_by_the_mean_of_its_members():
     spec = Walk().spec
-    model = make_learner(spec, MODEL, given=Given(), key=KEY).model
+    model = ensemble_learner(spec, MODEL, given=Given(), key=KEY).model
     sure = model.certain()
     obs, action = jnp.array([0.3, -0.2]), jnp.array([0.5])
     one = lambda model, key: model.step(model.init(obs, key=KEY), jnp.tile(action, (model.particles, 1)), key=key)

@@ -14,14 +14,14 @@ import pytest
 from plain_games import TIC_TAC_TOE, reachable
 from planner_toys import Cliff, Lock, Poisoned, belief_at, lock_optimum
 
-from forethought.agents.pets import PETS
-from forethought.build import make_planner
+from forethought.agents.planning import PlanningAgent
 from forethought.core import AbstractModel
 from forethought.envs.catch import Catch
 from forethought.envs.games.tic_tac_toe import TicTacToe
 from forethought.errors import UserError
 from forethought.models.simulator import Simulator
 from forethought.planners import PUCT, UCB, Gumbel, TreeSearch, rollout, tree_rules
+from forethought.planners.choice import make_planner
 from forethought.planners.random_play import favourites
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.pets import PETSConfig
@@ -303,7 +303,7 @@ def test_pets_searches_trees_in_what_its_ensemble_has_learned():
     reward = lambda obs, action, next_obs: -jnp.abs(next_obs[0])
     model = EnsembleConfig(num_members=2, particles=4, hidden=(32,), epochs=60, batch_size=32)
     config = PETSConfig(model=model, planner=PlannerConfig(kind="tree", simulations=40, horizon=4))
-    agent = PETS(spec, config, given=Given(reward, never_terminates))
+    agent = PlanningAgent(spec, config, given=Given(reward, never_terminates))
     obs, action = jr.uniform(KEY, (200, 1), minval=-1.0), jr.randint(jr.key(1), (200,), 0, 3)
     next_obs, no = obs + 0.3 * (action[:, None] - 1), jnp.zeros(200, bool)
     replay = UniformReplay.empty(spec, 200).add(Transition(obs, action, -jnp.abs(next_obs[:, 0]), next_obs, no, no))

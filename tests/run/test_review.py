@@ -13,7 +13,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from tiny import CONFIGS, GIVEN, Averaging, Walk, empty_data, run_to, walk_reward
 
-from forethought.agents.random_shooting import RandomShootingMPC
+from forethought.agents.planning import PlanningAgent
 from forethought.envs.host import GymnasiumVectorEnv, HostedJaxEnv
 from forethought.errors import EnvironmentFault, TrainingFault
 from forethought.models.simulator import Simulator
@@ -76,7 +76,7 @@ def test_episodes_side_by_side_take_as_many_steps_as_the_longest():
 
 
 def test_actions_with_a_deadline_are_taken_one_after_another():
-    agent = RandomShootingMPC(Walk().spec, CONFIGS["random-shooting"], given=GIVEN)
+    agent = PlanningAgent(Walk().spec, CONFIGS["random-shooting"], given=GIVEN)
     evaluator = HostEvaluator(agent, HostedJaxEnv(Walk(), 3), num_episodes=2, plan_ms=1e-6)
     found = evaluator(agent.init(key=jr.key(0)), key=KEY)
     assert len(evaluator.actor.latency.taken) == found.lengths.sum()
@@ -146,9 +146,9 @@ def test_non_finite_number_in_evaluation_is_the_environments_fault(env, words):
 # ---- deadlines
 
 
-def shooting(noise: float) -> RandomShootingMPC:
+def shooting(noise: float) -> PlanningAgent:
     config = dataclasses.replace(CONFIGS["random-shooting"], action_noise=noise)
-    return RandomShootingMPC(Walk().spec, config, given=Given(walk_reward, GIVEN.termination, Simulator(Walk())))
+    return PlanningAgent(Walk().spec, config, given=Given(walk_reward, GIVEN.termination, Simulator(Walk())))
 
 
 def test_noise_of_exploration_is_added_under_a_deadline_too():
@@ -171,7 +171,7 @@ def test_evaluation_compiles_before_the_first_timed_action():
         traced.append(1)
         return walk_reward(obs, action, next_obs)
 
-    agent = RandomShootingMPC(Walk().spec, CONFIGS["random-shooting"], given=Given(reward, never_terminates))
+    agent = PlanningAgent(Walk().spec, CONFIGS["random-shooting"], given=Given(reward, never_terminates))
     evaluator = HostEvaluator(agent, HostedJaxEnv(Walk()), num_episodes=1, plan_ms=1e-6)
     evaluator(agent.init(key=KEY), key=KEY)
     assert traced and len(evaluator.actor.latency.taken) == 7

@@ -18,11 +18,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from ..build import make_table
 from ..core import Additions, Clock, Data
 from ..learners import tabular
 from ..learners.tabular import AbstractOnlineAgent, Met, Step
-from ..models.tabular import AbstractTable, CountTable, sizes
+from ..models.tabular import AbstractTable, CountTable, sizes, table_of
 from ..planners import checks
 from ..presets.dyna_q import DynaQConfig
 from ..replay.uniform import UniformReplay
@@ -61,7 +60,7 @@ class DynaQ(AbstractOnlineAgent[DynaQState]):
         checks.whole_number("trust.min_count", c.trust.min_count)
         checks.not_negative("trust.reward_tolerance", c.trust.reward_tolerance)
         checks.not_negative("bonus", c.bonus)
-        own = make_table(spec, c.model)
+        own = table_of(spec, c.model)
         self.table = own if model is None else model
 
     def data(self, capacity: int, num_envs: int) -> Data:

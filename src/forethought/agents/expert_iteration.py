@@ -31,13 +31,13 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..build import make_policy_value
 from ..core import AbstractAgent, Additions, Clock, Data, Schedule
 from ..learners import self_play
 from ..learners.optimiser import clipped_adamw
 from ..learners.schedule import GradientSteps
 from ..learners.search_imitation import Imitator, ValueLoss, imitate
 from ..models.simulator import Simulator
+from ..networks.policy_value import policy_value
 from ..planners import checks
 from ..planners.random_play import random_play, turn, uniform
 from ..planners.tree_rules import UCB
@@ -96,7 +96,7 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
 
     def init(self, *, key: PRNGKeyArray) -> Imitator:
         bounded = self_play.for_two(self.rules)
-        network = make_policy_value(self.spec, self.config.network, bounded=bounded, key=key)
+        network = policy_value(self.spec, self.config.network, bounded=bounded, key=key)
         return Imitator(network, self.optimiser.init(eqx.filter(network, eqx.is_inexact_array)))
 
     def init_memory(self, state: Imitator) -> Int[Array, ""]:

@@ -21,12 +21,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..build import make_local_rounds, make_prior_learner
 from ..core import AbstractLearner, Additions, Clock, Data
 from ..learners.episodes import Place, Rollouts
 from ..learners.imitation import ImitationFit, imitate, lessons, linearised
 from ..learners.local_control import LocalControl, metrics, no_metrics
-from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, refitted
+from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, local_rounds, prior_learner, refitted
 from ..networks.mean_policy import MeanPolicy
 from ..planners import checks
 from ..presets.gps import GPSConfig
@@ -54,7 +53,7 @@ class GPS(AbstractLocalAgent[GPSState]):
         self.spec = spec
         self.config = c = GPSConfig() if config is None else config
         self.given = Given() if given is None else given
-        self.rounds = make_local_rounds(spec, c.control, self.given)
+        self.rounds = local_rounds(spec, c.control, self.given)
         for name in ("steps", "batch_size"):
             checks.whole_number(name, getattr(c.policy, name))
         checks.positive("learning_rate", c.policy.learning_rate)
@@ -62,7 +61,7 @@ class GPS(AbstractLocalAgent[GPSState]):
     def init(self, *, key: PRNGKeyArray) -> GPSState:
         policy_key, model_key = jr.split(key)
         c = self.config
-        learner = make_prior_learner(self.spec, c.control, self.given, key=model_key)
+        learner = prior_learner(self.spec, c.control, self.given, key=model_key)
         scale, std = self.rounds.half_range, c.control.initial_std
         policy = MeanPolicy.fresh(self.spec, scale, c.policy.hidden, std=std, key=policy_key)
         return GPSState(self.rounds.initial(), policy, learner)

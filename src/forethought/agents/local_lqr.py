@@ -18,11 +18,10 @@ import equinox as eqx
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..build import make_local_rounds, make_prior_learner
 from ..core import AbstractLearner, Additions, Clock, Data
 from ..learners.episodes import Place
 from ..learners.local_control import LocalControl, metrics, no_metrics
-from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, refitted
+from ..learners.local_rounds import AbstractLocalAgent, LocalMemory, LocalRounds, local_rounds, prior_learner, refitted
 from ..presets.local_lqr import LocalLQRConfig
 from ..types import EnvSpec, Given, Metrics
 
@@ -47,12 +46,10 @@ class LocalLQR(AbstractLocalAgent[LocalLQRState]):
         self.spec = spec
         self.config = LocalLQRConfig() if config is None else config
         self.given = Given() if given is None else given
-        self.rounds = make_local_rounds(spec, self.config.control, self.given)
+        self.rounds = local_rounds(spec, self.config.control, self.given)
 
     def init(self, *, key: PRNGKeyArray) -> LocalLQRState:
-        return LocalLQRState(
-            self.rounds.initial(), make_prior_learner(self.spec, self.config.control, self.given, key=key)
-        )
+        return LocalLQRState(self.rounds.initial(), prior_learner(self.spec, self.config.control, self.given, key=key))
 
     def act(
         self, state: LocalLQRState, memory: LocalMemory, obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool

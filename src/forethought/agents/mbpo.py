@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ..build import make_learner
 from ..core import AbstractAgent, AbstractLearner, AbstractModel, Addition, Additions, Clock, Data, Round, Schedule
 from ..core.imagine import branches, imagine
+from ..learners.model_planning import ensemble_learner
 from ..learners.sac import SAC, SACState
 from ..models.drawn_ends import DrawnEnds
 from ..planners import checks
@@ -85,7 +85,7 @@ class MBPO(AbstractAgent[MBPOState, None]):
         model_key, sac_key = jr.split(key)
         learner = self.learner
         if learner is None and self.given.model is None:
-            learner = make_learner(self.spec, self.config.model, given=self.given, key=model_key)
+            learner = ensemble_learner(self.spec, self.config.model, given=self.given, key=model_key)
         return MBPOState(learner, self.sac.init(key=sac_key))
 
     def init_memory(self, state: MBPOState) -> None:

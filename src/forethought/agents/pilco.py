@@ -27,10 +27,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 from scipy.optimize import minimize
 
-from ..build import make_gp_learner
 from ..core import AbstractAgent, AbstractModel, Additions, Clock, Data, Schedule
 from ..errors import TrainingFault
-from ..models.gp import GaussianProcess, GPLearner, check_factors, check_rows
+from ..models.gp import GaussianProcess, GPLearner, check_factors, check_rows, gp_learner
 from ..models.policy_evaluation import Imagined, imagine
 from ..networks.squashed_policies import AbstractSquashedPolicy, LinearPolicy, RBFPolicy
 from ..numerics.float64 import in_float64, lowered
@@ -84,7 +83,7 @@ class PILCO(AbstractAgent[PILCOState, None]):
         return False  # L-BFGS runs on the host
 
     def _learner(self) -> GPLearner:
-        return make_gp_learner(self.spec, self.config.model, given=self.given)
+        return gp_learner(self.spec, self.config.model, given=self.given)
 
     def data(self, capacity: int, num_envs: int) -> Data:
         return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}

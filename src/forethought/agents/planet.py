@@ -19,7 +19,6 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from ..build import make_planner
 from ..core import AbstractPlanningAgent, AbstractRefiningPlanner, Additions, Clock, Data, Schedule
 from ..learners.exploration import noisy
 from ..learners.optimiser import clipped_adam
@@ -27,6 +26,7 @@ from ..learners.schedule import GradientSteps, descended
 from ..models.filtering import FilterMemory
 from ..models.rssm import LatentBelief
 from ..models.world_model import WorldModel
+from ..planners.choice import make_planner
 from ..presets.planet import PlaNetConfig
 from ..replay.sequence import SequenceReplay
 from ..types import EnvSpec, Metrics

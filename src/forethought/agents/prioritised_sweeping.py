@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..build import make_table
 from ..core import Additions, Clock, Data
 from ..learners import tabular
 from ..learners.tabular import AbstractOnlineAgent
-from ..models.tabular import AbstractTable, sizes
+from ..models.tabular import AbstractTable, sizes, table_of
 from ..planners import checks
 from ..presets.prioritised_sweeping import PrioritisedSweepingConfig
 from ..replay.uniform import UniformReplay
@@ -50,7 +49,7 @@ class PrioritisedSweeping(AbstractOnlineAgent[SweepingState]):
             checks.fraction(name, getattr(c, name))
         checks.whole_number("planning_steps", c.planning_steps)
         checks.positive("threshold", c.threshold)
-        self.table = make_table(spec, c.model)
+        self.table = table_of(spec, c.model)
 
     def data(self, capacity: int, num_envs: int) -> Data:
         return {"env": UniformReplay.empty(self.spec, capacity, num_envs)}

@@ -1,5 +1,6 @@
 """What agents with local controllers do around a round: act, gather whole episodes, make the prior."""
 
+import dataclasses
 from typing import Generic, Literal
 
 import equinox as eqx
@@ -9,14 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractLearner, AbstractReplay, Data, Round, Schedule, State
+from ..models.gp import gp_learner
 from ..models.local_linear import Prior
 from ..planners import checks
 from ..planners.local_controller import Execution
 from ..planners.lqr import LinearPolicy
+from ..presets.local_control import LocalControlConfig
 from ..replay.uniform import UniformReplay
-from ..types import ActionSpace, Box, EnvSpec, Metrics, RewardFunction
+from ..types import ActionSpace, Box, EnvSpec, Given, Metrics, RewardFunction
 from .episodes import Place, Rollouts, by_start, whole_episodes
 from .local_control import Improvement, LocalControl, gmm_prior, improve_all, model_prior
+from .model_planning import ensemble_learner
 
 
 class LocalMemory(eqx.Module):
@@ -169,3 +173,23 @@ def _bounds(space: ActionSpace) -> tuple[Array, Array]:
     if not isinstance(space, Box):
         raise ValueError("local controllers are linear, so they need continuous actions (Box), got Discrete")
     return jnp.array(space.low), jnp.array(space.high)
+
+
+def local_rounds(spec: EnvSpec, config: LocalControlConfig, given: Given) -> LocalRounds:
+    """The rounds of local controllers. Raises ValueError for sizes that cannot be and tasks without a given reward."""
+    if given.model is not None:
+        raise ValueError("local controllers learn their models from rollouts and cannot plan on the true dynamics")
+    if given.reward is None:
+        raise ValueError("local controllers learn no reward; give one: a function of (obs, action, next_obs)")
+    numbers = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    del numbers["network"], numbers["gp"]
+    return LocalRounds(spec, given.reward, **numbers)
+
+
+def prior_learner(
+    spec: EnvSpec, config: LocalControlConfig, given: Given, *, key: PRNGKeyArray
+) -> AbstractLearner | None:
+    """The learner of the model that is the prior of local models; None where a model is not."""
+    if config.prior == "network":
+        return ensemble_learner(spec, config.network, given=given, key=key)
+    return gp_learner(spec, config.gp, given=given) if config.prior == "gp" else None

@@ -303,3 +303,9 @@ def check_factors(factors: GPFactors) -> None:
                 f"the kernel matrix of output {output} is singular: inputs repeat and the noise is too small; use "
                 "a larger noise, or leave repeated rows out"
             )
+
+
+def gp_learner(spec: EnvSpec, config: GPConfig, *, given: Given) -> GPLearner:
+    """Gaussian processes without data. Raises ValueError for discrete actions, an end to learn, and bad sizes."""
+    model = GaussianProcess(spec, given=given, max_points=config.max_points)
+    return GPLearner(model, config.restarts, config.iterations, config.max_rows)

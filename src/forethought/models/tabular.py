@@ -266,3 +266,11 @@ def pair_and_outcome(spec: EnvSpec, rows: Transition) -> tuple[Array, Array, Arr
     """State, action and outcome of transitions `[*batch, ...]`: the number of the next state, or of the end."""
     outcome = jnp.where(rows.terminated, spec.num_states or 0, spec.state_number(rows.next_obs))
     return spec.state_number(rows.obs), rows.action, outcome
+
+
+def table_of(spec: EnvSpec, kind: str) -> AbstractTable:
+    """A table without data. Raises ValueError unless `kind` is latest or counts, and for tasks without numbers."""
+    kinds = {"latest": LatestOutcome, "counts": CountTable}
+    if kind not in kinds:
+        raise ValueError(f"model={kind!r} must be latest or counts")
+    return kinds[kind].empty(spec)

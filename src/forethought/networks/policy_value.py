@@ -82,3 +82,9 @@ class PolicyValue(eqx.Module):
     def value(self, score: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """What a position is worth to the player to move, from the second output."""
         return jnp.tanh(score) if self.bounded else score
+
+
+def policy_value(spec: EnvSpec, config: PolicyValueConfig, *, bounded: bool, key: PRNGKeyArray) -> PolicyValue:
+    """A network that guides searches, with fresh weights. Raises ValueError for sizes that cannot be."""
+    sizes = {"units": config.units, "layers": config.layers, "channels": config.channels, "blocks": config.blocks}
+    return PolicyValue(spec, config.kind, **sizes, bounded=bounded, key=key)

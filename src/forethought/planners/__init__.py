@@ -1,32 +1,31 @@
-"""Planners: choose actions by imagining."""
+"""Planners: choose actions by imagining. Names are imported when they are first used."""
 
-from .cem import CEM
-from .gradient import GradientPlanner
-from .icem import ICEM
-from .ilqr_planner import ILQR, ILQRPlan, LQRPlanner
-from .mppi import MPPI
-from .plan import SequencePlan
-from .rollout import rollout
-from .shooting import RandomShooting
-from .tree_rules import PUCT, UCB, Gumbel
-from .tree_search import TreePlan, TreeSearch
-from .uct import UCT
+import importlib
+from typing import Any
 
-__all__ = [
-    "CEM",
-    "ICEM",
-    "ILQR",
-    "MPPI",
-    "PUCT",
-    "UCB",
-    "UCT",
-    "GradientPlanner",
-    "Gumbel",
-    "ILQRPlan",
-    "LQRPlanner",
-    "RandomShooting",
-    "SequencePlan",
-    "TreePlan",
-    "TreeSearch",
-    "rollout",
-]
+_HOME = {
+    "CEM": "cem",
+    "ICEM": "icem",
+    "ILQR": "ilqr_planner",
+    "MPPI": "mppi",
+    "PUCT": "tree_rules",
+    "UCB": "tree_rules",
+    "UCT": "uct",
+    "GradientPlanner": "gradient",
+    "Gumbel": "tree_rules",
+    "ILQRPlan": "ilqr_planner",
+    "LQRPlanner": "ilqr_planner",
+    "RandomShooting": "shooting",
+    "SequencePlan": "plan",
+    "TreePlan": "tree_search",
+    "TreeSearch": "tree_search",
+    "make_planner": "choice",
+    "rollout": "rollout",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

@@ -1,11 +1,14 @@
 """The cross-entropy method, as PETS uses it."""
 
+from typing import Self
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
+from ..presets.parts import PlannerConfig
 from ..types import ActionSpace
 from . import checks
 from .plan import SequencePlan, unknown_value
@@ -56,6 +59,23 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
         checks.fraction("momentum", self.momentum, one=False)
         checks.positive("initial_std", self.initial_std)
         checks.fraction("discount", self.discount)
+
+    @classmethod
+    def from_config(cls, action: ActionSpace, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        c = config
+        return cls(
+            action,
+            horizon=c.horizon,
+            discount=c.discount,
+            common_noise=c.common_noise,
+            population=c.population,
+            iterations=c.iterations,
+            elites=c.elites,
+            momentum=c.momentum,
+            initial_std=c.initial_std,
+            clipped=c.clipped,
+        )
 
     def init(self) -> SequencePlan[Sequences]:
         sequences = start(self.action, self.horizon, self.initial_std)

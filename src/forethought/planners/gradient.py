@@ -1,5 +1,7 @@
 """Gradient ascent on action sequences, through a differentiable model."""
 
+from typing import Self
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
+from ..presets.parts import PlannerConfig
 from ..types import ActionSpace, Box
 from . import checks
 from .plan import SequencePlan, unknown_value
@@ -50,6 +53,20 @@ class GradientPlanner(AbstractRefiningPlanner[SequencePlan[Array], GradientSearc
             checks.whole_number(name, getattr(self, name))
         checks.positive("learning_rate", self.learning_rate)
         checks.fraction("discount", self.discount)
+
+    @classmethod
+    def from_config(cls, action: Box, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        c = config
+        return cls(
+            action,
+            horizon=c.horizon,
+            discount=c.discount,
+            common_noise=c.common_noise,
+            restarts=c.restarts,
+            iterations=c.gradient_steps,
+            learning_rate=c.step_size,
+        )
 
     def init(self) -> SequencePlan[Array]:
         actions = self._centre()

@@ -1,11 +1,14 @@
 """iCEM: the cross-entropy method with coloured noise and elites that live on."""
 
+from typing import Self
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
+from ..presets.parts import PlannerConfig
 from ..types import ActionSpace
 from . import checks
 from .plan import SequencePlan, unknown_value
@@ -72,6 +75,23 @@ class ICEM(AbstractRefiningPlanner[SequencePlan[ICEMWarm], ICEMSearch]):
     def num_kept(self) -> int:
         """Elites that live on."""
         return int(self.keep_fraction * self.elites)
+
+    @classmethod
+    def from_config(cls, action: ActionSpace, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        c = config
+        return cls(
+            action,
+            horizon=c.horizon,
+            discount=c.discount,
+            common_noise=c.common_noise,
+            population=c.population,
+            iterations=c.iterations,
+            elites=c.elites,
+            momentum=c.momentum,
+            beta=c.noise_beta,
+            keep_fraction=c.keep_elites,
+        )
 
     def init(self) -> SequencePlan[ICEMWarm]:
         warm = self._cold()

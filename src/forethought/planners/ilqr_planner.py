@@ -1,7 +1,7 @@
 """Planning by optimal control: iLQR, DDP and LQR in any differentiable model."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, Self
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
+from ..presets.parts import PlannerConfig
 from ..types import ActionSpace, Box
 from . import checks, ilqr, lqr
 from .model_problem import problem_of
@@ -74,6 +75,20 @@ class ILQR(AbstractRefiningPlanner[ILQRPlan, ILQRSearch]):
     def options(self) -> ilqr.Options:
         """How each problem is solved."""
         return ilqr.Options(second_order=self.second_order, convex=True, line_search=self.line_search)
+
+    @classmethod
+    def from_config(cls, action: Box, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        c = config
+        return cls(
+            action,
+            horizon=c.horizon,
+            iterations=c.iterations,
+            restarts=c.restarts,
+            second_order=c.second_order,
+            discount=c.discount,
+            final_weight=c.final_weight,
+        )
 
     def init(self) -> ILQRPlan:
         actions = jnp.broadcast_to(centre(self.action), (self.horizon, *self.action.shape))
@@ -172,6 +187,16 @@ class LQRPlanner(AbstractRefiningPlanner[SequencePlan[Array], LQRSearch]):
         for name in ("horizon", "iterations"):
             checks.whole_number(name, getattr(self, name))
         checks.fraction("discount", self.discount)
+
+    @classmethod
+    def from_config(cls, action: Box, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        c = config
+        return cls(
+            action,
+            horizon=c.horizon,
+            discount=c.discount,
+        )
 
     def init(self) -> SequencePlan[Array]:
         actions = jnp.broadcast_to(centre(self.action), (self.horizon, *self.action.shape))

@@ -1,11 +1,14 @@
 """MPPI: a softmax-weighted average of noisy action sequences."""
 
+from typing import Self
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
+from ..presets.parts import PlannerConfig
 from ..types import ActionSpace
 from . import checks
 from .plan import SequencePlan, unknown_value
@@ -53,6 +56,22 @@ class MPPI(AbstractRefiningPlanner[SequencePlan[Sequences], MPPISearch]):
         checks.not_negative("beta", self.beta)
         checks.fraction("momentum", self.momentum, one=False)
         checks.fraction("discount", self.discount)
+
+    @classmethod
+    def from_config(cls, action: ActionSpace, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        c = config
+        return cls(
+            action,
+            horizon=c.horizon,
+            discount=c.discount,
+            common_noise=c.common_noise,
+            population=c.population,
+            iterations=c.iterations,
+            temperature=c.temperature,
+            noise_std=c.noise / 2,
+            beta=c.noise_beta,
+        )
 
     def init(self) -> SequencePlan[Sequences]:
         sequences = start(self.action, self.horizon, self.noise_std)

@@ -1,11 +1,14 @@
 """Random shooting: the best of many uniformly random action sequences."""
 
+from typing import Self
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
+from ..presets.parts import PlannerConfig
 from ..types import ActionSpace
 from . import checks
 from .plan import SequencePlan, unknown_value
@@ -40,6 +43,19 @@ class RandomShooting(AbstractRefiningPlanner[SequencePlan[Array], ShootingSearch
         for name in ("horizon", "population", "iterations"):
             checks.whole_number(name, getattr(self, name))
         checks.fraction("discount", self.discount)
+
+    @classmethod
+    def from_config(cls, action: ActionSpace, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        c = config
+        return cls(
+            action,
+            horizon=c.horizon,
+            discount=c.discount,
+            common_noise=c.common_noise,
+            population=c.population,
+            iterations=c.iterations,
+        )
 
     def init(self) -> SequencePlan[Array]:
         actions = self._centre()

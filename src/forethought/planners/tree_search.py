@@ -1,7 +1,7 @@
 """Tree search over discrete actions, in any model: a simulator's true rules, an ensemble, a latent model."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -13,11 +13,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..errors import UserError
+from ..presets.parts import PlannerConfig
 from ..types import ActionSpace, Discrete
 from . import checks
 from .plan import unknown_value
 from .random_play import turn
-from .tree_rules import LOWEST, AbstractTreeRule, Found, Gumbel, import_mctx, luckiest
+from .tree_rules import LOWEST, PUCT, UCB, AbstractTreeRule, Found, Gumbel, import_mctx, luckiest
 
 Guide = Callable[[Any, PRNGKeyArray], tuple[Float[Array, "particles actions"], Float[Array, " particles"]]]
 """`(belief, key) -> (logits, value)`: what to try first, and what a belief is worth to the player to move there."""
@@ -89,6 +90,13 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
             checks.whole_number("max_depth", self.max_depth)
         checks.fraction("discount", self.discount)
         import_mctx()
+
+    @classmethod
+    def from_config(cls, action: ActionSpace, config: PlannerConfig) -> Self:
+        """As configured. Raises ValueError for sizes that clash."""
+        rules = {"gumbel": Gumbel(), "puct": PUCT(), "ucb": UCB()}
+        rule = rules[config.tree_rule]
+        return cls(action, config.simulations, rule, discount=config.discount, max_depth=config.horizon)
 
     def init(self) -> TreePlan:
         n = self._num_actions

@@ -1,10 +1,19 @@
-"""The ladder of model-based RL: its config and presets (after Levine's CS 285 lectures, versions 0.5 to 1.5)."""
+"""The ladder of model-based RL (after S. Levine, CS 285, "Model-based reinforcement learning", versions 0.5 to 1.5).
+
+- 0.5: gather random data, fit the model once, then plan and execute whole plans without looking.
+- 1.0: as 0.5, but what the plans bring is added to the data and the model refitted.
+- 1.5: as 1.0, but only the first action of each plan is executed before planning again.
+
+A whole plan is `planner.horizon` actions; when it is used up the agent plans afresh from where it then is.
+Deviation: the lectures leave model and planner open; here any planner, and by default one deterministic network.
+"""
 
 import dataclasses
 from typing import Literal
 
 from .bounds import Natural
 from .parts import EnsembleConfig, PlannerConfig
+from .planning import Planning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +31,14 @@ class MPCLadderConfig:
         num_members=1, particles=1, probabilistic=False, hidden=(64, 64), epochs=5, min_steps=1000, bootstrap=False
     )
     planner: PlannerConfig = PlannerConfig(horizon=25, population=200, elites=20, iterations=3)
+
+    @property
+    def planning(self) -> Planning:
+        """How its parts are used."""
+        if self.version not in ("0.5", "1.0", "1.5"):
+            raise ValueError(f"version={self.version!r} must be 0.5, 1.0 or 1.5")
+        every = None if self.version == "0.5" else self.update_every
+        return Planning(self.random_steps, every, whole_plans=self.version != "1.5")
 
 
 _CARTPOLE = MPCLadderConfig(

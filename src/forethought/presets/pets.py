@@ -1,9 +1,22 @@
-"""PETS: its config and presets (Chua et al. 2018, appendix A.5, and the authors' code)."""
+"""PETS: probabilistic ensembles with trajectory sampling (Chua et al. 2018, Algorithm 1).
+
+Deviations from the authors' code:
+- changes of the observation are normalised before they are learned (`normalise_targets=False` restores the paper);
+- the last minibatch of a pass wraps round to keep its shape, where theirs is shorter;
+- candidates share each particle's noise (`planner.common_noise` False restores the paper);
+- a learned reward, which the paper does not have, has two parts (steps that go on and steps that end the episode), is
+  weighted in the loss (`Ensemble.losses`), and is imagined as an expectation;
+- TS1 with common noise deals the particles of all candidates in one order;
+- MM matches the exact moments of the next observations, where theirs matches sample moments of the changes;
+- angles named by the environment are seen as sine and cosine by the networks, on every task;
+- presets other than `paper-*` use smaller networks and populations, and `min_steps` more passes while data are few.
+"""
 
 import dataclasses
 
 from .bounds import Natural
 from .parts import EnsembleConfig, PlannerConfig
+from .planning import Planning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +31,13 @@ class PETSConfig:
     """Environment steps between fits."""
     model: EnsembleConfig = EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=1000)
     planner: PlannerConfig = PlannerConfig(horizon=20, population=150, elites=15, iterations=3)
+
+    @property
+    def planning(self) -> Planning:
+        """How its parts are used."""
+        if self.random_hold < 1:
+            raise ValueError(f"random_hold={self.random_hold} must be at least 1")
+        return Planning(self.random_steps, self.update_every, self.random_hold)
 
 
 PRESETS: dict[str, PETSConfig] = {

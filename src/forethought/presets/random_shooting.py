@@ -1,10 +1,22 @@
-"""Random-shooting MPC: its config and presets (Nagabandi et al. 2017, and the authors' code)."""
+"""Random-shooting MPC with data aggregation (Nagabandi et al. 2017, Sec. IV, the model-based part of MB-MF).
+
+Deviations from the authors' code:
+- the reward of imagined steps is the given function of (obs, action, next_obs), or learned where none is given;
+  theirs is always given;
+- minibatches hold the share of new data in expectation, drawn with replacement, not as two fixed halves;
+- networks are warm-started between fits and see angles as sine and cosine;
+- networks have swish units and PETS's truncated-normal weights; `paper-half-cheetah` has the paper's ReLU and Xavier's;
+- noise on the training data has a share of each feature's standard deviation, theirs of the absolute value of its mean,
+  and noise on the start state of rollouts is left out: it is the environment's;
+- noise on executed actions is a share of half the action range, off in all presets (theirs begins after many rounds).
+"""
 
 import dataclasses
 from typing import Annotated
 
 from .bounds import Natural, Within
 from .parts import EnsembleConfig, PlannerConfig
+from .planning import Planning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +43,14 @@ class RandomShootingConfig:
         bootstrap=False,
     )
     planner: PlannerConfig = PlannerConfig(kind="shooting", horizon=20, population=1000, iterations=1)
+
+    @property
+    def planning(self) -> Planning:
+        """How its parts are used."""
+        if not 0 <= self.action_noise < float("inf"):
+            raise ValueError(f"action_noise={self.action_noise} must be at least 0")
+        noise = {"action_noise": self.action_noise, "data_noise": self.data_noise}
+        return Planning(self.random_steps, self.update_every, **noise, new_data_fraction=self.new_data_fraction)
 
 
 PRESETS: dict[str, RandomShootingConfig] = {
