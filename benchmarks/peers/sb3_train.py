@@ -11,7 +11,6 @@ evaluated without exploration, every episode from a start of its own that traini
 import argparse
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -28,9 +27,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
+from . import sb3_sac
+
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results" / "sb3"
 AGENTS = {"sac": SAC, "ppo": PPO, "dqn": DQN}
-PACKAGES = ("stable-baselines3", "torch", "gymnasium", "numpy")
 EVALUATIONS, EPISODES, FINAL_EPISODES = 20, 10, 20
 FIRST_START = 1_000_000  # seed of the first start of evaluations; those of training are below
 
@@ -171,7 +171,7 @@ def made_with(threads: int) -> dict[str, Any]:
     """Versions, hardware, and how busy the machine is."""
     cpu = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "versions": {"python": platform.python_version(), **sb3_sac.versions()},
         "hardware": {"cpu": cpu[1] if cpu else platform.processor(), "cores": len(os.sched_getaffinity(0))},
         "threads": threads,
         "loadavg": list(os.getloadavg()),
