@@ -13,7 +13,10 @@ import sys
 
 from .record import ROOT
 
-AGAINST_PEERS = ("matmul_peak", "planning", "fitting", "time_per_action", "dreaming", "frames", "optimal_control")
+AGAINST_PEERS = (
+    *("matmul_peak", "planning", "fitting", "time_per_action", "dreaming", "frames", "optimal_control"),
+    *("sac_updates", "branched_rollouts"),
+)
 ALONE = ("search", "dyna", "many_runs")
 LONG = ("time_to_oracle", "latency")
 

@@ -49,12 +49,23 @@ def sheeprl(name: str, venv: pathlib.Path) -> Process:
     return Process(name, "benchmarks.peers.sheeprl_worker", venv)
 
 
+def sb3(name: str, venv: pathlib.Path) -> Process:
+    """A process of stable-baselines3's."""
+    return Process(name, "benchmarks.peers.sb3_worker", venv)
+
+
 def mbrl_lib(venv: pathlib.Path, kind: str, task: dict[str, Any], flop: int) -> list[Arm]:
     """mbrl-lib as it is shipped, and with glibc's allocator set for it."""
     return [
         Arm("mbrl-lib", peer("mbrl-lib", venv), kind, task, flop),
         Arm("mbrl-lib, malloc tuned", peer("mbrl-lib tuned", venv, **work.MALLOC_TUNED), kind, task, flop),
     ]
+
+
+def labelled(arm: Arm, label: str) -> Arm:
+    """`arm` at one of several sizes, in a process of its own."""
+    name = f"{arm.name}, {label}"
+    return dataclasses.replace(arm, name=name, process=dataclasses.replace(arm.process, name=name))
 
 
 def peak_arms(venv: pathlib.Path | None, sizes: tuple[int, ...] = (1024, 2048)) -> list[Arm]:

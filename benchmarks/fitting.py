@@ -20,13 +20,10 @@ def all_arms(given: argparse.Namespace, tasks: dict[str, work.Fitting]) -> list[
     found = []
     for label, task in tasks.items():
         values = dataclasses.asdict(task)
-        every = [arms.Arm("ours", arms.ours(f"ours, {label}"), "fitting", values, task.flop)]
+        every = [arms.Arm("ours", arms.ours("ours"), "fitting", values, task.flop)]
         if venv is not None:
             every += arms.mbrl_lib(venv, "fitting", values, task.flop)
-        rename = lambda arm, label=label: dataclasses.replace(
-            arm, name=f"{arm.name}, {label}", process=dataclasses.replace(arm.process, name=f"{arm.name}, {label}")
-        )
-        found += [rename(arm) for arm in every]
+        found += [arms.labelled(arm, label) for arm in every]
     return found + arms.peak_arms(venv)
 
 

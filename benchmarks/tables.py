@@ -17,7 +17,7 @@ from .record import RESULTS, ROOT, read
 
 PAGE = ROOT / "docs" / "speed.md"
 FIGURE = ROOT / "docs" / "images" / "speed-return-by-latency.png"
-PEERS = ("mbrl-lib", "sheeprl")
+PEERS = ("stable-baselines3", "mbrl-lib", "sheeprl")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

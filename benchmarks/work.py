@@ -187,6 +187,63 @@ class Dreaming:
         return states * (learned + imagined + behaviour) + (states - self.batch) * 4 * critic
 
 
+@dataclasses.dataclass(frozen=True)
+class SacUpdates:
+    """Gradient steps of soft actor-critic with two critics, each on a batch drawn for it; sizes are HalfCheetah's."""
+
+    obs: int = 17
+    action: int = 6
+    hidden: tuple[int, ...] = (256, 256)
+    batch: int = 256
+    steps: int = 50
+    rows: int = 100_000  # in the replay
+
+    @property
+    def actor(self) -> tuple[int, ...]:
+        """Widths from the observation to mean and log-deviation."""
+        return (self.obs, *self.hidden, 2 * self.action)
+
+    @property
+    def critic(self) -> tuple[int, ...]:
+        """Widths of one critic."""
+        return (self.obs + self.action, *self.hidden, 1)
+
+    @property
+    def weights(self) -> int:
+        """That are learned, biases included: of the actor and both critics."""
+        count = lambda sizes: sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+        return count(self.actor) + 2 * count(self.critic)
+
+    @property
+    def flop(self) -> int:
+        """Of all steps. Targets are worked out forward only; the actor's gradient passes through both critics to the
+        action, and none of it is needed for their weights or the observation.
+        """
+        targets = forward(self.actor) + 2 * forward(self.critic)
+        passed = 2 * forward(self.critic) - 2 * self.obs * self.hidden[0]
+        learned = 2 * forward_and_backward(self.critic) + forward_and_backward(self.actor) + 2 * passed
+        return self.steps * self.batch * (targets + learned)
+
+
+@dataclasses.dataclass(frozen=True)
+class BranchedRollouts:
+    """Short rollouts of a policy through an ensemble that predicts reward too, from states of the replay into another
+    replay; sizes are those of mbrl-lib's MBPO on HalfCheetah.
+    """
+
+    networks: Networks = Networks(obs=17, action=6)
+    policy: tuple[int, ...] = (512, 512)  # hidden layers
+    starts: int = 100_000
+    horizon: int = 1
+
+    @property
+    def flop(self) -> int:
+        """Every rollout goes through the policy and one member at every step."""
+        n = self.networks
+        model = forward((*n.sizes[:-1], 2 * (n.obs + 1)))
+        return self.starts * self.horizon * (model + forward((n.obs, *self.policy, 2 * n.action)))
+
+
 BINS = 255  # of the reward's and the critic's classification
 DREAMING = {
     "tiny": Dreaming(
@@ -204,6 +261,7 @@ DREAMING = {
     "1m": Dreaming(),
     "1m, pictures": Dreaming(obs=0, image=64),
 }
+SAC_UPDATES = {"2 x 256": SacUpdates(), "2 x 512": SacUpdates(hidden=(512, 512))}
 FITTING = {"batch 256": Fitting(batch=256, steps=40), "batch 32": Fitting(batch=32, steps=313)}
 
 # glibc gives memory back to the system whenever some is freed, and takes it again page by page; these stop that.

@@ -1,4 +1,5 @@
-"""Makes the environment in which other libraries are measured: mbrl-lib and sheeprl on PyTorch (about 1.7 GB on disk).
+"""Makes the environment in which other libraries are measured: mbrl-lib, sheeprl and stable-baselines3 on PyTorch, and
+crocoddyl (about 2.6 GB on disk).
 
     python -m benchmarks.peers.install
 
@@ -35,7 +36,7 @@ def main() -> None:
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-r", str(pathlib.Path(__file__).with_name("requirements.txt"))], check=True)
     subprocess.run([*pip, "--no-deps", MBRL], check=True)
-    for library in ("mbrl_lib", "sheeprl_dreamer"):
+    for library in ("mbrl_lib", "sheeprl_dreamer", "sb3_sac"):
         subprocess.run([python, "-m", f"benchmarks.peers.{library}"], cwd=ROOT, check=True)
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
@@ -37,6 +38,22 @@ class Jobs:
         """One timing."""
         gc.collect()
         return warm(self.jobs[name])
+
+
+class Spaces(gymnasium.Env):
+    """Nothing but spaces of those sizes, for what only asks a task for them."""
+
+    def __init__(self, obs: int, action: int):
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (obs,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (action,), np.float32)
+
+
+def transitions(obs: int, action: int, count: int) -> tuple[np.ndarray, ...]:
+    """Rows of random numbers: observations, actions, next observations, rewards, and ends, of which there are none."""
+    rng = np.random.default_rng(0)
+    seen, after = rng.normal(size=(2, count, obs)).astype(np.float32)
+    done = rng.uniform(-1, 1, (count, action)).astype(np.float32)
+    return seen, done, after, rng.normal(size=count).astype(np.float32), np.zeros(count, bool)
 
 
 def peak(task: dict) -> Callable[[], None]:

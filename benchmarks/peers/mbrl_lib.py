@@ -67,10 +67,13 @@ class CartPole(pets_cartpole.CartPoleEnv):
             mujoco_env.MujocoEnv.__init__(self, str(path), 2, box)
 
 
-def config(overrides: str, *, in_size: int, seed: int = 0, **changes) -> DictConfig:
-    """The package's configuration `overrides` with PETS, its ensemble and CEM, on the CPU.
+def config(
+    overrides: str, *, in_size: int, out_size: int = 4, algorithm: str = "pets", seed: int = 0, **changes
+) -> DictConfig:
+    """The package's configuration `overrides` with `algorithm`, its ensemble and CEM, on the CPU.
 
-    `changes` replace entries of the overrides. `in_size` is what its documentation says to give by hand.
+    `changes` replace entries of the overrides. `in_size` and `out_size` are what its documentation says to give by
+    hand.
     """
     folder = pathlib.Path(mbrl.__file__).parent / "examples" / "conf"
     found = OmegaConf.create(
@@ -79,7 +82,7 @@ def config(overrides: str, *, in_size: int, seed: int = 0, **changes) -> DictCon
             "device": "cpu",
             "debug_mode": False,
             "action_optimizer": CEM,
-            "algorithm": OmegaConf.load(folder / "algorithm" / "pets.yaml"),
+            "algorithm": OmegaConf.load(folder / "algorithm" / f"{algorithm}.yaml"),
             "dynamics_model": OmegaConf.load(folder / "dynamics_model" / "gaussian_mlp_ensemble.yaml"),
             "overrides": OmegaConf.load(folder / "overrides" / f"{overrides}.yaml"),
         }
@@ -88,7 +91,7 @@ def config(overrides: str, *, in_size: int, seed: int = 0, **changes) -> DictCon
     found.dynamics_model._recursive_ = False
     found.algorithm.agent._recursive_ = False
     found.dynamics_model.in_size = in_size
-    found.dynamics_model.out_size = 4
+    found.dynamics_model.out_size = out_size
     for name, value in changes.items():
         found.overrides[name] = value
     return found

@@ -1,4 +1,5 @@
-"""mbrl-lib at work, on command: one iteration of planning, one pass of fitting, one action, one matrix product."""
+"""mbrl-lib at work, on command: one iteration of planning, one pass of fitting, one action, gradient steps of SAC,
+branched rollouts, one matrix product."""
 
 import mbrl.models
 import mbrl.types
@@ -7,7 +8,7 @@ import numpy as np
 
 from .. import work
 from ..workers import serve
-from . import mbrl_lib
+from . import mbrl_lib, mbrl_mbpo
 from .jobs import Jobs, peak
 
 
@@ -75,9 +76,27 @@ def _check(cfg, networks: work.Networks) -> None:
         raise ValueError(f"mbrl-lib is configured for {found}, but {networks} is to be timed")
 
 
-KINDS = {"planning": planning, "fitting": fitting, "action": action, "peak": peak}
+def sac_updates(task: dict) -> mbrl_mbpo.Updates:
+    """Gradient steps of its SAC."""
+    return mbrl_mbpo.Updates(work.SacUpdates(**task))
+
+
+def branched_rollouts(task: dict):
+    """Rollouts of its MBPO, once for every update of the model."""
+    return mbrl_mbpo.rollouts(work.from_dict(work.BranchedRollouts, task))
+
+
+KINDS = {
+    "planning": planning,
+    "fitting": fitting,
+    "action": action,
+    "sac_updates": sac_updates,
+    "branched_rollouts": branched_rollouts,
+    "peak": peak,
+}
 
 
 if __name__ == "__main__":
-    jobs = Jobs(KINDS, mbrl_lib.versions())
+    notes = lambda job: {"parameters": job.parameters} if isinstance(job, mbrl_mbpo.Updates) else {}
+    jobs = Jobs(KINDS, mbrl_lib.versions(), notes)
     serve({"prepare": jobs.prepare, "time": jobs.time})

@@ -1,0 +1,17 @@
+"""stable-baselines3 at work, on command: gradient steps of SAC, one matrix product."""
+
+from .. import work
+from ..workers import serve
+from . import sb3_sac
+from .jobs import Jobs, peak
+
+
+def sac_updates(task: dict) -> sb3_sac.Updates:
+    """Gradient steps at the sizes in `task`."""
+    return sb3_sac.Updates(work.SacUpdates(**task))
+
+
+if __name__ == "__main__":
+    notes = lambda job: {"parameters": job.parameters} if isinstance(job, sb3_sac.Updates) else {}
+    jobs = Jobs({"sac_updates": sac_updates, "peak": peak}, sb3_sac.versions(), notes)
+    serve({"prepare": jobs.prepare, "time": jobs.time})
