@@ -1,4 +1,4 @@
-"""Steps of branched rollouts through an ensemble, as MBPO makes them on HalfCheetah: mbrl-lib's.
+"""Steps of branched rollouts through an ensemble, as MBPO makes them on HalfCheetah: ours and mbrl-lib's.
 
     python -m benchmarks.branched_rollouts
 
@@ -16,11 +16,12 @@ from .record import Recorder
 
 
 def all_arms(given: argparse.Namespace, task: work.BranchedRollouts) -> list[arms.Arm]:
-    """The peer's and the peak's."""
+    """Ours, the peer's and the peak's."""
     venv = None if given.no_peers else given.venv
     wanted = ("branched_rollouts", dataclasses.asdict(task), task.flop)
+    ours = arms.Arm("ours", arms.ours("ours"), *wanted)
     peers = [] if venv is None else arms.mbrl_lib(venv, *wanted)
-    return [*peers, *arms.peak_arms(venv)]
+    return [ours, *peers, *arms.peak_arms(venv)]
 
 
 def main(argv: list[str] | None = None) -> None:

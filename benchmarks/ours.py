@@ -1,4 +1,4 @@
-"""Forethought at work, on command: planning, fitting, an action, a gradient step of Dreamer v3, a matrix product."""
+"""Forethought at work, on command: planning, fitting, acting, gradient steps, branched rollouts, matrix products."""
 
 import dataclasses
 import os
@@ -17,13 +17,18 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from forethought.agents.dreamer_v3 import DreamerV3
+from forethought.agents.mbpo import MBPO
 from forethought.agents.planning import PlanningAgent
+from forethought.core import Clock
 from forethought.envs.pets_cartpole import PetsCartPole
 from forethought.fit import GradientLearner
+from forethought.learners.sac import SAC
 from forethought.models.ensemble import Ensemble
 from forethought.planners.cem import CEM
 from forethought.presets.dreamer_v3 import DreamerV3Config
+from forethought.presets.mbpo import MBPOConfig
 from forethought.presets.pets import PETSConfig
+from forethought.presets.sac import SACConfig
 from forethought.presets.values import from_dict
 from forethought.presets.world_model import WorldModelConfig
 from forethought.replay.sequence import SequenceReplay
@@ -160,8 +165,58 @@ def dreaming(task: dict, arm: dict) -> Compiled:
     add = lambda replay, row: (replay.add(row), None)
     replay, _ = jax.lax.scan(add, SequenceReplay.empty(spec, steps + 1), rows)
     weights = sum(x.size for x in jax.tree.leaves(eqx.filter(state.learned, eqx.is_inexact_array)))
-    update = lambda state, replay, key: agent.update(state, replay, key=key)
+    clock = Clock.start(1)
+    update = lambda state, data, key: agent.update(state, data, round="model", clock=clock, key=key)
+    return Compiled(update, state, {"env": replay}, jr.key(2), notes={"parameters": weights})
+
+
+def rows_of(spec: EnvSpec, count: int) -> Transition:
+    """Transitions of random numbers."""
+    keys = jr.split(jr.key(1), 4)
+    obs, next_obs = (jr.normal(k, (count, spec.obs_dim)) for k in keys[:2])
+    no = jnp.zeros(count, bool)
+    return Transition(obs, spec.action.sample((count,), key=keys[2]), jr.normal(keys[3], (count,)), next_obs, no, no)
+
+
+def control_spec(obs: int, action: int) -> EnvSpec:
+    """A task of those sizes."""
+    return EnvSpec("benchmark", obs, Box((-1.0,) * action, (1.0,) * action))
+
+
+def sac_updates(task: dict, arm: dict) -> Compiled:
+    """Gradient steps of SAC, each on a batch drawn for it."""
+    sizes = work.SacUpdates(**{**task, "hidden": tuple(task["hidden"])})
+    spec = control_spec(sizes.obs, sizes.action)
+    learner = SAC(spec, SACConfig(hidden=sizes.hidden, batch_size=sizes.batch))
+    state, replay = learner.init(key=jr.key(0)), UniformReplay.of(rows_of(spec, sizes.rows))
+    weights = sum(x.size for x in jax.tree.leaves(eqx.filter((state.actor, state.critics), eqx.is_inexact_array)))
+    draw = lambda replay: lambda key: replay.sample(sizes.batch, key=key)
+    update = lambda state, replay, key: learner.updates(state, draw(replay), sizes.steps, key=key)
     return Compiled(update, state, replay, jr.key(2), notes={"parameters": weights})
+
+
+def branched_rollouts(task: dict, arm: dict) -> Compiled:
+    """Rollouts of MBPO after a fit, from a replay into the pool."""
+    wanted = work.from_dict(work.BranchedRollouts, task)
+    n, spec = wanted.networks, control_spec(wanted.networks.obs, wanted.networks.action)
+    config = MBPOConfig(
+        sac=SACConfig(hidden=tuple(wanted.policy)),
+        rollouts=wanted.starts,
+        rollout_length=(0, 1, wanted.horizon, wanted.horizon),
+    )
+    agent = MBPO(spec, config, given=Given(None, never_terminates))
+    options = {"num_members": n.members, "num_elites": n.elites, "hidden": n.hidden, "propagation": "TS1"}
+    model = Ensemble(spec, given=agent.given, particles=n.elites, **options, key=jr.key(0))
+    data = agent.data(10_000, 1)
+    data["env"] = UniformReplay.of(rows_of(spec, 10_000))
+    state = dataclasses.replace(agent.init(key=jr.key(0)), learner=GradientLearner(model))
+    length = jnp.int32(wanted.horizon)
+
+    def imagined(state, data, key):
+        addition, metrics = agent._imagined(state, data, length, key=key)
+        return data["model"].extended(addition).size, metrics
+
+    return Compiled(imagined, state, data, jr.key(1))
 
 
 def peak(task: dict, arm: dict) -> Compiled:
@@ -171,7 +226,15 @@ def peak(task: dict, arm: dict) -> Compiled:
     return Compiled(product, left, right)
 
 
-KINDS = {"planning": planning, "fitting": fitting, "action": action, "dreaming": dreaming, "peak": peak}
+KINDS = {
+    "planning": planning,
+    "fitting": fitting,
+    "action": action,
+    "dreaming": dreaming,
+    "sac_updates": sac_updates,
+    "branched_rollouts": branched_rollouts,
+    "peak": peak,
+}
 
 
 class Jobs:

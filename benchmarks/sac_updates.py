@@ -1,4 +1,4 @@
-"""Gradient steps of soft actor-critic (actor, two critics, temperature): stable-baselines3's and mbrl-lib's.
+"""Gradient steps of soft actor-critic (actor, two critics, temperature): ours, stable-baselines3's and mbrl-lib's.
 
     python -m benchmarks.sac_updates
 
@@ -16,12 +16,12 @@ from .record import Recorder
 
 
 def all_arms(given: argparse.Namespace, tasks: dict[str, work.SacUpdates]) -> list[arms.Arm]:
-    """The peers' at every size, and the peak's."""
+    """Ours and the peers' at every size, and the peak's."""
     venv = None if given.no_peers else given.venv
     found = []
     for label, task in tasks.items():
         wanted = ("sac_updates", dataclasses.asdict(task), task.flop)
-        every = []
+        every = [arms.Arm("ours", arms.ours("ours"), *wanted)]
         if venv is not None:
             every.append(arms.Arm("stable-baselines3", arms.sb3("stable-baselines3", venv), *wanted))
             every += arms.mbrl_lib(venv, *wanted)

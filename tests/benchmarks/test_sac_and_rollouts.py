@@ -36,16 +36,27 @@ def test_flop_of_branched_rollouts_by_hand():
 def test_both_peers_take_the_same_gradient_steps(tmp_path):
     given = argparse.Namespace(no_peers=False, venv=tmp_path)
     found = [arm for arm in sac_updates.all_arms(given, work.SAC_UPDATES) if not arm.name.startswith("peak")]
-    kinds = ("stable-baselines3", "mbrl-lib", "mbrl-lib, malloc tuned")
+    kinds = ("ours", "stable-baselines3", "mbrl-lib", "mbrl-lib, malloc tuned")
     assert [arm.name for arm in found] == [f"{kind}, {size}" for size in work.SAC_UPDATES for kind in kinds]
     assert all(arm.flop == work.SAC_UPDATES[arm.name.rpartition(", ")[2]].flop for arm in found)
     assert len({arm.process for arm in found}) == len(found)
 
 
+def work_of(networks):
+    return _ROLLOUTS(networks, policy=(4, 4), starts=300, horizon=1)
+
+
+_ROLLOUTS = work.BranchedRollouts
+
+
 @pytest.mark.parametrize("benchmark", [sac_updates, branched_rollouts], ids=["sac_updates", "branched_rollouts"])
 def test_a_benchmark_writes_its_raw_file(monkeypatch, tmp_path, benchmark):
+    tiny = work.SacUpdates(obs=3, action=2, hidden=(4,), batch=4, steps=2, rows=8)
+    monkeypatch.setattr(work, "SAC_UPDATES", {"tiny": tiny})
+    networks = work.Networks(obs=3, action=2, hidden=(4,), members=3, elites=2)
+    monkeypatch.setattr(work, "BranchedRollouts", lambda: work_of(networks))
     one = arms.Arm("peak", arms.Process("NumPy", "benchmarks.numpy_worker"), "peak", {"size": 8, "repeats": 2}, 1)
     monkeypatch.setattr(arms, "peak_arms", lambda venv: [one])
     out = tmp_path / "raw.json"
     benchmark.main(["--no-peers", "--rounds", "2", "--out", str(out), "--quiet"])
-    assert [len(arm["timings"]) for arm in json.loads(out.read_text())["arms"].values()] == [2]
+    assert [len(arm["timings"]) for arm in json.loads(out.read_text())["arms"].values()] == [2, 2]
