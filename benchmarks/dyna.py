@@ -73,7 +73,7 @@ def ours(planning_steps: int, runs: int) -> Callable[[int], None]:
     env = TABULAR["dyna-maze"]()
     config = DynaQConfig(planning_steps=planning_steps, step_size=ALPHA, discount=GAMMA, epsilon=EPSILON)
     driver = JitDriver(DynaQ(env.spec, config), env, num_seeds=runs)
-    progress = driver.start(UniformReplay.empty(env.spec, 1), seed=0)
+    progress = driver.start({"env": UniformReplay.empty(env.spec, 1)}, seed=0)
 
     def go(steps: int) -> None:
         nonlocal progress

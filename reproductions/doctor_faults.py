@@ -34,6 +34,7 @@ from writing import DOCS, HERE, put, table, write_raw
 
 from forethought.api import load_run
 from forethought.checkup import STREAM, Checkup, of_evaluation
+from forethought.core import Clock
 from forethought.replay.uniform import UniformReplay
 from forethought.run.progress import strongly_typed
 from forethought.setup import build
@@ -131,7 +132,9 @@ def _setup(path: pathlib.Path, env: Any, learned: bool) -> Any:
         if learned:
             options = dataclasses.replace(options, reward="learned")
         setup = build("pets", env, config=config, run=options)
-        update = eqx.filter_jit(lambda state, replay, key: setup.agent.update(state, replay, key=key)[0])
+        call = {"round": "model", "clock": Clock.start(1)}
+        learn = lambda state, replay, key: setup.agent.update(state, {"env": replay}, **call, key=key)[0]
+        update = eqx.filter_jit(learn)
         SETUPS[env, learned] = setup, update, setup.evaluator(EPISODES)
     return SETUPS[env, learned][0]
 
@@ -236,7 +239,7 @@ def normaliser_off(setup: Any, state: Any, rows: Transition) -> Case:
     """The networks are saved with the statistics of the random phase alone."""
 
     def spoil(model: Any, rows: Transition) -> Any:
-        early = jnp.arange(len(rows.reward)) < setup.agent.random_steps
+        early = jnp.arange(len(rows.reward)) < setup.agent.schedule.random_steps
         return model.normalised(jax.tree.map(jnp.asarray, rows), early)
 
     return Case(rows, spoil=spoil)
@@ -289,7 +292,7 @@ FAULTS: dict[str, Callable[[Any, Any, Transition], Case]] = {
 def _collected(setup: Any, state: Any, rows: Transition, env: Any) -> Transition:
     """As many rows as the run has, from `env`: its random actions again, then episodes of its policy."""
     there = build("pets", env, config=setup.config, run=setup.run)
-    first = setup.agent.random_steps
+    first = setup.agent.schedule.random_steps
     random = jax.jit(lambda obs, actions: replayed(env, obs, actions, jr.key(0)))(rows.obs[0], rows.action[:first])
     steps = env.spec.max_episode_steps
     evaluator, key = there.evaluator(len(rows.reward) // steps - 1), jr.fold_in(jr.key(setup.run.seed), 1)

@@ -27,7 +27,6 @@ from forethought.models.local_linear import fit_local
 from forethought.planners.local_controller import LocalController
 from forethought.presets.local_lqr import PRESETS
 from forethought.presets.values import to_dict
-from forethought.replay.uniform import UniformReplay
 from forethought.run.steps import StepDriver
 from forethought.types import Given
 
@@ -108,19 +107,20 @@ def run(task: str, arm: str, seed: int) -> dict[str, Any]:
     agent = LocalLQR(env.spec, config, given=Given(env.reward_function))
     count = config.control.starts * config.control.rollouts
     driver = StepDriver(agent, HostedJaxEnv(env, count))
-    begin = driver.start(UniformReplay.empty(env.spec, ROUNDS * agent.update_every, agent.extras), seed=seed)
+    every = agent.rounds.env_steps
+    begin = driver.start(agent.data(ROUNDS * every, count), seed=seed)
     rows, state = [], begin.agent_state
-    for progress in driver.train(begin, total_steps=ROUNDS * agent.update_every):
+    for progress in driver.train(begin, total_steps=ROUNDS * every):
         if not progress.metrics:
             continue
-        latest, steps = progress.replay.latest(agent.update_every), agent.rounds.steps
+        latest, steps = progress.data["env"].latest(every), agent.rounds.steps
         first, last = (np.asarray(x).reshape(steps, count, -1) for x in (latest.obs, latest.next_obs))
         share = np.asarray(env.goal_distance(last[-1]) / env.goal_distance(first[0]))
-        row = {name: float(f"{float(value):.5g}") for name, value in progress.metrics.items()}
+        row = {name: float(f"{float(value):.5g}") for name, value in progress.metrics["controllers"].items()}
         row["end_error"] = [float(f"{x:.4g}") for x in share.reshape(-1, config.control.starts).mean(0)]
         if arm == "default":
             key = jr.key(1000 * seed + len(rows))
-            found = model_errors(agent, env, state, progress.agent_state, progress.replay, key)
+            found = model_errors(agent, env, state, progress.agent_state, progress.data["env"], key)
             row |= {f"error_{name}": float(f"{x:.4g}") for name, x in found.items()}
         if task == "point-mass-obstacle":
             row["clearance"] = float(f"{np.linalg.norm(last[..., :2], axis=-1).min():.4g}")

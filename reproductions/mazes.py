@@ -54,12 +54,12 @@ def values_while_learning() -> dict[str, Any]:
     env, found = TABULAR["dyna-maze"](), {}
     for name, preset in (("0", "maze-0"), ("50", "maze")):
         driver = JitDriver(DynaQ(env.spec, PRESETS[preset]), env)
-        run = driver.train(driver.start(UniformReplay.empty(env.spec, 8000), seed=0), total_steps=8000)
+        run = driver.train(driver.start({"env": UniformReplay.empty(env.spec, 8000)}, seed=0), total_steps=8000)
         ends = np.asarray(next(p for p in run if int(p.episodes.count) > 2).episodes.ends)
         first, second = int(ends[0]), int(ends[1])
         steps = [(first + second) // 2] + (list(range(first - 1, first + 45)) if name == "50" else [])
         found[name] = {"first_episode": first, "second_episode": second - first, "midway": steps[0]}
-        progress = driver.start(UniformReplay.empty(env.spec, 8000), seed=0)
+        progress = driver.start({"env": UniformReplay.empty(env.spec, 8000)}, seed=0)
         kept = {}
         for step in sorted(set(steps)):
             *_, progress = driver.train(progress, total_steps=step)
@@ -77,7 +77,7 @@ def gathered(env: Tabular, config: DynaQConfig, steps: int, models: AbstractTabl
     count = RUNS if models is None else len(jax.tree.leaves(models)[0])
     own = None if models is None else jax.tree.map(lambda x: x[0], models)
     driver = JitDriver(DynaQ(env.spec, config, model=own), env, num_seeds=count)
-    progress = driver.start(UniformReplay.empty(env.spec, 1), seed=0)
+    progress = driver.start({"env": UniformReplay.empty(env.spec, 1)}, seed=0)
     if models is not None:
         again = lambda x, axis: x if axis is None else x[jnp.arange(count) % RUNS]
         progress = jax.tree.map(again, progress, seed_axes(progress), is_leaf=lambda x: x is None)

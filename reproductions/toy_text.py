@@ -21,6 +21,7 @@ import numpy as np
 from writing import DOCS, HERE, load, measure_or_show, put, table, write_raw
 
 from forethought.agents.model_samples import ModelSamples
+from forethought.core import Clock
 from forethought.envs.make import make
 from forethought.presets.model_samples import ModelSamplesConfig
 from forethought.presets.values import to_dict
@@ -81,6 +82,12 @@ def random_steps(env: str, spec: EnvSpec, steps: int, seed: int) -> UniformRepla
     return UniformReplay.empty(spec, steps).add(Transition(number(seen), jnp.asarray(action, jnp.int32), *more))
 
 
+def learned(agent: ModelSamples, replay: Any, key: Any) -> Any:
+    """The agent's state after one round on a replay."""
+    state = agent.init(key=key)
+    return agent.update(state, {"env": replay}, round="values", clock=Clock.start(1), key=key)[0]
+
+
 def measure() -> dict[str, Any]:
     """By environment and method, the worth of the greedy policy of each seed."""
     found: dict[str, Any] = {}
@@ -92,8 +99,8 @@ def measure() -> dict[str, Any]:
         for method in METHODS:
             one = dataclasses.replace(config, method=method, **MORE[env].get(method, {}))
             agent, configs[method] = ModelSamples(spec, one), to_dict(one)
-            update = eqx.filter_jit(lambda replay, key, agent=agent: agent.update(agent.init(key=key), replay, key=key))
-            states = [update(replay, jr.key(seed))[0] for seed, replay in zip(SEEDS, replays)]
+            update = eqx.filter_jit(lambda replay, key, agent=agent: learned(agent, replay, key))
+            states = [update(replay, jr.key(seed)) for seed, replay in zip(SEEDS, replays)]
             cells[method] = [round(worth(env, np.asarray(state.q).argmax(-1)), 4) for state in states]
             sys.stderr.write(f"{env}, {method}: {cells[method]} (best {cells['best']}, threshold {threshold})\n")
         found[env] = cells | {"threshold": threshold, "steps": steps, "configs": configs}
