@@ -6,7 +6,6 @@ from forethought import Given, make_env
 from forethought.agents.planning import PlanningAgent
 from forethought.presets.parts import EnsembleConfig, PlannerConfig
 from forethought.presets.pets import PETSConfig
-from forethought.replay.uniform import UniformReplay
 from forethought.run.evaluate import JitEvaluator
 from forethought.run.jit import JitDriver
 
@@ -20,11 +19,11 @@ config = PETSConfig(
 agent = PlanningAgent(env.spec, config, given=Given(env.reward_function, env.termination_function))
 
 driver = JitDriver(agent, env)  # forethought.run.steps.StepDriver for environments stepped from Python
-start = driver.start(UniformReplay.empty(env.spec, capacity=400), seed=0)
+start = driver.start(agent.data(capacity=400, num_envs=1), seed=0)
 for progress in driver.train(start, total_steps=400):
-    if progress.metrics:  # the agent has just been updated
-        print(f"step {int(progress.env_steps)}: model loss {float(progress.metrics['model/loss']):.3f}")
-# A progress is valid until the generator goes on, for its buffers are then used again; the last one stays.
+    for name, metrics in progress.metrics.items():  # of the rounds that were called since the last yield
+        print(f"step {int(progress.env_steps)}: {name} loss {float(metrics['model/loss']):.3f}")
+# A progress is valid until the generator goes on, because its buffers are donated; the last one stays valid.
 
 evaluation = JitEvaluator(agent, env, num_episodes=4)(progress.agent_state, key=jax.random.key(1))
 print("returns", evaluation.returns)
