@@ -10,6 +10,7 @@ reproductions/pets-cartpole`), docs/images/pets-cartpole.gif.
 import json
 import pathlib
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import imageio
@@ -20,6 +21,7 @@ from writing import DOCS, HERE, IMAGES, put, table
 
 from forethought.cards import CARDS, ORACLES, Results, oracle_return
 from forethought.cards.marks import values
+from forethought.cards.policies import POLICIES
 from forethought.diagnostics.curves import plot_learning_curves
 from forethought.diagnostics.figures import INK, MUTED, PALETTE, save_figure
 from forethought.diagnostics.statistics import bootstrap_interval
@@ -151,10 +153,20 @@ def latent_table() -> str:
 
 def games_table() -> str:
     """What the marks of the agents that search trees ask for, what was measured, and what a seed costs."""
+    return table_of_marks(GAMES)
+
+
+def policies_table() -> str:
+    """The same of policies learned from replayed and imagined transitions, as far as they are measured."""
+    return table_of_marks([card.name for card in POLICIES if (HERE / card.raw[14:]).is_dir()])
+
+
+def table_of_marks(cards: Sequence[str]) -> str:
+    """Marks, what was measured, and what a seed of a card's first arm costs."""
     rows = []
-    for name in GAMES:
+    for name in cards:
         found = results(name)
-        minutes = statistics.median(values(found, "", "wall_s")) / 60
+        minutes = statistics.median(values(found, CARDS[name].arms[0].name, "wall_s")) / 60
         for mark in CARDS[name].marks:
             measured = mark.measure(found)
             verdict = "passed" if mark.passed(measured) else "missed"
@@ -243,6 +255,7 @@ if __name__ == "__main__":
         ("results", results_table),
         ("latent", latent_table),
         ("games", games_table),
+        ("policies", policies_table),
         ("ladder", ladder_table),
         ("ladder marks", marks_table),
     ):
