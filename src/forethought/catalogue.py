@@ -21,6 +21,8 @@ class Entry:
     takes: tuple[str, ...] = ("given", "learner", "planner")
     """What else it is built from; without `given` it learns reward and termination itself, with `rules` it plans on the
     true ones."""
+    model: bool = True
+    """Whether it has a model; model-free agents learn from what they meet alone."""
     tabular: bool = False
     """Whether it is for tasks of numbered states, and for no others."""
     example: str = ""
@@ -90,6 +92,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.sac",
         "SAC",
         takes=(),
+        model=False,
         example="pendulum --preset pendulum --steps 10000",
     ),
     "ppo": Entry(
@@ -99,6 +102,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.ppo",
         "PPO",
         takes=(),
+        model=False,
         example="CartPole-v1 --preset cartpole --num-envs 8 --steps 100000",
     ),
     "dqn": Entry(
@@ -108,6 +112,7 @@ AGENTS: dict[str, Entry] = {
         "forethought.agents.dqn",
         "DQN",
         takes=(),
+        model=False,
         example="CartPole-v1 --preset cartpole --steps 50000",
     ),
     "random-shooting": Entry(

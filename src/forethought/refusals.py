@@ -65,10 +65,13 @@ def check_taken(agent: Any, entry: Entry, run: RunConfig, **handed: Any) -> None
                 raise UserError(f"{agent} plans on the true rules, which say the {kind}; leave {kind} out")
         return
     if run.oracle:
+        if not entry.model:
+            raise UserError(f"oracle: {agent} learns without a model; leave oracle out, or take pets or mbpo")
         raise UserError(f"oracle: {agent} decides by what it has made of its observations; it needs its own model")
     for kind in ("reward", "termination"):
         if handed[kind] is not None or getattr(run, kind) not in ("auto", "learned"):
-            raise UserError(f"{agent} learns the {kind} from what it sees; leave {kind} out, or take another agent")
+            learns = "from the rewards that it meets" if not entry.model else f"the {kind} from what it sees"
+            raise UserError(f"{agent} learns {learns}; leave {kind} out, or take another agent")
 
 
 def check_game(agent: str, entry: Entry | None, world: AbstractEnv | AbstractHostEnv, run: RunConfig) -> None:
@@ -110,6 +113,17 @@ def check_agent(agent: AbstractAgent) -> None:
     agent.schedule.check()
     if agent.traceable:
         eqx.filter_eval_shape(lambda: agent.init(key=jax.random.key(0)))
+
+
+def check_rounds(name: str, agent: AbstractAgent, run: RunConfig) -> None:
+    """Raises UserError if one of several rounds would never be called in this run."""
+    for each in agent.schedule.rounds if len(agent.schedule.rounds) > 1 else ():
+        first = each.next_due(0) or 0
+        if first > run.steps:
+            raise UserError(
+                f"steps={run.steps}: the round {each.name} of {name} falls due after {first} steps for the first time; "
+                "take more steps, or fewer random ones"
+            )
 
 
 def check_alone(name: str, agent: AbstractAgent, run: RunConfig) -> None:

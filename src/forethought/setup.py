@@ -37,6 +37,7 @@ from .refusals import (
     check_game,
     check_numbered,
     check_opponent,
+    check_rounds,
     check_run,
     check_sequences,
     check_taken,
@@ -290,6 +291,7 @@ def _fitted_run(
     with clear_errors(name):
         check_agent(agent)
         check_alone(name, agent, run)
+        check_rounds(name, agent, run)
         check_sequences(agent, run)
         run, notes = agreed_capacity(agent, world, run)
     if _by_rules(entry) and run.num_envs == 1:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from tiny import Walk, run_to, same_bits, walk_reward
 
+import forethought
+from forethought import setup
 from forethought.agents.mbpo import MBPO
 from forethought.core import Clock
 from forethought.envs.hosted import HostedJaxEnv
@@ -19,6 +21,7 @@ from forethought.learners.sac import SAC
 from forethought.models.simulator import Simulator
 from forethought.presets.mbpo import PRESETS, MBPOConfig
 from forethought.presets.parts import EnsembleConfig
+from forethought.presets.run import RunConfig
 from forethought.presets.sac import SACConfig
 from forethought.run.jit import JitDriver
 from forethought.run.progress import round_key
@@ -177,3 +180,27 @@ def test_presets_are_sound(name):
     agent = MBPO(ENV.spec, PRESETS[name], given=Given(walk_reward, never_terminates))
     agent.schedule.check()
     assert jax.eval_shape(lambda: agent.data(1000, 1))["model"].capacity >= PRESETS[name].rollouts
+
+
+def test_a_run_in_which_a_round_never_comes_is_refused_before_it_begins(tmp_path):
+    with pytest.raises(UserError, match="the round model of mbpo falls due after 500 steps for the first time"):
+        forethought.train("mbpo", "pendulum", steps=300, out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("agent", "options", "message"),
+    [
+        ("sac", {"oracle": True}, "oracle: sac learns without a model"),
+        ("ppo", {"reward": "learned"}, None),
+        ("dqn", {}, "dqn needs discrete actions"),
+        ("sac", {"reward": "env"}, "sac learns from the rewards that it meets; leave reward out"),
+    ],
+)
+def test_what_a_model_free_agent_cannot_be_told_is_refused(agent, options, message):
+    build = lambda: setup.build(agent, "pendulum", run=RunConfig(steps=100, **options))
+    if message is None:
+        assert build().agent is not None
+        return
+    with pytest.raises(UserError, match=message):
+        build()
