@@ -64,8 +64,8 @@ class PPO(eqx.Module):
         checks.not_negative("entropy_weight", config.entropy_weight)
         if config.num_steps < config.num_minibatches:
             raise ValueError(
-                f"num_minibatches={config.num_minibatches} must be at most num_steps={config.num_steps}, the steps of a "
-                "round that they share out"
+                f"num_minibatches={config.num_minibatches} must be at most num_steps={config.num_steps}, the steps "
+                "of a round that they share out"
             )
         self.spec, self.config = spec, config
 
