@@ -4,8 +4,8 @@ import gymnasium
 import jax
 import numpy as np
 
+from forethought import imagine
 from forethought.fitting import fit, load_model
-from forethought.planners import imagine
 from forethought.presets.fit import FitConfig
 from forethought.presets.parts import EnsembleConfig
 
@@ -28,6 +28,6 @@ print("report", fitted.save("pendulum-model")["report"])
 
 model = load_model("pendulum-model")
 belief = model.init(jax.numpy.array([-1.0, 0.0, 0.0]), key=jax.random.key(1))  # hanging at rest
-actions = jax.numpy.full((1, 10, 1), 2.0)  # [candidates, horizon, action]
-beliefs, predictions = imagine(model, belief, actions, key=jax.random.key(2))
-print("imagined rewards", predictions.reward.mean((1, 2)))
+actions = jax.numpy.full((10, 1), 2.0)  # [horizon, action]; a function (belief, key) -> actions is a policy to follow
+seen = imagine(model, belief, actions, key=jax.random.key(2))  # leaves [horizon, particles, ...]
+print("imagined rewards", seen.rewards.mean(1))
