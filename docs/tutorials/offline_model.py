@@ -28,7 +28,6 @@ print("report", fitted.save("pendulum-model")["report"])
 
 model = load_model("pendulum-model")
 belief = model.init(jax.numpy.array([-1.0, 0.0, 0.0]), key=jax.random.key(1))  # hanging at rest
-starts = jax.tree.map(lambda x: x[:, None], belief)  # one start, behind the particles
-actions = jax.numpy.full((10, 1, 1), 2.0)  # [horizon, starts, action]
-seen = imagine(model, starts, actions, key=jax.random.key(2))
-print("imagined rewards", seen.rewards.mean((1, 2)))
+actions = jax.numpy.full((10, 1), 2.0)  # [horizon, action]; a function (belief, key) -> actions is a policy to follow
+seen = imagine(model, belief, actions, key=jax.random.key(2))  # leaves [horizon, particles, ...]
+print("imagined rewards", seen.rewards.mean(1))

@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 import forethought
-from forethought import Addition, Round, Transition, UniformReplay
-from forethought.core.imagine import branches, imagine
+from forethought import Addition, Round, Transition, UniformReplay, branches, imagine
 from forethought.models.linear_gaussian import LinearGaussian, LinearGaussianLearner
 
 

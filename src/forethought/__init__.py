@@ -46,6 +46,7 @@ _HOME = {
     "SequenceReplay": "replay.sequence",
     "UniformReplay": "replay.uniform",
     "SequencePlan": "planners.plan",
+    "branches": "core.imagine",
     "imagine": "core.imagine",
     "rollout": "planners.rollout",
     "pointwise": "types",

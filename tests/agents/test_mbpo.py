@@ -107,7 +107,7 @@ def test_the_agent_s_state_is_donated_nowhere_twice():
     assert len(set(pointers)) == len(pointers)
 
 
-@pytest.mark.parametrize(("steps", "length"), [(0, 1), (40, 1), (60, 2), (80, 3), (100, 4), (119, 4), (200, 5)])
+@pytest.mark.parametrize(("steps", "length"), [(0, 1), (52, 1), (72, 2), (92, 3), (112, 4), (131, 4), (212, 5)])
 def test_rollouts_grow_by_epochs(steps, length):
     config = dataclasses.replace(CONFIG, rollout_length=(2, 6, 1, 5), epoch_steps=20)
     agent = MBPO(ENV.spec, config)

@@ -73,7 +73,7 @@ def test_offline_model_learns_from_the_log(somewhere, capsys):
     assert names["fitted"].check.useful_steps == 10
     assert (somewhere / "pendulum-model" / "report.html").is_file()
     # full torque from hanging at rest costs about pi^2 a step at first
-    assert -11 < float(names["predictions"].reward[0].mean()) < -7
+    assert -11 < float(names["seen"].rewards[0].mean()) < -7
 
 
 def test_the_example_in_the_readme_runs(somewhere, capsys):

@@ -129,7 +129,8 @@ class MBPO(AbstractAgent[MBPOState, None]):
     def _length(self, clock: Clock) -> Int[Array, ""]:
         """Steps of a rollout in the present epoch."""
         first, last, low, high = self.config.rollout_length
-        part = (clock.env_steps // self.config.epoch_steps - first) / (last - first)
+        epoch = jnp.maximum(clock.env_steps - self.config.sac.random_steps, 0) // self.config.epoch_steps
+        part = (epoch - first) / (last - first)
         return (jnp.clip(part, 0, 1) * (high - low) + low).astype(jnp.int32)
 
     def _kept(self, length: Int[Array, ""] | int) -> Int[Array, ""] | int:
