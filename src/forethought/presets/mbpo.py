@@ -48,7 +48,7 @@ class MBPOConfig:
     rollout_length: tuple[int, int, int, int] = (1, 15, 1, 1)
     """How long rollouts are, by epoch: (a, b, m, n) is m steps up to epoch a, n from epoch b on, and linear between."""
     epoch_steps: int = 1000
-    """Environment steps in an epoch, the unit of `rollout_length` and `retain_epochs`; the first begins after the random
+    """Environment steps in an epoch, the unit of `rollout_length` and `retain_epochs`; epochs begin after the random
     steps."""
     retain_epochs: int = 1
     """Epochs whose rollouts are kept."""
