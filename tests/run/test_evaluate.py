@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from tiny import Walk, empty_data, make_agent, run_to, walk_reward
+from tiny import Averaging, Walk, empty_data, make_agent, run_to, walk_reward
 
 from forethought.core import AbstractEnv
 from forethought.envs.hosted import HostedJaxEnv
@@ -147,7 +147,7 @@ def test_run_with_a_deadline_acts_and_records_latency(oracle):
 
 
 def test_deadline_is_refused_where_it_has_no_meaning():
-    with pytest.raises(UserError, match="MPCLadder has no search that can be cut short"):
-        Actor(make_agent("mpc-ladder-1.0"), explore=True, plan_ms=10.0)
+    with pytest.raises(UserError, match="Averaging has no search that can be cut short"):
+        Actor(Averaging(), explore=True, plan_ms=10.0)
     with pytest.raises(ValueError, match="plan_ms=0 must be above 0"):
         Actor(make_agent("pets"), explore=True, plan_ms=0)

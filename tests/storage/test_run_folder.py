@@ -172,7 +172,7 @@ def test_a_damaged_record_is_said_plainly(run, content, message):
 
 def test_a_newer_record_says_how_to_upgrade(run):
     (run.path / "run.json").write_text('{"format": 3}')
-    with pytest.raises(NewerFormat, match=r"format 3, this one reads up to 1.*pip install -U forethought"):
+    with pytest.raises(NewerFormat, match=r"format 3, this one reads up to 2.*pip install -U forethought"):
         RunFolder.open(run.path)
 
 
@@ -420,8 +420,8 @@ def test_a_group_whose_runs_lead_out_of_it_is_damaged(tmp_path, names):
 
 
 def test_a_newer_group_says_how_to_upgrade(tmp_path):
-    (tmp_path / "group.json").write_text(json.dumps({"format": 2, "runs": []}))
-    with pytest.raises(NewerFormat, match="format 2, this one reads up to 1"):
+    (tmp_path / "group.json").write_text(json.dumps({"format": 3, "runs": []}))
+    with pytest.raises(NewerFormat, match="format 3, this one reads up to 2"):
         open_runs(tmp_path)
 
 

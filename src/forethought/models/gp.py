@@ -17,6 +17,7 @@ from ..core import AbstractLearner, AbstractModel, AbstractReplay, replaced
 from ..networks.distributions import DiagonalNormal
 from ..numerics.float64 import in_float64, in_float64_forwards, raised
 from ..numerics.moment_matching import GPFactors, Moments, expected_bell, feature_moments, gp_moments, pair_weights
+from ..presets.parts import GPConfig
 from ..types import Box, EnvSpec, Given, Metrics, Prediction, SaturatingReward, Transition, pointwise
 from .gp_likelihood import Hyperparameters, factorise, fit_hyperparameters, kernel_matrix
 

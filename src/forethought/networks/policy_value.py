@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..presets.search import PolicyValueConfig
 from ..types import EnvSpec
 from .layers import MLP, RELU, Linear
 from .resnet import ResNet

@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from .rollout import rollout  # at once: the module has the same name, and would take its place
+
 _HOME = {
     "CEM": "cem",
     "ICEM": "icem",
@@ -20,9 +22,8 @@ _HOME = {
     "TreePlan": "tree_search",
     "TreeSearch": "tree_search",
     "make_planner": "choice",
-    "rollout": "rollout",
 }
-__all__ = list(_HOME)
+__all__ = ["rollout", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
