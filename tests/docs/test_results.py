@@ -89,9 +89,9 @@ def test_a_card_has_all_its_seeds_committed_and_they_pass(card):
 @pytest.mark.parametrize(("card", "arm"), EVERY_ARM)
 def test_raw_curves_are_of_the_cards_settings_and_hold_the_final_return(card, arm):
     for raw in results(card.name)[arm.name].values():
-        assert (raw["agent"], raw["env"], raw["preset"]) == (card.agent, card.env, arm.preset)
+        assert (raw["agent"], raw["env"], raw["preset"]) == (arm.agent or card.agent, card.env, arm.preset)
         assert raw["total_steps"] == arm.run.steps
-        agent = find(card.agent)
+        agent = find(arm.agent or card.agent)
         assert from_dict(agent.config_type, raw["config"]) == agent.preset(arm.preset)
         run = from_dict(RunConfig, raw["run"])
         free = {"seed": run.seed, "threads": run.threads, "device": run.device}

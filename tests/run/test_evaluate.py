@@ -135,7 +135,7 @@ def test_more_time_finds_better_actions(oracle, state):
         keys = jr.split(jr.key(0), 1)
         actor.warm_up(state, memory, obs, keys)
         _, memory_after, _ = actor(state, memory, obs, keys)
-        values.append(float(memory_after.value[0]))
+        values.append(float(memory_after.plan.value[0]))
     # One refinement sees 16 random sequences, the other thousands.
     assert values[1] > values[0]
 

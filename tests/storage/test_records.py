@@ -292,7 +292,7 @@ def test_a_policy_says_field_got_and_wanted(tmp_path):
 
 
 def test_no_change_of_a_fitted_model_ends_in_a_raw_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "make_learner", lambda *args, **options: Stub())
+    monkeypatch.setattr(fitting, "ensemble_learner", lambda *args, **options: Stub())
     path = tmp_path / "model.npz"
     whole = {"spec": {k: SPEC[k] for k in ("name", "obs_dim", "action", "angle_dims")}, "model": {}, "given": GIVEN}
     for _, changed in mutations(whole, 3):
