@@ -81,7 +81,7 @@ def descended(
     return eqx.apply_updates(learned, updates), opt_state, rest
 
 
-def blended(slow, fast, rate: float):
+def blended(slow, fast, rate: float | Float[Array, ""]):
     """`slow` moved by `rate` towards `fast`, weight by weight."""
     mix = lambda s, f: s + rate * (f - s) if eqx.is_inexact_array(s) else s
     return jax.tree.map(mix, slow, fast)

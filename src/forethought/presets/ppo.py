@@ -13,7 +13,7 @@ class PPOConfig:
     """Environment steps between rounds, of all environments together."""
     epochs: int = 10
     """Passes over these steps in each round."""
-    num_minibatches: int = 8
+    num_minibatches: int = 16
     """Gradient steps in each pass."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of the actor and of the critic."""
@@ -43,7 +43,7 @@ class PPOConfig:
 
 PRESETS: dict[str, PPOConfig] = {
     "default": PPOConfig(),
-    "cartpole": PPOConfig(learning_rate=1e-3),
+    "cartpole": PPOConfig(learning_rate=1e-3, decay_steps=100_000),
     "pendulum": PPOConfig(num_steps=1024, discount=0.9, learning_rate=1e-3),
     "paper-mujoco": PPOConfig(num_steps=2048, num_minibatches=32),
 }
