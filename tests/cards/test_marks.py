@@ -2,7 +2,7 @@
 
 import pytest
 
-from forethought.cards import CARDS, ORACLES
+from forethought.cards import CARDS, ORACLES, marks
 from forethought.cards.card import Mark
 from forethought.cards.marks import (
     gap_between_intervals,
@@ -71,3 +71,30 @@ def test_a_card_with_several_arms_names_each():
 def test_a_seed_that_never_got_there_does_not_count_as_there_in_time():
     found = {"": {seed: {"after": after} for seed, after in enumerate((100, None, 400, 440))}}
     assert share_of_seeds_by("after", 400)(found) == 0.5
+
+
+def curve(*means, final=0.0, every=250):
+    """A raw file with evaluations `every` steps apart."""
+    rows = [
+        {"kind": "eval", "final": False, "env_steps": every * (i + 1), "mean_return": mean}
+        for i, mean in enumerate(means)
+    ]
+    last = {"kind": "eval", "final": True, "env_steps": every * len(means), "mean_return": final}
+    return {"final_return": final, "rows": [*rows, {"kind": "episode"}, last]}
+
+
+def test_the_lowest_seed_is_that_of_one_arm():
+    found = {"a": {0: curve(1.0, final=3.0), 1: curve(1.0, final=-2.0)}, "b": {0: curve(1.0, final=-9.0)}}
+    assert marks.lowest("a")(found) == -2.0
+
+
+def test_areas_are_compared_seed_by_seed_and_the_worst_seed_counts():
+    found = {"a": {0: curve(1.0, 3.0), 1: curve(5.0, 5.0)}, "b": {0: curve(0.0, 1.0), 1: curve(4.0, 5.5)}}
+    assert marks.area_above("a", "b")(found) == pytest.approx(0.25)
+
+
+def test_evaluations_running_ends_with_the_last_of_them_and_the_slowest_seed_counts():
+    measure = marks.evaluations_running(10.0, 3)
+    fast, slow = curve(10, 10, 10, 0), curve(10, 10, 9, 10, 10, 11)
+    assert measure({"": {0: fast}}) == 750 and measure({"": {0: fast, 1: slow}}) == 1500
+    assert measure({"": {0: fast, 1: curve(10, 10, 9, 10, 10)}}) == float("inf")
