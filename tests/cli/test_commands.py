@@ -399,7 +399,7 @@ def test_demo_ends_with_the_score_beside_the_oracle_and_the_paths(cli, monkeypat
 
 def test_main_answers_python_dash_m():
     done = subprocess.run([sys.executable, "-m", "forethought", "--version"], capture_output=True, text=True)
-    assert done.stdout == "forethought 0.1.0\n" and main(["--version"]) == 0
+    assert done.stdout == f"forethought {forethought.__version__}\n" and main(["--version"]) == 0
 
 
 def test_a_run_says_what_it_is_and_plots_and_exports_itself(trained, tmp_path):
