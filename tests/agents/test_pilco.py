@@ -76,7 +76,7 @@ def test_two_trials_after_two_random_ones_stay_where_the_reward_is(trained):
     returns = [episode[1] for episode in trained[1].episodes.since(0)]
     assert len(returns) == 4 and max(returns[:2]) < 3
     assert returns[3] > 6.0  # measured 6.5 to 7.0 over seeds 0 to 4; random trials at most 3.6
-    rewards = trained[1].replay.latest(3).reward
+    rewards = trained[1].data["env"].latest(3).reward
     assert float(rewards.min()) > 0.9
 
 
