@@ -265,4 +265,4 @@ def test_several_seeds_have_policies_of_their_own(tmp_path):
 @pytest.mark.slow
 def test_ready_agent_is_trained(tmp_path):
     run = trained(Walk(), tmp_path / "run", agent=make_agent("mpc-ladder-0.5"))
-    assert run.status == "finished" and run.folder.record["agent"].endswith(":MPCLadder")
+    assert run.status == "finished" and run.folder.record["agent"].endswith(":PlanningAgent")

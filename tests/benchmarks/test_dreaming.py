@@ -121,7 +121,7 @@ def test_sizes_of_that_name_are_those_of_our_preset(name):
 @pytest.mark.parametrize("sizes", [TINY, PICTURES], ids=["vectors", "pictures"])
 def test_an_update_is_one_gradient_step_on_finite_numbers(sizes):
     job = ours.dreaming(dataclasses.asdict(sizes), {})
-    state, metrics = job()
+    state, _, metrics = job()
     assert int(state.opt_state["model"][1].count) == 1 and all(np.isfinite(value) for value in metrics.values())
     assert job.notes["parameters"] == sum(x.size for x in jax.tree.leaves(eqx.filter(state.learned, eqx.is_array)))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from latent_world import SMALL
+from tiny import updated
 
 from forethought.agents.dreamer_v3 import DreamerV3
 from forethought.envs.check import check_env
@@ -135,7 +136,7 @@ def test_dreamer_v3_acts_and_learns_on_both(env):
     replay, add = SequenceReplay.empty(spec, 32), jax.jit(lambda replay, row: replay.add(row))
     for row in rows:
         replay = add(replay, jax.tree.map(jnp.asarray, row))
-    state, metrics = eqx.filter_jit(lambda s, r: agent.update(s, r, key=KEY))(agent.init(key=KEY), replay)
+    state, metrics = eqx.filter_jit(lambda s, r: updated(agent, s, r, key=KEY))(agent.init(key=KEY), replay)
     assert {"model/image_loss", "model/vector_loss"} <= set(metrics), sorted(metrics)
     assert all(np.isfinite(v) for v in metrics.values())
     obs = jnp.asarray(rows[-1].next_obs[0])

@@ -157,7 +157,7 @@ def test_pets_swings_the_pendulum_up_after_one_fit():
         learner=SystemIdentification(model, num_stretches=10),
     )
     driver = JitDriver(agent, env)
-    *_, end = driver.train(driver.start(UniformReplay.empty(env.spec, 200), seed=0), total_steps=200)
+    *_, end = driver.train(driver.start({"env": UniformReplay.empty(env.spec, 200)}, seed=0), total_steps=200)
     returns = JitEvaluator(agent, env, num_episodes=2)(end.agent_state, key=jr.key(1)).returns
     assert float(returns.mean()) > -450  # planning in the guess instead returns about -1200
     assert float(end.agent_state.learner.model.values(end.agent_state.learner.model.theta)["mass"]) == pytest.approx(

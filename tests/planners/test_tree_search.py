@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from plain_games import TIC_TAC_TOE, reachable
 from planner_toys import Cliff, Lock, Poisoned, belief_at, lock_optimum
+from tiny import updated
 
 from forethought.agents.planning import PlanningAgent
 from forethought.core import AbstractModel
@@ -307,7 +308,7 @@ def test_pets_searches_trees_in_what_its_ensemble_has_learned():
     obs, action = jr.uniform(KEY, (200, 1), minval=-1.0), jr.randint(jr.key(1), (200,), 0, 3)
     next_obs, no = obs + 0.3 * (action[:, None] - 1), jnp.zeros(200, bool)
     replay = UniformReplay.empty(spec, 200).add(Transition(obs, action, -jnp.abs(next_obs[:, 0]), next_obs, no, no))
-    state, _ = eqx.filter_jit(agent.update)(agent.init(key=KEY), replay, key=KEY)
+    state, _ = eqx.filter_jit(lambda s, r: updated(agent, s, r, key=KEY))(agent.init(key=KEY), replay)
     act = lambda obs: agent.act(state, agent.init_memory(state), obs, key=KEY, explore=False)[0]
     chosen = jax.jit(jax.vmap(act))(jnp.array([[-0.9], [-0.4], [0.0], [0.4], [0.9]]))
     assert chosen.tolist() == [2, 2, 1, 0, 0]

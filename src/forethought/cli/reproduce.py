@@ -95,7 +95,7 @@ def _one(card: Card, arm: Arm, out: Path, options: Reproduce, argv: list[str]) -
     config, commit = AGENTS[agent].preset(arm.preset), _commit()
     if (path / "run.json").is_file():
         run = api.load_run(path)
-        _check_same(card, run, wanted, config)
+        _check_same(card, agent, run, wanted, config)
         if run.status == "finished":
             commit = run.folder.record.get("commit")
         else:
@@ -109,13 +109,13 @@ def _one(card: Card, arm: Arm, out: Path, options: Reproduce, argv: list[str]) -
     return _raw(card, arm, run, out / arm.name / f"seed-{seed}.json")
 
 
-def _check_same(card: Card, run: Any, wanted: Any, config: Any) -> None:
+def _check_same(card: Card, agent: str, run: Any, wanted: Any, config: Any) -> None:
     """Raises UserError if a run in the way has other settings than the card's."""
     ignored = ("threads", "device")
     same = lambda options: {k: v for k, v in to_dict(options).items() if k not in ignored}
     record = run.folder.record
     found = (record["agent"], record["env"], to_dict(run.setup.config), same(_recorded(record)))
-    if found != (arm.agent or card.agent, card.env, to_dict(config), same(wanted)):
+    if found != (agent, card.env, to_dict(config), same(wanted)):
         raise UserError(f"{run.path} holds a run of other settings than card {card.name}; give another --out")
 
 

@@ -59,7 +59,7 @@ class LocalControl(eqx.Module):
         return jnp.argmin(jnp.sum((self.firsts - obs) ** 2, 1))
 
 
-class Improvement(NamedTuple):
+class LocalRound(NamedTuple):
     """What a round found; leaves `[start, ...]`, float64."""
 
     dynamics: LinearDynamics
@@ -135,10 +135,10 @@ def expanded_cost(reward: RewardFunction, fit: LocalFit, xu: Float[Array, "rollo
 
 
 @eqx.filter_jit
-def _round(rollouts, prior, previous, executed, control, kl_step, adapt: bool, trust: bool, reward) -> Improvement:
+def _round(rollouts, prior, previous, executed, control, kl_step, adapt: bool, trust: bool, reward) -> LocalRound:
     """All starts; `previous` is what the KL is measured from, `executed` what made the rollouts."""
 
-    def one(xu, next_obs, prior, previous, executed, multiplier, before, predicted) -> Improvement:
+    def one(xu, next_obs, prior, previous, executed, multiplier, before, predicted) -> LocalRound:
         fit = fit_local(xu, next_obs, prior)
         dynamics = LinearDynamics(fit.F, fit.f, fit.cov)
         cost = expanded_cost(reward, fit, xu)
@@ -153,7 +153,7 @@ def _round(rollouts, prior, previous, executed, control, kl_step, adapt: bool, t
             improvement = improve(dynamics, cost, previous, start, start_cov, bound=bound)
         else:
             improvement = unconstrained(dynamics, cost, previous, start, start_cov)
-        return Improvement(dynamics, cost, improvement, bound, multiplier, actual)
+        return LocalRound(dynamics, cost, improvement, bound, multiplier, actual)
 
     xu, next_obs = rollouts
     return jax.vmap(one, in_axes=(0, 0, None if prior is None else 0, 0, 0, 0, 0, 0))(
@@ -185,7 +185,7 @@ def improve_all(
     adapt: bool,
     trust: bool,
     reference: LinearPolicy | None = None,
-) -> tuple[LocalControl, Improvement]:
+) -> tuple[LocalControl, LocalRound]:
     """The controllers after a round. `reference` takes the place of the controllers as what the KL is measured from."""
     executed = control.controllers.policy
     previous = executed if reference is None else reference
@@ -204,7 +204,7 @@ def improve_all(
     return LocalControl(controllers, firsts, multiplier, before, predicted, rounds), found
 
 
-def metrics(found: Improvement, rollouts: Rollouts) -> Metrics:
+def metrics(found: LocalRound, rollouts: Rollouts) -> Metrics:
     """Numbers of a round: means over starts, of expected costs medians, as those of one may explode."""
     improvement = found.improvement
     share = improvement.kl / found.bound

@@ -19,7 +19,7 @@ from ..presets.local_control import LocalControlConfig
 from ..replay.uniform import UniformReplay
 from ..types import ActionSpace, Box, EnvSpec, Given, Metrics, RewardFunction
 from .episodes import Place, Rollouts, by_start, whole_episodes
-from .local_control import Improvement, LocalControl, gmm_prior, improve_all, model_prior
+from .local_control import LocalControl, LocalRound, gmm_prior, improve_all, model_prior
 from .model_planning import ensemble_learner
 
 
@@ -134,7 +134,7 @@ class LocalRounds(eqx.Module):
 
     def improve(
         self, control: LocalControl, rollouts: Rollouts, prior: Prior | None, reference: LinearPolicy | None = None
-    ) -> tuple[LocalControl, Improvement]:
+    ) -> tuple[LocalControl, LocalRound]:
         """The controllers after the round; see `improve_all`."""
         return improve_all(
             control,
