@@ -91,7 +91,7 @@ def test_it_says_what_its_trials_will_look_like(trained):
     assert np.all(np.abs(last.real - last.mean) < 4 * last.std + 0.05)
     real = float(sum(REWARD(x, x, jnp.asarray(x)) for x in last.real[1:]))
     assert float(metrics[1]["trial"]["policy/expected_return"]) == pytest.approx(real, abs=0.5)
-    assert float(metrics[1]["policy/dropped"]) == 0
+    assert float(metrics[1]["trial"]["policy/dropped"]) == 0
 
 
 def test_actions_are_bounded_and_of_single_precision(trained):
