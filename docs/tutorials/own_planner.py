@@ -24,7 +24,7 @@ class LocalSearch(forethought.AbstractRefiningPlanner[SequencePlan, Search]):
     def begin(self, plan):
         return Search(plan.warm, -jnp.inf * jnp.ones(()))
 
-    def refine(self, model, belief, search, *, key):
+    def refine(self, model, belief, search, *, guide=None, key):
         noise = 0.5 * jr.normal(jr.fold_in(key, 0), (16, *search.actions.shape)).at[0].set(0.0)
         near = jnp.clip(search.actions + noise, jnp.array(self.action.low), jnp.array(self.action.high))
         returns = rollout(model, belief, near, key=jr.fold_in(key, 1))  # [16], mean over the model's particles

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -35,11 +36,11 @@ def test_acting_is_begin_refine_and_best(name):
     agent = make_agent(name, oracle=True)
     state, memory = agent.init(key=jr.key(0)), agent.init_memory(None)
     whole, plan = act(agent, memory, OBS)
-    begin_key, refine_key, _ = jr.split(jr.key(0), 3)
+    begin_key, refine_key, best_key = jr.split(jr.key(0), 3)
     search = agent.begin(state, memory, OBS, key=begin_key)
     for i in range(agent.planner.iterations):
-        search = agent.refine(state, search, key=jr.fold_in(refine_key, i))
-    action, after = agent.best(state, memory, search)
+        search = agent.refine(state, search, key=jr.fold_in(refine_key, i), explore=False)
+    action, after, _ = agent.best(state, memory, search, key=best_key, explore=False)
     np.testing.assert_allclose(action, whole, atol=1e-5)
     np.testing.assert_allclose(after.plan.actions, plan.plan.actions, atol=1e-5)
 
@@ -81,9 +82,16 @@ def test_ladder_refuses_a_planner_that_makes_no_sequence():
 
 def test_exploration_noise_has_its_size_and_keeps_the_bounds():
     agent = PlanningAgent(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=0.2))
-    noisy = jax.vmap(lambda k: agent.perturb(jnp.zeros(1), None, key=k)[0])(jr.split(jr.key(0), 4000))
+    state, memory = agent.init(key=jr.key(0)), agent.init_memory(None)
+
+    def executed(size, key):
+        plan = eqx.tree_at(lambda s: s.inner.actions, begun, jnp.full_like(begun.inner.actions, size))
+        return agent.best(state, memory, plan, key=key, explore=True)[0]
+
+    begun = agent.begin(state, memory, OBS, key=jr.key(0))
+    noisy = jax.vmap(lambda k: executed(0.0, k))(jr.split(jr.key(0), 4000))
     assert float(noisy.std()) == pytest.approx(0.2, rel=0.05) and abs(float(noisy.mean())) < 0.02
-    edge = jax.vmap(lambda k: agent.perturb(jnp.ones(1), None, key=k)[0])(jr.split(jr.key(0), 100))
+    edge = jax.vmap(lambda k: executed(1.0, k))(jr.split(jr.key(0), 100))
     assert float(edge.max()) == 1.0
     with pytest.raises(ValueError, match="action_noise=-1 must be at least 0"):
         PlanningAgent(Walk().spec, dataclasses.replace(CONFIGS["random-shooting"], action_noise=-1))

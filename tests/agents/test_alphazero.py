@@ -24,6 +24,7 @@ from forethought.networks.policy_value import PolicyValue
 from forethought.presets.alphazero import AlphaZeroConfig
 from forethought.presets.search import OpeningConfig, PolicyValueConfig
 from forethought.replay.games import GameReplay, Position
+from forethought.run.actor import Actor
 from forethought.run.jit import JitDriver
 from forethought.run.steps import StepDriver
 from forethought.storage import checkpoint
@@ -113,6 +114,22 @@ def test_nothing_is_left_to_chance_without_exploration():
     board = TIC_TAC_TOE.obs((1, 1, 0, 2, 2, 0, 0, 0, 0))
     always = agent(simulations=30, opening=OpeningConfig(moves=2, chance=1.0))
     assert (acted(always, board, explore=False, memory=0, count=5)[0] == 2).all()
+
+
+@pytest.mark.slow
+def test_with_a_deadline_it_searches_again_and_again_and_the_visits_add_up():
+    one = agent(simulations=4)
+    state, board = one.init(key=KEY), jnp.asarray(TIC_TAC_TOE.obs((1, 0, 0, 0, 2, 0, 0, 0, 0)))
+    act = Actor(one, explore=True, plan_ms=1e-6)  # one search
+    memory, keys = jnp.zeros(2, jnp.int32), jr.split(KEY, 2)
+    action, after, extras = act(state, memory, jnp.stack([board, board]), keys)
+    assert (after == 1).all() and (extras.player == 0).all() and (board.reshape(9, 2)[action].sum(-1) == 0).all()
+    search = one.begin(state, memory[0], board, key=KEY)
+    for i in range(3):
+        search = one.refine(state, search, key=jr.fold_in(KEY, i), explore=True)
+    assert float(search.found.count) == 3 and float(search.found.visits.sum()) == 12
+    _, _, extras = one.best(state, memory[0], search, key=KEY, explore=True)
+    np.testing.assert_allclose(extras.weights.sum(), 1, rtol=1e-5)
 
 
 def test_without_simulations_the_network_alone_plays_and_learns_nothing():

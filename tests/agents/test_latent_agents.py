@@ -198,8 +198,11 @@ def test_v2_copies_its_target_when_due():
 def test_planet_remembers_the_action_that_was_executed_not_the_one_planned():
     agent = AGENTS["planet"](VECTOR)
     state = agent.init(key=jr.key(0))
-    action, memory = agent.perturb(jnp.ones(1), agent.init_memory(state), key=jr.key(1))
-    assert float(action[0]) != 1.0
+    start = agent.init_memory(state)
+    search = agent.begin(state, start, jnp.zeros(VECTOR.obs_dim), key=jr.key(1))
+    planned, _, _ = agent.best(state, start, search, key=jr.key(2), explore=False)
+    action, memory, _ = agent.best(state, start, search, key=jr.key(2), explore=True)
+    assert float(action[0]) != float(planned[0])
     np.testing.assert_array_equal(memory.action, action)
 
 

@@ -50,10 +50,15 @@ def search(planner, model, belief, key=KEY, guide=None):
     return planner(model, belief, planner.init(), guide=guide, key=key)
 
 
+def one_search(planner, model, belief, explore, key, temperature=0.0):
+    """Action and plan of one search."""
+    found = planner.refine(model, belief, planner.begin(planner.init()), explore=explore, key=key)
+    return planner.drawn(found, temperature, key=jr.fold_in(key, 1)), planner.best(found)[1]
+
+
 @eqx.filter_jit
 def _searched(planner, obs, keys, explore):
-    call = planner.explore if explore else planner
-    return jax.vmap(lambda o, k: call(MODEL, MODEL.init(o, key=k), planner.init(), key=k))(obs, keys)
+    return jax.vmap(lambda o, k: one_search(planner, MODEL, MODEL.init(o, key=k), explore, k))(obs, keys)
 
 
 def searched(rule, *boards, explore=False, keys=None):
@@ -321,7 +326,7 @@ def test_pets_searches_trees_in_what_its_ensemble_has_learned():
 def test_temperature_zero_is_greedy_and_one_is_in_proportion_to_visits():
     planner = tree(PUCT(noise_fraction=0.0, value_range=(-1.0, 1.0)), 30)
     belief = MODEL.init(obs_of(CENTRE)[0], key=KEY)
-    explore = lambda k, t: planner.explore(MODEL, belief, planner.init(), temperature=t, key=k)
+    explore = lambda k, t: one_search(planner, MODEL, belief, True, k, t)
     found = jax.jit(jax.vmap(explore))(jr.split(KEY, 2000), jnp.arange(2000) % 2)
     (cold, plans), (warm, _) = (jax.tree.map(lambda x, i=i: np.asarray(x[i::2]), found) for i in range(2))
     assert np.all(plans.visits[np.arange(1000), cold] == plans.visits.max(-1))
@@ -436,9 +441,7 @@ class Levers(AbstractModel):
 @pytest.mark.parametrize("explore", [False, True])
 def test_of_equally_visited_actions_the_best_is_played_and_of_equal_ones_any(explore):
     planner = tree(UCB(), 5, Discrete(5))
-    options = {"temperature": 0.0} if explore else {}
-    call = planner.explore if explore else planner
-    one = lambda pays, key: call(Levers(pays), jnp.zeros((1,)), planner.init(), key=key, **options)
+    one = lambda pays, key: one_search(planner, Levers(pays), jnp.zeros((1,)), explore, key)
     pays = jnp.array([[0.0, 0.0, 0.0, 1.0, 0.0], [0.5, -1.0, 0.5, 0.0, 0.5]])
     action, plan = jax.jit(jax.vmap(one))(pays[jnp.arange(200) % 2], jr.split(KEY, 200))
     assert np.all(plan.visits == 1)

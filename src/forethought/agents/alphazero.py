@@ -27,15 +27,15 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..core import AbstractAgent, Additions, Clock, Data, Schedule
+from ..core import AbstractPlanningAgent, Additions, Clock, Data, Schedule
 from ..learners import self_play
 from ..learners.optimiser import clipped_adamw
 from ..learners.schedule import GradientSteps
 from ..learners.search_imitation import Imitator, imitate
+from ..learners.self_play import GameSearch
 from ..models.simulator import Simulator
 from ..networks.policy_value import policy_value
 from ..planners import checks
-from ..planners.random_play import uniform
 from ..planners.tree_rules import PUCT, Gumbel
 from ..planners.tree_search import TreeSearch
 from ..presets.alphazero import AlphaZeroConfig
@@ -43,7 +43,7 @@ from ..replay.games import GameReplay, Searched
 from ..types import EnvSpec, Metrics
 
 
-class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
+class AlphaZero(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch]):
     """Searches every move, and learns from its own games. The memory counts the moves.
 
     With 0 simulations the network alone plays, and nothing can be learned.
@@ -52,8 +52,8 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
     spec: EnvSpec
     config: AlphaZeroConfig = eqx.field(static=True)
     rules: Simulator
-    planner: TreeSearch | None
-    player: TreeSearch | None  # the same with `play_simulations`
+    planner: TreeSearch
+    player: TreeSearch  # the same with `play_simulations`
     gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: AlphaZeroConfig | None = None, *, rules: Simulator):
@@ -65,17 +65,14 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
         for name, count in counts.items():
             checks.whole_number(name, count)
         self.gradient_steps = GradientSteps(c.update_every, c.updates)
-        self.planner = self.player = None
         if c.play_simulations is not None:
             checks.whole_number("play_simulations", c.play_simulations)
-        if c.simulations:
-            bounds = (-1.0, 1.0) if self_play.for_two(rules) else None
-            puct = PUCT(c.c_init, c.c_base, c.noise_fraction, c.noise_alpha, bounds)
-            rule = puct if c.rule == "puct" else Gumbel(c.considered)
-            sizes = c.simulations, c.play_simulations or c.simulations
-            self.planner, self.player = (
-                TreeSearch(spec.action, simulations=n, rule=rule, discount=c.discount) for n in sizes
-            )
+        bounds = (-1.0, 1.0) if self_play.for_two(rules) else None
+        puct = PUCT(c.c_init, c.c_base, c.noise_fraction, c.noise_alpha, bounds)
+        rule = puct if c.rule == "puct" else Gumbel(c.considered)
+        search = lambda n: TreeSearch(spec.action, simulations=n, rule=rule, discount=c.discount)
+        self.planner = search(c.simulations)
+        self.player = search(c.play_simulations or c.simulations) if c.simulations else self.planner
 
     @property
     def schedule(self) -> Schedule:
@@ -98,32 +95,34 @@ class AlphaZero(AbstractAgent[Imitator, Int[Array, ""]]):
     def init_memory(self, state: Imitator) -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)
 
-    def act(
-        self, state: Imitator, memory: Int[Array, ""], obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool
+    def begin(
+        self, state: Imitator, memory: Int[Array, ""], obs: Float[Array, " obs"], *, key: PRNGKeyArray
+    ) -> GameSearch:
+        at = self_play.position(self.rules, obs, key=key)
+        return GameSearch(at, self.planner.begin(self.planner.init()))
+
+    def refine(self, state: Imitator, search: GameSearch, *, key: PRNGKeyArray, explore: bool) -> GameSearch:
+        guide = lambda belief, key: self_play.guided(state.network, self.rules, belief)
+        planner, options = self.planner if explore else self.player, {"guide": guide, "explore": explore}
+        return GameSearch(search.at, planner.refine(self.rules, search.at.belief, search.found, **options, key=key))
+
+    def best(
+        self, state: Imitator, memory: Int[Array, ""], search: GameSearch, *, key: PRNGKeyArray, explore: bool
     ) -> tuple[Int[Array, ""], Int[Array, ""], Searched]:
-        c, rules = self.config, self.rules
-        init_key, search_key, open_key = jr.split(key, 3)
-        at = self_play.position(rules, obs, key=init_key)
-        if self.planner is None or self.player is None:
-            weights = self_play.network_policy(state.network, rules, at)
-            return uniform(weights == weights.max(), search_key), memory + 1, Searched(weights, at.player)
-        guide = lambda belief, key: self_play.guided(state.network, rules, belief)
+        action, plan = self.planner.best(search.found)
         if explore:
-            temperature = jnp.where(memory < c.temperature_moves, 1.0, 0.0)
-            action, plan = self.planner.explore(
-                rules, at.belief, self.planner.init(), guide=guide, temperature=temperature, key=search_key
-            )
-            opening = {"moves": c.opening.moves, "chance": c.opening.chance}
-            action = self_play.opened(action, at.legal, memory, **opening, key=open_key)
-        else:
-            action, plan = self.player(rules, at.belief, self.player.init(), guide=guide, key=search_key)
-        return action, memory + 1, Searched(plan.weights, at.player)
+            draw_key, open_key = jr.split(key)
+            temperature = jnp.where(memory < self.config.temperature_moves, 1.0, 0.0)
+            action = self.planner.drawn(search.found, temperature, key=draw_key)
+            opening = {"moves": self.config.opening.moves, "chance": self.config.opening.chance}
+            action = self_play.opened(action, search.at.legal, memory, **opening, key=open_key)
+        return action, memory + 1, Searched(plan.weights, search.at.player)
 
     def update(
         self, state: Imitator, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[Imitator, Additions, Metrics]:
         """One round of gradient steps on the games so far. Raises ValueError for an agent that does not search."""
-        if self.planner is None:
+        if not self.planner.simulations:
             raise ValueError("simulations=0 plays by the network alone, which teaches it nothing; search to train")
         state, metrics = imitate(
             state,

@@ -31,15 +31,16 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from ..core import AbstractAgent, Additions, Clock, Data, Schedule
+from ..core import AbstractPlanningAgent, Additions, Clock, Data, Schedule
 from ..learners import self_play
 from ..learners.optimiser import clipped_adamw
 from ..learners.schedule import GradientSteps
 from ..learners.search_imitation import Imitator, ValueLoss, imitate
+from ..learners.self_play import GameSearch
 from ..models.simulator import Simulator
 from ..networks.policy_value import policy_value
 from ..planners import checks
-from ..planners.random_play import random_play, turn, uniform
+from ..planners.random_play import random_play, turn
 from ..planners.tree_rules import UCB
 from ..planners.tree_search import TreeSearch
 from ..presets.expert_iteration import ExpertIterationConfig
@@ -47,7 +48,7 @@ from ..replay.games import GameReplay, Searched
 from ..types import EnvSpec, Metrics
 
 
-class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
+class ExpertIteration(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch]):
     """Searches every move and imitates its searches; without exploration the expert plays. The memory counts moves.
 
     With 0 simulations the apprentice alone plays, and nothing can be learned.
@@ -56,7 +57,7 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
     spec: EnvSpec
     config: ExpertIterationConfig = eqx.field(static=True)
     rules: Simulator
-    planner: TreeSearch | None
+    planner: TreeSearch
     gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: ExpertIterationConfig | None = None, *, rules: Simulator):
@@ -69,10 +70,8 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
             checks.whole_number(name, count)
         checks.not_negative("value_weight", c.value_weight)
         self.gradient_steps = GradientSteps(c.update_every, c.updates)
-        self.planner = None
-        if c.simulations:
-            rule = UCB(c.exploration / (1 + c.value_weight), c.prior_weight / (1 + c.value_weight))
-            self.planner = TreeSearch(spec.action, simulations=c.simulations, rule=rule, discount=c.discount)
+        rule = UCB(c.exploration / (1 + c.value_weight), c.prior_weight / (1 + c.value_weight))
+        self.planner = TreeSearch(spec.action, simulations=c.simulations, rule=rule, discount=c.discount)
 
     @property
     def schedule(self) -> Schedule:
@@ -102,25 +101,30 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
     def init_memory(self, state: Imitator) -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)
 
-    def act(
-        self, state: Imitator, memory: Int[Array, ""], obs: Float[Array, " obs"], *, key: PRNGKeyArray, explore: bool
-    ) -> tuple[Int[Array, ""], Int[Array, ""], Searched]:
-        c, rules = self.config, self.rules
-        init_key, search_key, draw_key, open_key = jr.split(key, 4)
-        at = self_play.position(rules, obs, key=init_key)
-        apprentice = self_play.network_policy(state.network, rules, at)
-        if self.planner is None:
-            return uniform(apprentice == apprentice.max(), search_key), memory + 1, Searched(apprentice, at.player)
+    def begin(
+        self, state: Imitator, memory: Int[Array, ""], obs: Float[Array, " obs"], *, key: PRNGKeyArray
+    ) -> GameSearch:
+        at = self_play.position(self.rules, obs, key=key)
+        return GameSearch(at, self.planner.begin(self.planner.init()))
+
+    def refine(self, state: Imitator, search: GameSearch, *, key: PRNGKeyArray, explore: bool) -> GameSearch:
         guide = lambda belief, key: self._guided(state, belief, key=key)
-        fresh = self.planner.init()
-        if not explore:
-            action, plan = self.planner(rules, at.belief, fresh, guide=guide, key=search_key)
-            return action, memory + 1, Searched(plan.weights, at.player)
-        action, plan = self.planner.explore(rules, at.belief, fresh, guide=guide, key=search_key)
-        if c.play == "apprentice":
-            action = jr.categorical(draw_key, jnp.log(apprentice)).astype(action.dtype)
-        opening = {"moves": c.opening.moves, "chance": c.opening.chance}
-        action = self_play.opened(action, at.legal, memory, **opening, key=open_key)
+        options = {"guide": guide, "explore": explore, "key": key}
+        return GameSearch(search.at, self.planner.refine(self.rules, search.at.belief, search.found, **options))
+
+    def best(
+        self, state: Imitator, memory: Int[Array, ""], search: GameSearch, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Int[Array, ""], Int[Array, ""], Searched]:
+        c, at = self.config, search.at
+        action, plan = self.planner.best(search.found)
+        if explore:
+            draw_key, open_key = jr.split(key)
+            action = self.planner.drawn(search.found, key=draw_key)
+            if c.play == "apprentice":
+                apprentice = self_play.network_policy(state.network, self.rules, at)
+                action = jr.categorical(draw_key, jnp.log(apprentice)).astype(action.dtype)
+            opening = {"moves": c.opening.moves, "chance": c.opening.chance}
+            action = self_play.opened(action, at.legal, memory, **opening, key=open_key)
         return action, memory + 1, Searched(plan.weights, at.player)
 
     def _guided(self, state: Imitator, belief: PyTree, *, key: PRNGKeyArray) -> tuple[Array, Array]:
@@ -136,7 +140,7 @@ class ExpertIteration(AbstractAgent[Imitator, Int[Array, ""]]):
         self, state: Imitator, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[Imitator, Additions, Metrics]:
         """One round of gradient steps on the games so far. Raises ValueError for an agent that does not search."""
-        if self.planner is None:
+        if not self.planner.simulations:
             raise ValueError("simulations=0 plays by the apprentice alone, which teaches it nothing; search to train")
         state, metrics = imitate(
             state,

@@ -96,16 +96,16 @@ class PlaNet(AbstractPlanningAgent[PlaNetState, FilterMemory, PlaNetSearch]):
         belief = memory.seen(state.model, obs, key=key)
         return PlaNetSearch(belief, self.planner.begin(self.planner.init()))  # a fresh search: nothing is carried over
 
-    def refine(self, state: PlaNetState, search: PlaNetSearch, *, key: PRNGKeyArray) -> PlaNetSearch:
+    def refine(self, state: PlaNetState, search: PlaNetSearch, *, key: PRNGKeyArray, explore: bool) -> PlaNetSearch:
         return PlaNetSearch(search.belief, self.planner.refine(state.model, search.belief, search.inner, key=key))
 
-    def best(self, state: PlaNetState, memory: FilterMemory, search: PlaNetSearch) -> tuple[Array, FilterMemory]:
+    def best(
+        self, state: PlaNetState, memory: FilterMemory, search: PlaNetSearch, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Array, FilterMemory, None]:
         action, _ = self.planner.best(search.inner)
-        return action, memory.after(search.belief, action)
-
-    def perturb(self, action: Array, memory: FilterMemory, *, key: PRNGKeyArray) -> tuple[Array, FilterMemory]:
-        action = noisy(self.spec.action, action, self.config.action_noise, key=key)
-        return action, memory.acted(action)
+        if explore:
+            action = noisy(self.spec.action, action, self.config.action_noise, key=key)
+        return action, memory.after(search.belief, action), None
 
     def update(
         self, state: PlaNetState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray

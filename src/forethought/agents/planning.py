@@ -8,7 +8,6 @@ where this differs from it is said beside its config: `presets/pets.py`, `random
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from ..core import (
@@ -21,12 +20,13 @@ from ..core import (
     Data,
     Schedule,
 )
+from ..learners.exploration import noisy
 from ..learners.model_planning import ModelState, ensemble_learner
 from ..planners.choice import make_planner
 from ..presets.pets import PETSConfig
 from ..presets.planning import PlanningConfig
 from ..replay.uniform import UniformReplay
-from ..types import Box, EnvSpec, Given, Metrics
+from ..types import EnvSpec, Given, Metrics
 
 
 class Execution(eqx.Module):
@@ -104,26 +104,23 @@ class PlanningAgent(AbstractPlanningAgent[ModelState, Execution, PlanSearch]):
             due, start = memory.position >= memory.plan.actions.shape[0], self.planner.init()
         return PlanSearch(self.model(state).init(obs, key=key), self.planner.begin(start), due)
 
-    def refine(self, state: ModelState, search: PlanSearch, *, key: PRNGKeyArray) -> PlanSearch:
+    def refine(self, state: ModelState, search: PlanSearch, *, key: PRNGKeyArray, explore: bool) -> PlanSearch:
         better = lambda inner: self.planner.refine(self.model(state), search.belief, inner, key=key)
         due = search.due
         inner = better(search.inner) if due is None else jax.lax.cond(due, better, lambda inner: inner, search.inner)
         return PlanSearch(search.belief, inner, due)
 
-    def best(self, state: ModelState, memory: Execution, search: PlanSearch) -> tuple[Array, Execution]:
-        action, plan = self.planner.best(search.inner)
-        if memory.position is None:
-            return action, Execution(plan, None)
-        plan = jax.tree.map(lambda new, old: jnp.where(search.due, new, old), plan, memory.plan)
-        position = jnp.where(search.due, 0, memory.position)
-        return plan.actions[position], Execution(plan, position + 1)
-
-    def perturb(self, action: Array, memory: Execution, *, key: PRNGKeyArray) -> tuple[Array, Execution]:
-        size = self.config.planning.action_noise
-        if not size or not isinstance(self.spec.action, Box):
-            return action, memory
-        low, high = jnp.array(self.spec.action.low), jnp.array(self.spec.action.high)
-        return jnp.clip(action + size * (high - low) / 2 * jr.normal(key, action.shape), low, high), memory
+    def best(
+        self, state: ModelState, memory: Execution, search: PlanSearch, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Array, Execution, None]:
+        (action, plan), position = self.planner.best(search.inner), None
+        if memory.position is not None:
+            plan = jax.tree.map(lambda new, old: jnp.where(search.due, new, old), plan, memory.plan)
+            position = jnp.where(search.due, 0, memory.position)
+            action, position = plan.actions[position], position + 1
+        if explore:
+            action = noisy(self.spec.action, action, self.config.planning.action_noise, key=key)
+        return action, Execution(plan, position), None
 
     def update(
         self, state: ModelState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray

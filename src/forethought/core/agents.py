@@ -4,13 +4,12 @@ import abc
 from typing import Generic, Self, TypeVar
 
 import equinox as eqx
-import jax
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ..types import EnvSpec, Forecasts, Metrics
 from .models import AbstractModel
-from .planners import AbstractRefiningPlanner, Search
+from .planners import AbstractRefiningPlanner, Search, refined
 from .replays import AbstractReplay, Additions, Data
 from .schedule import Clock, Schedule
 
@@ -95,24 +94,18 @@ class AbstractPlanningAgent(AbstractAgent[State, Memory], Generic[State, Memory,
         """The search for an action before any model call."""
 
     @abc.abstractmethod
-    def refine(self, state: State, search: Search, *, key: PRNGKeyArray) -> Search:
+    def refine(self, state: State, search: Search, *, key: PRNGKeyArray, explore: bool) -> Search:
         """One planner iteration."""
 
     @abc.abstractmethod
-    def best(self, state: State, memory: Memory, search: Search) -> tuple[Array, Memory]:
-        """The best action so far and the memory to carry."""
-
-    def perturb(self, action: Array, memory: Memory, *, key: PRNGKeyArray) -> tuple[Array, Memory]:
-        """The action with exploration noise, and the memory that knows of it; both as they are unless an agent says
-        otherwise."""
-        return action, memory
+    def best(
+        self, state: State, memory: Memory, search: Search, *, key: PRNGKeyArray, explore: bool
+    ) -> tuple[Array, Memory, PyTree]:
+        """What `act` returns after the refinements so far: the action, with exploration noise if asked for."""
 
     def act(self, state, memory, obs, *, key, explore):
-        begin_key, refine_key, noise_key = jr.split(key, 3)
+        begin_key, refine_key, best_key = jr.split(key, 3)
+        better = lambda search, key: self.refine(state, search, key=key, explore=explore)
         search = self.begin(state, memory, obs, key=begin_key)
-        body = lambda i, search: self.refine(state, search, key=jr.fold_in(refine_key, i))
-        search = jax.lax.fori_loop(0, self.planner.iterations, body, search)
-        action, memory = self.best(state, memory, search)
-        if explore:
-            action, memory = self.perturb(action, memory, key=noise_key)
-        return action, memory, None
+        search = refined(better, search, self.planner.iterations, key=refine_key)
+        return self.best(state, memory, search, key=best_key, explore=explore)

@@ -1,10 +1,12 @@
 """What chooses actions by imagining."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -41,7 +43,9 @@ class AbstractRefiningPlanner(AbstractPlanner[Plan], Generic[Plan, Search]):
         """The search before any model call."""
 
     @abc.abstractmethod
-    def refine(self, model: AbstractModel, belief: PyTree, search: Search, *, key: PRNGKeyArray) -> Search:
+    def refine(
+        self, model: AbstractModel, belief: PyTree, search: Search, *, guide: Any = None, key: PRNGKeyArray
+    ) -> Search:
         """One improvement; the cost of one planner iteration."""
 
     @abc.abstractmethod
@@ -49,7 +53,15 @@ class AbstractRefiningPlanner(AbstractPlanner[Plan], Generic[Plan, Search]):
         """The best action found so far and the plan for the next step."""
 
     def __call__(self, model, belief, plan, *, guide=None, key):
-        def body(i, search):
-            return self.refine(model, belief, search, key=jr.fold_in(key, i))
+        better = lambda search, key: self.refine(model, belief, search, guide=guide, key=key)
+        return self.best(refined(better, self.begin(plan), self.iterations, key=key))
 
-        return self.best(jax.lax.fori_loop(0, self.iterations, body, self.begin(plan)))
+
+def refined(
+    refine: Callable[[Search, PRNGKeyArray], Search], search: Search, iterations: int, *, key: PRNGKeyArray
+) -> Search:
+    """`search` after `iterations` of `refine(search, key)`; refinement `i` gets `fold_in(key, i)`."""
+    better = lambda i, search: refine(search, jr.fold_in(key, i))
+    if iterations == 1:  # a loop of one costs a tree search twice the time to compile
+        return better(jnp.zeros((), jnp.int32), search)
+    return jax.lax.fori_loop(0, iterations, better, search)

@@ -10,6 +10,7 @@ from ..core import AbstractGame
 from ..models.simulator import Simulator
 from ..networks.policy_value import PolicyValue
 from ..planners.random_play import turn
+from ..planners.tree_search import TreeResults
 from .search_imitation import Symmetries
 
 
@@ -19,6 +20,13 @@ class Standing(eqx.Module):
     belief: PyTree
     legal: Bool[Array, " actions"]
     player: Int[Array, ""]
+
+
+class GameSearch(eqx.Module):
+    """The search for one move, and the position that it is for."""
+
+    at: Standing
+    found: TreeResults
 
 
 def position(rules: Simulator, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> Standing:

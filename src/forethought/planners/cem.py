@@ -1,6 +1,6 @@
 """The cross-entropy method, as PETS uses it."""
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -86,7 +86,9 @@ class CEM(AbstractRefiningPlanner[SequencePlan[Sequences], CEMSearch]):
         nothing = unknown_value()
         return CEMSearch(sequences, nothing, sequences.mode(), nothing)
 
-    def refine(self, model: AbstractModel, belief: PyTree, search: CEMSearch, *, key: PRNGKeyArray) -> CEMSearch:
+    def refine(
+        self, model: AbstractModel, belief: PyTree, search: CEMSearch, *, guide: Any = None, key: PRNGKeyArray
+    ) -> CEMSearch:
         sample_key, model_key = jax.random.split(key)
         if self.clipped:
             candidates = search.sequences.sample_clipped(self.population, 0.0, key=sample_key)

@@ -1,6 +1,6 @@
 """Gradient ascent on action sequences, through a differentiable model."""
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -79,7 +79,7 @@ class GradientPlanner(AbstractRefiningPlanner[SequencePlan[Array], GradientSearc
         return GradientSearch(logits, self._adam().init(logits), iteration, actions, value)
 
     def refine(
-        self, model: AbstractModel, belief: PyTree, search: GradientSearch, *, key: PRNGKeyArray
+        self, model: AbstractModel, belief: PyTree, search: GradientSearch, *, guide: Any = None, key: PRNGKeyArray
     ) -> GradientSearch:
         start_key, model_key = jr.split(key)
         random = self._unsquash(self.action.sample((self.restarts, self.horizon), key=start_key))

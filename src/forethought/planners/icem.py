@@ -1,6 +1,6 @@
 """iCEM: the cross-entropy method with coloured noise and elites that live on."""
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -102,7 +102,9 @@ class ICEM(AbstractRefiningPlanner[SequencePlan[ICEMWarm], ICEMSearch]):
         iteration, value = jnp.zeros((), jnp.int32), unknown_value()
         return ICEMSearch(warm.sequences, warm.kept, warm.has_kept, iteration, warm.sequences.mode(), value)
 
-    def refine(self, model: AbstractModel, belief: PyTree, search: ICEMSearch, *, key: PRNGKeyArray) -> ICEMSearch:
+    def refine(
+        self, model: AbstractModel, belief: PyTree, search: ICEMSearch, *, guide: Any = None, key: PRNGKeyArray
+    ) -> ICEMSearch:
         sample_key, model_key = jax.random.split(key)
         candidates = self._population(search, sample_key)
         returns = rollout(

@@ -1,7 +1,7 @@
 """Planning by optimal control: iLQR, DDP and LQR in any differentiable model."""
 
 import dataclasses
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import equinox as eqx
 import jax
@@ -104,7 +104,9 @@ class ILQR(AbstractRefiningPlanner[ILQRPlan, ILQRSearch]):
         first = each + self.options.first
         return ILQRSearch(actions, each - jnp.inf, first, each + 1, status, jnp.zeros((), jnp.int32), fresh, noise)
 
-    def refine(self, model: AbstractModel, belief: PyTree, search: ILQRSearch, *, key: PRNGKeyArray) -> ILQRSearch:
+    def refine(
+        self, model: AbstractModel, belief: PyTree, search: ILQRSearch, *, guide: Any = None, key: PRNGKeyArray
+    ) -> ILQRSearch:
         model_key, start_key = jr.split(key)
         begun = search.iteration > 0
         noise = jnp.where(begun, search.noise, jr.key_data(model_key))
@@ -205,7 +207,9 @@ class LQRPlanner(AbstractRefiningPlanner[SequencePlan[Array], LQRSearch]):
     def begin(self, plan: SequencePlan[Array]) -> LQRSearch:
         return LQRSearch(plan.warm, unknown_value())
 
-    def refine(self, model: AbstractModel, belief: PyTree, search: LQRSearch, *, key: PRNGKeyArray) -> LQRSearch:
+    def refine(
+        self, model: AbstractModel, belief: PyTree, search: LQRSearch, *, guide: Any = None, key: PRNGKeyArray
+    ) -> LQRSearch:
         problem, state = problem_of(model, belief, self.action, horizon=self.horizon, discount=self.discount, key=key)
         middle = jnp.broadcast_to(centre(self.action), (1, *self.action.shape))
         point = ilqr.start(problem, state, middle, ilqr.Options())

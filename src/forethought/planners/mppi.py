@@ -1,6 +1,6 @@
 """MPPI: a softmax-weighted average of noisy action sequences."""
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -81,7 +81,9 @@ class MPPI(AbstractRefiningPlanner[SequencePlan[Sequences], MPPISearch]):
         sequences = plan.warm if self.warm_start else start(self.action, self.horizon, self.noise_std)
         return MPPISearch(sequences, unknown_value())
 
-    def refine(self, model: AbstractModel, belief: PyTree, search: MPPISearch, *, key: PRNGKeyArray) -> MPPISearch:
+    def refine(
+        self, model: AbstractModel, belief: PyTree, search: MPPISearch, *, guide: Any = None, key: PRNGKeyArray
+    ) -> MPPISearch:
         sample_key, model_key = jax.random.split(key)
         old = search.sequences
         candidates = old.sample_clipped(self.population, self.beta, key=sample_key)

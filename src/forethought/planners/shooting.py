@@ -1,6 +1,6 @@
 """Random shooting: the best of many uniformly random action sequences."""
 
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ class RandomShooting(AbstractRefiningPlanner[SequencePlan[Array], ShootingSearch
         return ShootingSearch(plan.warm if self.warm_start else self._centre(), unknown_value())
 
     def refine(
-        self, model: AbstractModel, belief: PyTree, search: ShootingSearch, *, key: PRNGKeyArray
+        self, model: AbstractModel, belief: PyTree, search: ShootingSearch, *, guide: Any = None, key: PRNGKeyArray
     ) -> ShootingSearch:
         sample_key, model_key = jr.split(key)
         candidates = self.action.sample((self.population, self.horizon), key=sample_key)

@@ -21,8 +21,7 @@ LOWEST = float(jnp.finfo(jnp.float32).min)  # the logit of an action that is not
 class Found(eqx.Module):
     """What one search has found at its root."""
 
-    action: Int[Array, ""]
-    choice: Float[Array, " actions"]  # what the action without exploration has most of; adds up over searches
+    choice: Float[Array, " actions"]  # how much speaks for each action; adds up over searches
     weights: Float[Array, " actions"]  # the improved policy that a network is trained on
     visits: Float[Array, " actions"]
     qvalues: Float[Array, " actions"]  # of the visited actions; for the player to move
@@ -31,7 +30,7 @@ class Found(eqx.Module):
 
 
 class AbstractTreeRule(eqx.Module):
-    """How a search chooses. `explore` adds the randomness of training, `temperature` is of the action then played."""
+    """How a search chooses. `explore` adds the randomness of training."""
 
     @abc.abstractmethod
     def search(
@@ -43,7 +42,6 @@ class AbstractTreeRule(eqx.Module):
         simulations: int,
         max_depth: int | None,
         explore: bool,
-        temperature: Float[Array, ""] | float,
         key: PRNGKeyArray,
     ) -> Found:
         """What is found from mctx's `root` and `recurrent` function, both for a batch of one."""
@@ -53,7 +51,7 @@ class PUCT(AbstractTreeRule):
     """AlphaZero's: argmax of Q + U, `U = P sqrt(N) / (1 + n) (c_init + log((N + c_base + 1) / c_base))`.
 
     Source: Silver et al. 2018 and its pseudocode. Exploring, the root's prior is `(1 - f) P + f Dirichlet(alpha)`
-    over the legal actions, and the action is drawn from `visits^(1 / temperature)`. Q is brought to [0, 1]: from
+    over the legal actions. Q is brought to [0, 1]: from
     `value_range` as in AlphaZero, or, where that is None, from the lowest and highest Q of the node and its actions
     (MuZero). An action not yet tried has the lowest Q, a loss. Raises ValueError for constants out of range.
     """
@@ -72,9 +70,9 @@ class PUCT(AbstractTreeRule):
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range={self.value_range} must be (lowest, highest) with lowest < highest")
 
-    def search(self, root, recurrent, legal, *, simulations, max_depth, explore, temperature, key):
+    def search(self, root, recurrent, legal, *, simulations, max_depth, explore, key):
         mctx = import_mctx()
-        noise_key, search_key, action_key = jr.split(key, 3)
+        noise_key, search_key, luck_key = jr.split(key, 3)
         if explore and self.noise_fraction:
             noisy = self._noisy(root.prior_logits[0], legal, key=noise_key)
             root = root.replace(prior_logits=noisy[None])
@@ -95,7 +93,7 @@ class PUCT(AbstractTreeRule):
             pb_c_init=self.c_init,
             pb_c_base=self.c_base,
         ).search_tree
-        return by_visits(tree, explore=explore, temperature=temperature, key=action_key)
+        return by_visits(tree, key=luck_key)
 
     def _noisy(self, logits: Array, legal: Array, *, key: PRNGKeyArray) -> Float[Array, " actions"]:
         """Logits of the prior mixed with noise. mctx's own noise would also fall on illegal actions."""
@@ -110,8 +108,7 @@ class Gumbel(AbstractTreeRule):
 
     Source: Danihelka et al. 2022, through mctx. `weights` is the policy improved by completed Q-values. Exploring,
     the actions considered are drawn by Gumbel noise; without it they are the likeliest, and nothing is random but which
-    of several equal actions is played.
-    `temperature` is not used. Raises ValueError for sizes below 1.
+    of several equal actions is played. Raises ValueError for sizes below 1.
     """
 
     considered: int = eqx.field(static=True, default=16)
@@ -119,7 +116,7 @@ class Gumbel(AbstractTreeRule):
     def __check_init__(self) -> None:
         checks.whole_number("considered", self.considered)
 
-    def search(self, root, recurrent, legal, *, simulations, max_depth, explore, temperature, key):
+    def search(self, root, recurrent, legal, *, simulations, max_depth, explore, key):
         search_key, luck_key = jr.split(key)
         policy = import_mctx().gumbel_muzero_policy(
             None,
@@ -138,7 +135,7 @@ class Gumbel(AbstractTreeRule):
         # The weights are monotonic in mctx's own score, whose ties go to the lowest action.
         action = policy.action[0] if explore else luckiest(visits, weights, luck)
         choice = jax.nn.one_hot(action, legal.shape[-1])
-        return Found(action, choice, weights, visits, summary.qvalues[0], summary.value[0], luck)
+        return Found(choice, weights, visits, summary.qvalues[0], summary.value[0], luck)
 
 
 class UCB(AbstractTreeRule):
@@ -146,8 +143,7 @@ class UCB(AbstractTreeRule):
 
     Source: Kocsis & Szepesvari 2006; with `prior_weight` w above 0 the bonus that expert iteration gives to what its
     apprentice would do (Anthony et al. 2017, sec. 5.2). Actions not yet tried at a node come first, the likeliest of
-    them before the others. Exploring, the action is drawn from `visits^(1 / temperature)`. Raises ValueError for
-    negative constants.
+    them before the others. Raises ValueError for negative constants.
     """
 
     exploration: float = eqx.field(static=True, default=2**0.5)
@@ -157,9 +153,9 @@ class UCB(AbstractTreeRule):
         checks.not_negative("exploration", self.exploration)
         checks.not_negative("prior_weight", self.prior_weight)
 
-    def search(self, root, recurrent, legal, *, simulations, max_depth, explore, temperature, key):
+    def search(self, root, recurrent, legal, *, simulations, max_depth, explore, key):
         mctx = import_mctx()
-        search_key, action_key = jr.split(key)
+        search_key, luck_key = jr.split(key)
         tree = mctx.search(
             None,
             search_key,
@@ -171,7 +167,7 @@ class UCB(AbstractTreeRule):
             max_depth=max_depth,
             invalid_actions=~legal[None],
         )
-        return by_visits(tree, explore=explore, temperature=temperature, key=action_key)
+        return by_visits(tree, key=luck_key)
 
     def _select(self, key: PRNGKeyArray, tree: Any, node: Array, depth: Array | int = 0) -> Int[Array, ""]:
         """The action to try at a node of a tree without batch axis; ties are broken at random."""
@@ -190,21 +186,11 @@ class UCB(AbstractTreeRule):
 FIRST = 1e12  # above every score: what an action that was never tried has
 
 
-def by_visits(tree: Any, *, explore: bool, temperature: Array | float, key: PRNGKeyArray) -> Found:
-    """What a tree of mctx (batch of one) has found, where actions are played by how often they were tried.
-
-    Of several most visited actions the one of best value is played, of several of those any.
-    """
-    draw_key, luck_key = jr.split(key)
+def by_visits(tree: Any, *, key: PRNGKeyArray) -> Found:
+    """What a tree of mctx (batch of one) has found, where actions are played by how often they were tried."""
     summary = tree.summary()
-    visits, values = summary.visit_counts[0], summary.qvalues[0]
-    luck = jr.uniform(luck_key, visits.shape)
-    action = luckiest(visits, values, luck)
-    if explore:
-        logits = jnp.log(visits / jnp.maximum(visits.max(), 1)) / jnp.maximum(temperature, 1e-3)
-        action = jnp.where(jnp.asarray(temperature) > 0, jr.categorical(draw_key, logits).astype(jnp.int32), action)
-    weights = summary.visit_probs[0]
-    return Found(action, weights, weights, visits, values, summary.value[0], luck)
+    visits, weights = summary.visit_counts[0], summary.visit_probs[0]
+    return Found(weights, weights, visits, summary.qvalues[0], summary.value[0], jr.uniform(key, visits.shape))
 
 
 def luckiest(counts: Array, values: Array, luck: Array) -> Int[Array, ""]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ..core import AbstractModel, AbstractRefiningPlanner
 from ..errors import UserError
@@ -63,8 +63,9 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
     and values change sign where the player does.
 
     `guide` says of a belief which actions to try first and what it is worth; None: all actions alike, worth 0, so that
-    only what the tree itself meets counts. With `iterations` above 1 (or more refinements) further searches start
-    from the root and their visits are added up (root parallelisation, Chaslot et al. 2008).
+    only what the tree itself meets counts. With 0 `simulations` the guide alone decides. With `iterations` above 1 (or
+    more refinements) further searches start from the root and their visits are added up (root parallelisation, Chaslot
+    et al. 2008).
 
     A step whose reward, continuation or value is not finite costs 1e6 and ends there. Raises ValueError for Box
     actions, sizes below 1 and a discount outside [0, 1]; UserError where mctx is missing, and, outside of compiled
@@ -84,8 +85,8 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
                 f"tree search needs discrete actions, got Box with {self.action.shape[0]} dimensions; use cem, icem, "
                 "mppi, shooting or gradient"
             )
-        for name in ("simulations", "iterations"):
-            checks.whole_number(name, getattr(self, name))
+        checks.whole_number("simulations", self.simulations, 0)
+        checks.whole_number("iterations", self.iterations)
         if self.max_depth is not None:
             checks.whole_number("max_depth", self.max_depth)
         checks.fraction("discount", self.discount)
@@ -96,6 +97,7 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
         """As configured. Raises ValueError for sizes that clash."""
         rules = {"gumbel": Gumbel(), "puct": PUCT(), "ucb": UCB()}
         rule = rules[config.tree_rule]
+        checks.whole_number("simulations", config.simulations)  # nothing guides it
         return cls(action, config.simulations, rule, discount=config.discount, max_depth=config.horizon)
 
     def init(self) -> TreePlan:
@@ -113,9 +115,11 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
         search: TreeResults,
         *,
         guide: Guide | None = None,
+        explore: bool = False,
         key: PRNGKeyArray,
     ) -> TreeResults:
-        found = self._search(model, belief, guide, explore=False, temperature=0.0, key=key)
+        """One search more, with the rule's noise at the root if it is to `explore`."""
+        found = self._search(model, belief, guide, explore=explore, key=key)
         returns = jnp.where(found.visits > 0, found.visits * found.qvalues, 0.0)
         one = jnp.ones(())
         new = TreeResults(found.choice, found.weights, found.visits, returns, found.value, found.luck, one)
@@ -123,35 +127,19 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
 
     def best(self, search: TreeResults) -> tuple[Array, TreePlan]:
         values = jnp.where(search.visits > 0, search.returns / jnp.maximum(search.visits, 1), -jnp.inf)
-        action = luckiest(search.choice, values, search.luck)
+        action = luckiest(search.choice, values, search.luck)  # of the most tried the one of best value
         count = jnp.maximum(search.count, 1)
         value = jnp.where(search.count > 0, search.value / count, -jnp.inf)
         return action, TreePlan(search.weights / count, search.visits, value)
 
-    def __call__(self, model, belief, plan, *, guide=None, key):
-        """The action without exploration; `guide` as in the class's docstring."""
-
-        def body(i: Array, search: TreeResults) -> TreeResults:
-            return self.refine(model, belief, search, guide=guide, key=jr.fold_in(key, i))
-
-        search = self.begin(plan)
-        if self.iterations == 1:
-            return self.best(body(jnp.zeros((), jnp.int32), search))
-        return self.best(jax.lax.fori_loop(0, self.iterations, body, search))
-
-    def explore(
-        self,
-        model: AbstractModel,
-        belief: PyTree,
-        plan: TreePlan,
-        *,
-        guide: Guide | None = None,
-        temperature: Float[Array, ""] | float = 1.0,
-        key: PRNGKeyArray,
-    ) -> tuple[Array, TreePlan]:
-        """An action of one search with the rule's exploration: noise at the root, and `temperature` (0: greedy)."""
-        found = self._search(model, belief, guide, explore=True, temperature=temperature, key=key)
-        return found.action, TreePlan(found.weights, found.visits, found.value)
+    def drawn(
+        self, search: TreeResults, temperature: Float[Array, ""] | float = 1.0, *, key: PRNGKeyArray
+    ) -> Int[Array, ""]:
+        """An action drawn in proportion to `visits^(1 / temperature)` (0: the best), or, where the rule is Gumbel's,
+        one of those that its searches drew."""
+        logits = jnp.log(search.choice / jnp.max(search.choice)) / jnp.maximum(temperature, 1e-3)
+        action = jr.categorical(key, logits).astype(jnp.int32)
+        return jnp.where(jnp.asarray(temperature) > 0, action, self.best(search)[0])
 
     @property
     def _num_actions(self) -> int:
@@ -164,7 +152,6 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
         guide: Guide | None,
         *,
         explore: bool,
-        temperature: Array | float,
         key: PRNGKeyArray,
     ) -> Found:
         mctx = import_mctx()
@@ -201,6 +188,9 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
         legal, player = turn(model, belief, self._num_actions)
         _refuse_if_over(legal)
         logits, value = valued(belief, legal, alive, root_key)
+        if not self.simulations:
+            weights, luck = jax.nn.softmax(logits), jr.uniform(search_key, logits.shape)
+            return Found(weights, weights, jnp.zeros(logits.shape), weights, value, luck)
         root = jax.tree.map(lambda x: x[None], Node(_stored(belief), alive, player))
         return self.rule.search(
             mctx.RootFnOutput(prior_logits=logits[None], value=value[None], embedding=root),
@@ -209,7 +199,6 @@ class TreeSearch(AbstractRefiningPlanner[TreePlan, TreeResults]):
             simulations=self.simulations,
             max_depth=self.max_depth,
             explore=explore,
-            temperature=temperature,
             key=search_key,
         )
 

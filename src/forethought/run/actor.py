@@ -57,17 +57,13 @@ class _Programs(NamedTuple):
 def _programs(agent: Any, explore: bool) -> _Programs:
     act = lambda s: lambda m, o, k: agent.act(s, m, o, key=k, explore=explore)
     begin = lambda s: lambda m, o, k: agent.begin(s, m, o, key=k)
-    refine = lambda s, i: lambda x, k: agent.refine(s, x, key=jr.fold_in(k, i))
-
-    def best(state: Any, memory: Any, search: Any, key: PRNGKeyArray) -> tuple[Array, Any]:
-        action, memory = agent.best(state, memory, search)
-        return agent.perturb(action, memory, key=key) if explore else (action, memory)
-
+    refine = lambda s, i: lambda x, k: agent.refine(s, x, key=jr.fold_in(k, i), explore=explore)
+    best = lambda s: lambda m, x, k: agent.best(s, m, x, key=k, explore=explore)
     return _Programs(
         compiled(lambda s, m, o, k: jax.vmap(act(s))(m, o, k)),
         compiled(lambda s, m, o, k: jax.vmap(begin(s))(m, o, k)),
         compiled(lambda s, search, k, i: jax.vmap(refine(s, i))(search, k)),
-        compiled(lambda s, m, x, k: jax.vmap(lambda m, x, k: best(s, m, x, k))(m, x, k)),
+        compiled(lambda s, m, x, k: jax.vmap(best(s))(m, x, k)),
     )
 
 
@@ -104,10 +100,10 @@ class Actor:
             self._refine_ms = max((time.perf_counter() - started) * 1e3, 0.95 * self._refine_ms)
             count += 1
         started = time.perf_counter()
-        action, memory = jax.block_until_ready(self._programs.best(state, memory, search, keys[:, 2]))
+        answer = jax.block_until_ready(self._programs.best(state, memory, search, keys[:, 2]))
         self._best_ms = max((time.perf_counter() - started) * 1e3, 0.95 * self._best_ms)
         self.latency.taken.append((time.perf_counter() - begun) * 1e3)
-        return action, memory, None
+        return answer
 
     def warm_up(self, state: Any, memory: Any, obs: Array, keys: PRNGKeyArray) -> None:
         """Compiles before the clock runs, so that the first action does not miss its deadline."""
