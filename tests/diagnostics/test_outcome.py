@@ -37,6 +37,16 @@ def test_returns_without_spread_are_compared_as_they_are():
     assert placed([-1.0] * 5, one) == "below"
 
 
+def test_a_tail_of_bad_episodes_does_not_hide_what_ranks_show():
+    tail = Baseline((-20.0, -35.0, -60.0, -150.0, -3900.0), "episodes of random actions")
+    assert placed([-5.0, -6.0, -5.5, -7.0, -6.2], tail) == "above"
+    assert placed([-5.0, -6.0, -55.0, -70.0, -6.2], tail) == "equal"  # two of five are no better
+    assert placed([-5.0, -6.0, -5.5, -7.0, -20_000.0], tail) == "equal"  # the means say otherwise than the ranks
+    ours, theirs = np.random.default_rng(0).standard_cauchy((2, 2000, 6))
+    places = [placed(a, Baseline(tuple(b), "")) for a, b in zip(ours, theirs)]
+    assert np.mean([place != "equal" for place in places]) < 0.05
+
+
 def test_one_episode_against_one_proves_nothing():
     one = Baseline((-4.0,), "episodes of random actions")
     assert placed([3.0], one) == "unclear" and placed([-4.0], one) == "equal"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 from scipy.stats import t as student
 
 from .curves import Row, is_number
@@ -55,7 +56,11 @@ def random_phase(rows: Sequence[Row], random_steps: int) -> tuple[float, ...]:
 
 
 def placed(returns: Sequence[float], baseline: Baseline) -> Place:
-    """Where `returns` are beside random actions, by the 95 % interval of the difference of means (Welch 1947)."""
+    """Where `returns` are beside random actions, by the 95 % interval of the difference of means (Welch 1947).
+
+    Where a few episodes are so much worse than the rest that this interval says nothing, ranks decide (Mann & Whitney
+    1947, at 1 %), if they agree with the means.
+    """
     ours, theirs = np.asarray(returns, float), np.asarray(baseline.returns)
     gap = float(ours.mean() - theirs.mean())
     if abs(gap) <= 1e-6 * max(abs(ours.mean()), abs(theirs.mean())):
@@ -70,9 +75,15 @@ def placed(returns: Sequence[float], baseline: Baseline) -> Place:
         return "above" if gap > 0 else "below"
     freedom = parts.sum() ** 2 / sum(p**2 / max(len(x) - 1, 1) for p, x in zip(parts, (ours, theirs)))
     half = float(student.ppf(0.975, freedom) * np.sqrt(parts.sum()))
-    if abs(gap) > half:
+    if abs(gap) > half or _ranked(ours, theirs, np.sign(gap)):
         return "above" if gap > 0 else "below"
     return "unclear" if len(ours) < 2 and abs(gap) > np.sqrt(spread[1]) else "equal"
+
+
+def _ranked(ours: np.ndarray, theirs: np.ndarray, side: float) -> bool:
+    """Whether `ours` are above (`side` 1) or below (-1) by their ranks."""
+    found = mannwhitneyu(ours, theirs)
+    return bool(found.pvalue < 0.01 and np.sign(found.statistic - len(ours) * len(theirs) / 2) == side)
 
 
 def outcome(returns: Sequence[float], baseline: Baseline, advice: str) -> str:
