@@ -61,7 +61,8 @@ class DQN(AbstractAgent[DQNState, None]):
     def update(
         self, state: DQNState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[DQNState, Additions, Metrics]:
-        draw = lambda key: data["env"].sample(self.config.batch_size, key=key)
-        learned, metrics = self.learner.updates(state.learned, draw, key=key)
+        c, draw = self.config, lambda key: data["env"].sample(self.config.batch_size, key=key)
+        remaining = 1.0 if c.decay_steps is None else jnp.maximum(1.0 - clock.env_steps / c.decay_steps, 0.0)
+        learned, metrics = self.learner.updates(state.learned, draw, remaining=remaining, key=key)
         metrics = metrics | {"actor/epsilon": self.learner.epsilon(clock.env_steps)}
         return DQNState(learned, clock.env_steps), {}, metrics

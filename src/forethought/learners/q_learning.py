@@ -39,23 +39,21 @@ class QLearning(eqx.Module):
             raise ValueError(f"dqn needs discrete actions; those of {spec.name} are continuous: take sac or ppo")
         checks.settings(
             config,
-            whole=("update_every", "updates", "batch_size", "hidden", "target_every", "epsilon_steps"),
+            whole=("update_every", "updates", "batch_size", "hidden", "target_every", "epsilon_steps", "decay_steps"),
             fractions=("discount", "tau", "epsilon_first", "epsilon_last"),
             positives=("learning_rate", "max_grad_norm"),
         )
         self.spec, self.space, self.config = spec, spec.action, config
 
-    @property
-    def optimiser(self) -> optax.GradientTransformation:
-        """Adam on the clipped gradient."""
+    def _optimiser(self, remaining: Float[Array, ""] | float) -> optax.GradientTransformation:
         clip = optax.clip_by_global_norm(self.config.max_grad_norm)
-        return optax.chain(clip, optax.adam(self.config.learning_rate))
+        return optax.chain(clip, optax.adam(self.config.learning_rate * remaining))
 
     def init(self, *, key: PRNGKeyArray) -> QLearningState:
         """First weights, of both networks."""
         network = QNetwork(self.spec.feature_dim, self.space.n, self.config.hidden, key=key)
         target = jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, network)  # no buffer is donated twice
-        opt_state = self.optimiser.init(eqx.filter(network, eqx.is_inexact_array))
+        opt_state = self._optimiser(1.0).init(eqx.filter(network, eqx.is_inexact_array))
         return QLearningState(network, target, opt_state, jnp.zeros((), jnp.int32))
 
     def values(self, state: QLearningState, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch actions"]:
@@ -75,8 +73,13 @@ class QLearning(eqx.Module):
         value = jnp.take_along_axis(values, best[:, None], -1)[:, 0]
         return batch.reward + self.config.discount * (1.0 - batch.terminated) * value
 
-    def update(self, state: QLearningState, batch: Transition) -> tuple[QLearningState, Metrics]:
-        """One gradient step on the Huber loss of a batch `[batch, ...]`; the target network moves if it is due."""
+    def update(
+        self, state: QLearningState, batch: Transition, *, remaining: Float[Array, ""] | float = 1.0
+    ) -> tuple[QLearningState, Metrics]:
+        """One gradient step on the Huber loss of a batch `[batch, ...]`; the target network moves if it is due.
+
+        The step size is `remaining` times the configured one.
+        """
         c, target = self.config, self.targets(state, batch)
         features = self.spec.features(batch.obs)
 
@@ -85,14 +88,19 @@ class QLearning(eqx.Module):
             loss = jnp.mean(optax.huber_loss(value, target))
             return loss, {"critic/loss": loss, "critic/value": jnp.mean(value)}
 
-        network, opt_state, metrics = descended(loss_of, self.optimiser, state.network, state.opt_state)
+        network, opt_state, metrics = descended(loss_of, self._optimiser(remaining), state.network, state.opt_state)
         count = state.count + 1
         slow = blended(state.target, network, jnp.where(count % c.target_every == 0, c.tau, 0.0))
         return QLearningState(network, slow, opt_state, count), metrics
 
     def updates(
-        self, state: QLearningState, draw: Callable[[PRNGKeyArray], Transition], *, key: PRNGKeyArray
+        self,
+        state: QLearningState,
+        draw: Callable[[PRNGKeyArray], Transition],
+        *,
+        remaining: Float[Array, ""] | float = 1.0,
+        key: PRNGKeyArray,
     ) -> tuple[QLearningState, Metrics]:
         """The configured number of updates, each on a batch of `draw(key)`; metrics are the means."""
-        one = lambda state, key: self.update(state, draw(key))
+        one = lambda state, key: self.update(state, draw(key), remaining=remaining)
         return repeated(one, state, jr.split(key, self.config.updates))

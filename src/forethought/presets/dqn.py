@@ -29,6 +29,8 @@ class DQNConfig:
     """How far it moves towards the network: 1 is a copy; small, with `target_every` 1, is Polyak averaging."""
     learning_rate: Positive = 5e-4
     """Adam's step size."""
+    decay_steps: int | None = None
+    """Environment steps over which the step size falls to 0, linearly; None: it stays."""
     max_grad_norm: Positive = 10.0
     """Largest norm of the gradient."""
     epsilon_first: Fraction = 1.0
