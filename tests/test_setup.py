@@ -97,3 +97,27 @@ def test_gymnasium_instance_is_trained_on_itself():
     env = gymnasium.make("Pendulum-v1")
     setup = build("pets", env, config=PETS, run=RUN)
     assert setup.driver().env is setup.env and setup.evaluation_env is not setup.env
+
+
+class Endless(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-5.0, 5.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, False, False, {}
+
+
+def test_an_environment_that_may_never_end_is_said_to_and_one_with_a_limit_is_not():
+    run = dataclasses.replace(RUN, steps=1100)
+    (note,) = build("sac", Endless, run=run).notes
+    assert note.startswith("no time limit is declared") and "gymnasium.wrappers.TimeLimit" in note
+    assert build("sac", lambda: gymnasium.wrappers.TimeLimit(Endless(), 50), run=run).notes == []
+
+
+def test_a_replay_of_one_round_is_not_sized_by_the_run():
+    run = dataclasses.replace(RUN, steps=100)
+    assert build("ppo", "pendulum", run=run).run.replay_capacity is None  # fewer steps than its first round takes

@@ -226,8 +226,9 @@ def build(
     run, notes = _fitted_run(name, built, entry, world, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
-    if isinstance(world, GymnasiumEnv | GymnasiumVectorEnv) and world.seen.note is not None:
-        notes = [*notes, world.seen.note]
+    if isinstance(world, GymnasiumEnv | GymnasiumVectorEnv):
+        notes += [world.seen.note] * (world.seen.note is not None)
+        notes += [_ENDLESS] * (world.spec.max_episode_steps is None)
     setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes, kwargs)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(
@@ -235,6 +236,12 @@ def build(
             "are trained one after another, each with num_seeds=1"
         )
     return setup
+
+
+_ENDLESS = (
+    "no time limit is declared: an episode lasts until the environment ends it, 1,000 steps at most in evaluations; "
+    "wrap the environment with gymnasium.wrappers.TimeLimit, unless it truncates episodes itself"
+)
 
 
 def _by_rules(entry: Entry | None) -> bool:

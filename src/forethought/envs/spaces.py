@@ -64,7 +64,7 @@ def _number_actions(space: spaces.MultiDiscrete | spaces.MultiBinary) -> str:
 def _translate_box(name: str, space: spaces.Box) -> Box:
     if not bounded(space.low, space.high):
         raise UserError(
-            f"{name}: the action space {space} is unbounded; planners search within bounds, so give the Box "
+            f"{name}: the action space {space} is unbounded; agents act within bounds, so give the Box "
             "finite low and high, below 1e18"
         )
     low, high = (bound.reshape(-1).astype(np.float32) for bound in (space.low, space.high))

@@ -41,7 +41,7 @@ class QLearning(eqx.Module):
             config,
             whole=("update_every", "updates", "batch_size", "hidden", "target_every", "epsilon_steps", "decay_steps"),
             fractions=("discount", "tau", "epsilon_first", "epsilon_last"),
-            positives=("learning_rate", "max_grad_norm"),
+            positives=("learning_rate", "max_grad_norm", "error_clip"),
         )
         self.spec, self.space, self.config = spec, spec.action, config
 
@@ -76,7 +76,7 @@ class QLearning(eqx.Module):
     def update(
         self, state: QLearningState, batch: Transition, *, remaining: Float[Array, ""] | float = 1.0
     ) -> tuple[QLearningState, Metrics]:
-        """One gradient step on the Huber loss of a batch `[batch, ...]`; the target network moves if it is due.
+        """One gradient step on the loss of a batch `[batch, ...]`; the target network moves if it is due.
 
         The step size is `remaining` times the configured one.
         """
@@ -85,7 +85,10 @@ class QLearning(eqx.Module):
 
         def loss_of(network: QNetwork) -> tuple[Array, Metrics]:
             value = jnp.take_along_axis(network(features), batch.action[:, None], -1)[:, 0]
-            loss = jnp.mean(optax.huber_loss(value, target))
+            if c.error_clip is None:
+                loss = jnp.mean(optax.l2_loss(value, target))
+            else:
+                loss = jnp.mean(optax.huber_loss(value, target, delta=c.error_clip))
             return loss, {"critic/loss": loss, "critic/value": jnp.mean(value)}
 
         network, opt_state, metrics = descended(loss_of, self._optimiser(remaining), state.network, state.opt_state)

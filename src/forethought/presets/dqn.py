@@ -27,6 +27,8 @@ class DQNConfig:
     """Gradient updates between moves of the target network."""
     tau: Fraction = 1.0
     """How far it moves towards the network: 1 is a copy; small, with `target_every` 1, is Polyak averaging."""
+    error_clip: Positive | None = 1.0
+    """Size of an error from which on its loss is linear, as in the paper (Huber's loss); None: always squared."""
     learning_rate: Positive = 5e-4
     """Adam's step size."""
     decay_steps: int | None = None

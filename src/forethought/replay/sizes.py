@@ -57,9 +57,9 @@ def agreed_capacity(
 
     Raises UserError if the capacity that was asked for is more than there is memory for.
     """
-    if run.replay_gb is not None:
-        return run, []
     size, memory = _row_bytes(agent, run.num_envs) * run.num_seeds, device_bytes()
+    if run.replay_gb is not None or size <= 0:  # on disk, or as much as one round takes, however long the run
+        return run, []
     rows, remedy = "transitions", "--replay-capacity"
     if agent.sequence_length is not None:
         rows, remedy = "steps", "--replay-gb keeps them on disk"
