@@ -17,7 +17,7 @@ AGAINST_PEERS = (
     *("matmul_peak", "planning", "fitting", "time_per_action", "dreaming", "frames", "optimal_control"),
     *("sac_updates", "branched_rollouts"),
 )
-ALONE = ("search", "dyna", "many_runs")
+ALONE = ("search", "dyna", "many_runs", "core")
 LONG = ("time_to_oracle", "latency")
 
 

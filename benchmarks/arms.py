@@ -19,6 +19,7 @@ class Process:
     name: str
     module: str = "benchmarks.ours"
     venv: pathlib.Path | None = None  # None: the interpreter that runs this
+    root: pathlib.Path | None = None  # another checkout, whose benchmarks and package are used
     env: tuple[tuple[str, str], ...] = ()
 
 
@@ -41,7 +42,7 @@ def ours(name: str, **env: str) -> Process:
 
 def peer(name: str, venv: pathlib.Path, **env: str) -> Process:
     """A process of mbrl-lib's."""
-    return Process(name, "benchmarks.peers.worker", venv, tuple(env.items()))
+    return Process(name, "benchmarks.peers.worker", venv, env=tuple(env.items()))
 
 
 def sheeprl(name: str, venv: pathlib.Path) -> Process:
@@ -93,6 +94,8 @@ def alternate(recorder: Recorder, arms: list[Arm], *, rounds: int, threads: int)
                 python = {} if arm.process.venv is None else {"python": python_of(arm.process.venv)}
                 # A cache of its own, so that what is called compiling is compiling.
                 env = {**thread_env(threads), "JAX_COMPILATION_CACHE_DIR": f"{cache}/{i}", **dict(arm.process.env)}
+                if arm.process.root is not None:
+                    python, env["PYTHONPATH"] = {**python, "cwd": arm.process.root}, str(arm.process.root / "src")
                 worker = Worker(arm.process.name, arm.process.module, env=env, **python)
                 workers[arm.process] = stack.enter_context(worker)
                 recorder.watch.workers.add(worker.pid)

@@ -13,7 +13,7 @@ import statistics
 from typing import Any
 
 from . import arms
-from .record import RESULTS, ROOT, read
+from .record import RESULTS, ROOT, read, summary
 
 PAGE = ROOT / "docs" / "speed.md"
 FIGURE = ROOT / "docs" / "images" / "speed-return-by-latency.png"
@@ -262,7 +262,44 @@ def replanning(raw: dict[str, Any]) -> str:
     return where(raw, raw["machine"]) + "\n" + table(head, rows)
 
 
+def versions(raw: dict[str, Any]) -> str:
+    """Milliseconds before and now, and how they compare round by round."""
+    rows = []
+    for name, now in raw["arms"].items():
+        if not name.endswith(", now"):
+            continue
+        before = raw["arms"][name.removesuffix("now") + "before"]
+        pairs = zip(now["timings"], before["timings"])
+        ratios = summary([100 * (a["wall_s"] / b["wall_s"] - 1) for a, b in pairs])
+        times = [spread(arm["wall_s"], 1, 1e3) for arm in (before, now)]
+        middle, low, high = (f"{ratios[k]:+.0f} %" for k in ("median", "q25", "q75"))
+        rows.append([name.removesuffix(", now"), *times, f"{middle} ({low} to {high})"])
+    head = ["work", "before, ms, median (min to max)", "now, ms", "change, median of pairs (middle half)"]
+    return where(raw, raw["machine"]) + "\n" + table(head, rows)
+
+
+def core(raw: dict[str, Any]) -> str:
+    """What appending costs, and eight seeds beside one."""
+    arms_, rows = raw["arms"], []
+    for name, arm in arms_.items():
+        if arm["task"].get("how") == "driver":
+            copied = arms_[name.removesuffix("driver") + "update"]
+            times = [spread(each["wall_s"], 2, 1e3 / arm["task"]["times"]) for each in (arm, copied)]
+            rows.append([f"{arm['task']['capacity']:,}", *times])
+    one, eight = (arms_[f"mbpo, {label}"]["wall_s"] for label in ("1 seed", "8 seeds"))
+    seeds = (
+        f"{raw['settings']['steps']:,} steps of MBPO: {spread(one, 0)} s with one seed, {spread(eight, 0)} s with eight"
+    )
+    head = ["rows that fit", "by the driver, ms, median (min to max)", "inside of an update, ms"]
+    times = f"{eight['median'] / one['median']:.1f} times"
+    return where(raw, raw["machine"]) + "\n" + table(head, rows) + f"\n{seeds}, {times} as long.\n"
+
+
 RENDER = {
+    "sac-updates": ("sac_updates", dreaming),
+    "branched-rollouts": ("branched_rollouts", speeds),
+    "versions": ("versions", versions),
+    "core": ("core", core),
     "matmul-peak": ("matmul_peak", matmul_peak),
     "planning": ("planning", speeds),
     "fitting": ("fitting", speeds),

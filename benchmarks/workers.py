@@ -24,12 +24,20 @@ class WorkerDied(RuntimeError):
 class Worker:
     """A process that answers each line of JSON with a line of JSON. Use as a context manager."""
 
-    def __init__(self, name: str, module: str, *, python: str = sys.executable, env: dict[str, str] | None = None):
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        *,
+        python: str = sys.executable,
+        cwd: pathlib.Path = ROOT,
+        env: dict[str, str] | None = None,
+    ):
         self.name = name
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the worker
         self._process = subprocess.Popen(
             [python, "-m", module],
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

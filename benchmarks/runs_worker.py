@@ -1,0 +1,137 @@
+"""Forethought's drivers at work, on command: Dyna-Q, host steps, MBPO with several seeds, rows appended to a pool.
+
+`dyna` and `host_steps` also run on the interface of version 0.1, for `benchmarks.versions`.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from forethought.cli import machine
+
+if __name__ == "__main__":  # before JAX is imported, which reads its settings then
+    machine.prepare(threads=int(os.environ["NPROC"]))
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from forethought.replay.uniform import UniformReplay
+from forethought.types import Transition
+
+from .workers import serve, warm
+
+
+def started(driver: Any, agent: Any, replay: Callable[..., UniformReplay], num_envs: int = 1) -> Any:
+    """The driver's first progress, with one replay for what is met."""
+    if hasattr(agent, "data"):
+        return driver.start({"env": replay(num_envs)}, seed=0)
+    return driver.start(replay(), seed=0)  # version 0.1
+
+
+def dyna(task: dict) -> Callable[[], None]:
+    """Real steps of Dyna-Q in the Dyna maze, in several runs side by side."""
+    from forethought.agents.dyna_q import DynaQ
+    from forethought.envs.tabular import TABULAR
+    from forethought.presets.dyna_q import DynaQConfig
+    from forethought.run.jit import JitDriver
+
+    env = TABULAR["dyna-maze"]()
+    agent = DynaQ(env.spec, DynaQConfig(planning_steps=50))
+    driver = JitDriver(agent, env, num_seeds=task["runs"])
+    progress = started(driver, agent, lambda *_: UniformReplay.empty(env.spec, 1))
+
+    def go() -> None:
+        nonlocal progress
+        fresh = dataclasses.replace(progress, metrics={})  # as the driver hands it on
+        progress = jax.block_until_ready(driver.collect(fresh, task["steps"], random=False))
+
+    return go
+
+
+def host_steps(task: dict) -> Callable[[], None]:
+    """Steps of Pendulum-v1 with random actions, the driver's bookkeeping and the replay included."""
+    from forethought.agents.uniform import Uniform
+    from forethought.envs.make import make
+    from forethought.run.steps import StepDriver
+
+    num_envs = task["num_envs"]
+    env = make("Pendulum-v1", num_envs=num_envs)
+    agent = Uniform(env.spec)
+    driver = StepDriver(agent, env)
+    progress = started(driver, agent, lambda *n: UniformReplay.empty(env.spec, 10_000, *n), num_envs)
+    parts = driver.train(progress, total_steps=10**8)
+
+    def go() -> None:
+        for _ in range(task["steps"] // num_envs):
+            next(parts)
+
+    return go
+
+
+def mbpo(task: dict) -> Callable[[], None]:
+    """A whole run of MBPO on the pendulum, its compiled programs at hand; with `seeds` None, of one seed alone."""
+    from forethought.agents.mbpo import MBPO
+    from forethought.envs.pendulum import Pendulum
+    from forethought.presets.mbpo import PRESETS
+    from forethought.run.jit import JitDriver
+    from forethought.types import Given
+
+    env = Pendulum()
+    agent = MBPO(env.spec, PRESETS["pendulum"], given=Given(env.reward_function, env.termination_function))
+    driver = JitDriver(agent, env, num_seeds=task["seeds"])
+
+    def go() -> None:
+        parts = driver.train(driver.start(agent.data(task["steps"], 1), seed=0), total_steps=task["steps"])
+        jax.block_until_ready(list(parts)[-1])
+
+    return go
+
+
+def appending(task: dict) -> Callable[[], None]:
+    """Rows into a pool, again and again: as the driver does it (donated), or inside of an agent's update (copied)."""
+    from forethought.core import Addition
+    from forethought.run.progress import append, appended
+    from forethought.types import Box, EnvSpec
+
+    spec = EnvSpec("pool", 17, Box((-1.0,) * 6, (1.0,) * 6))  # HalfCheetah's sizes
+    rows = jax.tree.map(lambda x: jnp.zeros((task["rows"], *x.shape), x.dtype), Transition.example(spec))
+    data = {"model": UniformReplay.empty(spec, task["capacity"])}
+    addition = {"model": Addition(rows, jnp.ones(task["rows"], bool), jnp.int32(task["capacity"]))}
+    add = append if task["how"] == "driver" else jax.jit(lambda _, data, addition: appended(data, addition))
+
+    def go() -> None:
+        nonlocal data
+        for _ in range(task["times"]):
+            data = add(None, data, addition)
+        jax.block_until_ready(data)
+
+    return go
+
+
+KINDS = {"dyna": dyna, "host_steps": host_steps, "mbpo": mbpo, "appending": appending}
+
+
+class Jobs:
+    """What is timed, by name."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Callable[[], Any]] = {}
+
+    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict:
+        """Makes a job and runs it once, which compiles."""
+        begun = time.perf_counter()
+        self.jobs[name] = job = KINDS[kind](task)
+        job()
+        return {"first_s": round(time.perf_counter() - begun, 3)}
+
+    def time(self, name: str) -> dict:
+        """One timing."""
+        return warm(self.jobs[name])
+
+
+if __name__ == "__main__":
+    jobs = Jobs()
+    serve({"prepare": jobs.prepare, "time": jobs.time})
