@@ -33,6 +33,10 @@ def test_games_of_two_are_judged_by_matches_and_others_by_returns():
     setup = build("alphazero", "tic-tac-toe", run=RUN)
     assert isinstance(setup.evaluator(4), MatchEvaluator)
     assert isinstance(build("alphazero", "catch", run=RUN).evaluator(4), JitEvaluator)
+    hurried = dataclasses.replace(RUN, plan_ms=50.0)
+    assert build("alphazero", "catch", run=hurried).evaluator(4).actor.plan_ms == 50.0
+    with pytest.raises(UserError, match="plan_ms=50: the games of an evaluation .* with --simulations"):
+        build("alphazero", "tic-tac-toe", run=hurried).evaluator(4)
 
 
 def test_opponents_by_name():

@@ -120,10 +120,15 @@ class Setup:
     def evaluator(self, episodes: int) -> AbstractEvaluator:
         """An evaluator of so many episodes; in a game of two, of so many games (an even number) against `opponent`.
 
-        Raises UserError for more episodes than there is memory for.
+        Raises UserError for more episodes than there is memory for, and for games of two with a deadline.
         """
         check_episode_room(self.env.spec, episodes)
         if isinstance(self.env, AbstractGame) and self.env.num_players == 2:
+            if self.run.plan_ms is not None:
+                raise UserError(
+                    f"plan_ms={self.run.plan_ms:g}: the games of an evaluation are played side by side, with no "
+                    "deadline; leave it out, and say how long to search with --simulations"
+                )
             return MatchEvaluator(self.agent, self.env, opponent(self.env, self.run.opponent), num_games=episodes)
         if self.side_by_side and isinstance(self.env, AbstractEnv):
             return JitEvaluator(self.agent, self.env, num_episodes=episodes, clock=self.run.steps)

@@ -51,7 +51,8 @@ class QLearning(eqx.Module):
 
     def init(self, *, key: PRNGKeyArray) -> QLearningState:
         """First weights, of both networks."""
-        network = QNetwork(self.spec.feature_dim, self.space.n, self.config.hidden, key=key)
+        c = self.config
+        network = QNetwork(self.spec.feature_dim, self.space.n, c.hidden, layer_norm=c.layer_norm, key=key)
         target = jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, network)  # no buffer is donated twice
         opt_state = self._optimiser(1.0).init(eqx.filter(network, eqx.is_inexact_array))
         return QLearningState(network, target, opt_state, jnp.zeros((), jnp.int32))

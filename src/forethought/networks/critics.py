@@ -54,10 +54,12 @@ class QNetwork(eqx.Module):
         actions: int,
         hidden: tuple[int, ...],
         *,
+        layer_norm: bool = False,
         activation: ActivationName = "relu",
         key: PRNGKeyArray,
     ):
-        self.network = MLP(features, actions, hidden, norm="none", activation=activation, scale=RELU, key=key)
+        norm = "layer" if layer_norm else "none"
+        self.network = MLP(features, actions, hidden, norm=norm, activation=activation, scale=RELU, key=key)
 
     def __call__(self, features: Float[Array, "*batch features"]) -> Float[Array, "*batch actions"]:
         return self.network(features)

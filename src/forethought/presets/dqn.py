@@ -19,6 +19,8 @@ class DQNConfig:
     """Transitions in a batch."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers."""
+    layer_norm: bool = False
+    """Normalise the hidden layers, which keeps the values from running away."""
     double: bool = True
     """Let the network choose the action that the target network values (double Q-learning)."""
     discount: Fraction = 0.99
