@@ -55,9 +55,9 @@ ARMS = {
 }
 
 
-def read(card: str, arm: str = "") -> list[dict[str, Any]]:
+def read(card: str, arm: str = "", base: pathlib.Path = HERE) -> list[dict[str, Any]]:
     """The raw files of one arm, by seed."""
-    files = (HERE / card.replace("/", "-") / arm).glob("seed-*.json")
+    files = (base / card.replace("/", "-") / arm).glob("seed-*.json")
     return sorted((json.loads(file.read_text()) for file in files), key=lambda raw: raw["seed"])
 
 
@@ -161,11 +161,17 @@ def policies_table() -> str:
     return table_of_marks([card.name for card in POLICIES if (HERE / card.raw[14:]).is_dir()])
 
 
-def table_of_marks(cards: Sequence[str]) -> str:
+def fresh_table() -> str:
+    """The same of one seed that nobody had used, of every short card, on the present core."""
+    base = HERE / "fresh"
+    return table_of_marks([name for name in CARDS if (base / name.replace("/", "-")).is_dir()], base)
+
+
+def table_of_marks(cards: Sequence[str], base: pathlib.Path = HERE) -> str:
     """Marks, what was measured, and what a seed of a card's first arm costs."""
     rows = []
     for name in cards:
-        found = results(name)
+        found = results(name, base)
         minutes = statistics.median(values(found, CARDS[name].arms[0].name, "wall_s")) / 60
         for mark in CARDS[name].marks:
             measured = mark.measure(found)
@@ -233,9 +239,9 @@ def marks_table() -> str:
     return table(["mark", "measured", "at least"], rows)
 
 
-def results(card: str) -> Results:
+def results(card: str, base: pathlib.Path = HERE) -> Results:
     """The committed raw files of all arms."""
-    return {arm.name: {raw["seed"]: raw for raw in read(card, arm.name)} for arm in CARDS[card].arms}
+    return {arm.name: {raw["seed"]: raw for raw in read(card, arm.name, base)} for arm in CARDS[card].arms}
 
 
 def film(video: pathlib.Path, path: pathlib.Path) -> None:
@@ -256,6 +262,7 @@ if __name__ == "__main__":
         ("latent", latent_table),
         ("games", games_table),
         ("policies", policies_table),
+        ("fresh", fresh_table),
         ("ladder", ladder_table),
         ("ladder marks", marks_table),
     ):
