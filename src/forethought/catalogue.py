@@ -55,7 +55,7 @@ class Entry:
 
     def settings(self, preset: str, config: Any = None) -> Any:
         """The config of a preset, or `config`: a whole one, or a dictionary of changes to the preset, nested or with
-        dotted names. Raises UserError for unknown settings and values that cannot be."""
+        dotted names. Raises UserError for unknown settings and invalid values."""
         base = self.preset(preset)
         if isinstance(config, Mapping):
             return merged(base, config)

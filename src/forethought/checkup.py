@@ -52,7 +52,6 @@ def of_run(
     """A run's model, on fresh episodes of its policy from starts of their own.
 
     `state` and `replay` are those of one seed, `seed`. Raises UserError if the agent has no model, or for sizes that
-    cannot be.
     """
     episodes, horizon = checked_sizes(episodes, horizon)
     if setup.agent.model(state) is None:
@@ -194,7 +193,7 @@ def of_fitted(
 ) -> Checkup:
     """A fitted model on logged episodes that it has not seen: a data set, or leaves `[episodes, time, ...]`.
 
-    `training` has leaves `[n, ...]`; None where it is not at hand. Raises UserError for sizes that cannot be.
+    `training` has leaves `[n, ...]`; None where it is not at hand. Raises UserError for invalid sizes.
     """
     _, horizon = checked_sizes(1, horizon)
     spec, model, found, notes, other = fitted.spec, fitted.model, [], [], ""
@@ -269,7 +268,7 @@ def plan_recalibrated(
 
 
 def checked_sizes(episodes: int, horizon: int) -> tuple[int, int]:
-    """Both as whole numbers. Raises UserError naming the first that cannot be."""
+    """Both as whole numbers. Raises UserError naming the first invalid one."""
     return checked_number(int, episodes, "episodes"), checked_number(Ahead, horizon, "horizon")
 
 

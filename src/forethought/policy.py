@@ -116,7 +116,7 @@ class Policy:
 
 
 def _checked(path: str | Path, meta: Any) -> dict[str, Any]:
-    """The manifest of a policy. Raises UserError naming the first field that cannot be."""
+    """The manifest of a policy. Raises UserError naming the first invalid field."""
     where, remedy = str(path), "export the policy again"
     records.check(meta, records.PolicyRecord, where, remedy=remedy)
     records.check(meta["given"], records.GivenRecord, f"{where}: given", remedy=remedy)

@@ -21,7 +21,7 @@ NOWHERE = Path(os.devnull, "replay")  # folder of a replay that is only made for
 
 
 def check_run(run: RunConfig) -> None:
-    """Raises UserError naming the first option that cannot be, of options whose numbers are as declared."""
+    """Raises UserError naming the first invalid one, of options whose numbers are as declared."""
     check_seeds(run.seed, run.num_seeds)
     if run.replay_capacity is not None and run.replay_gb is not None:
         raise UserError(
@@ -109,7 +109,7 @@ def check_numbered(agent: str, entry: Entry | None, world: AbstractEnv | Abstrac
 
 
 def check_agent(agent: AbstractAgent) -> None:
-    """Raises UserError or ValueError for counts that cannot be, and for sizes that only `init` would meet."""
+    """Raises UserError or ValueError for invalid counts, and for sizes that only `init` would meet."""
     agent.schedule.check()
     if agent.traceable:
         eqx.filter_eval_shape(lambda: agent.init(key=jax.random.key(0)))

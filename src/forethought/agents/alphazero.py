@@ -57,7 +57,7 @@ class AlphaZero(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch]):
     gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: AlphaZeroConfig | None = None, *, rules: Simulator):
-        """`rules` are the true ones. Raises ValueError for sizes that cannot be, and for continuous actions."""
+        """`rules` are the true ones. Raises ValueError for invalid sizes, and for continuous actions."""
         self.spec = spec
         self.config = c = AlphaZeroConfig() if config is None else config
         self.rules = rules

@@ -55,7 +55,7 @@ class DreamerV1(AbstractAgent[DreamerV1State, FilterMemory]):
     gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: DreamerV1Config | None = None):
-        """Raises ValueError for settings that cannot be."""
+        """Raises ValueError for invalid settings."""
         self.spec = spec
         self.config = c = DreamerV1Config() if config is None else config
         self.gradient_steps = GradientSteps.rounds(c.update_every, c.updates, c.batch_size, c.batch_length)

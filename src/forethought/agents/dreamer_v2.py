@@ -54,7 +54,7 @@ class DreamerV2(AbstractAgent[DreamerV2State, FilterMemory]):
     gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: DreamerV2Config | None = None):
-        """Raises ValueError for settings that cannot be."""
+        """Raises ValueError for invalid settings."""
         self.spec = spec
         self.config = c = DreamerV2Config() if config is None else config
         if c.actor_gradient not in ("auto", "reinforce", "dynamics"):

@@ -48,7 +48,7 @@ class DynaQ(AbstractOnlineAgent[DynaQState]):
     table: AbstractTable  # without data
 
     def __init__(self, spec: EnvSpec, config: DynaQConfig | None = None, *, model: AbstractTable | None = None):
-        """`model` takes the place of the configured one. Raises ValueError for numbers that cannot be, and for tasks
+        """`model` takes the place of the configured one. Raises ValueError for invalid numbers, and for tasks
         without numbered states and actions."""
         self.spec = spec
         self.config = c = DynaQConfig() if config is None else config

@@ -61,7 +61,7 @@ class ExpertIteration(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch
     gradient_steps: GradientSteps
 
     def __init__(self, spec: EnvSpec, config: ExpertIterationConfig | None = None, *, rules: Simulator):
-        """`rules` are the true ones. Raises ValueError for sizes that cannot be, and for continuous actions."""
+        """`rules` are the true ones. Raises ValueError for invalid sizes, and for continuous actions."""
         self.spec = spec
         self.config = c = ExpertIterationConfig() if config is None else config
         self.rules = rules

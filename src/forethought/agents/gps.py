@@ -49,7 +49,7 @@ class GPS(AbstractLocalAgent[GPSState]):
     rounds: LocalRounds
 
     def __init__(self, spec: EnvSpec, config: GPSConfig | None = None, *, given: Given | None = None):
-        """Raises ValueError for sizes that cannot be, discrete actions, and without time limit or given reward."""
+        """Raises ValueError for invalid sizes, discrete actions, and without time limit or given reward."""
         self.spec = spec
         self.config = c = GPSConfig() if config is None else config
         self.given = Given() if given is None else given

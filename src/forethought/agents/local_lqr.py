@@ -42,7 +42,7 @@ class LocalLQR(AbstractLocalAgent[LocalLQRState]):
     rounds: LocalRounds
 
     def __init__(self, spec: EnvSpec, config: LocalLQRConfig | None = None, *, given: Given | None = None):
-        """Raises ValueError for sizes that cannot be, discrete actions, and without time limit or given reward."""
+        """Raises ValueError for invalid sizes, discrete actions, and without time limit or given reward."""
         self.spec = spec
         self.config = LocalLQRConfig() if config is None else config
         self.given = Given() if given is None else given

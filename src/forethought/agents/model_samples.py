@@ -41,7 +41,7 @@ class ModelSamples(AbstractAgent[SamplesState, None]):
     config: ModelSamplesConfig = eqx.field(static=True)
 
     def __init__(self, spec: EnvSpec, config: ModelSamplesConfig | None = None):
-        """Raises ValueError for numbers that cannot be, and for tasks without numbered states and actions."""
+        """Raises ValueError for invalid numbers, and for tasks without numbered states and actions."""
         self.spec = spec
         self.config = c = ModelSamplesConfig() if config is None else config
         if c.method not in get_args(Method):

@@ -57,7 +57,7 @@ class PILCO(AbstractAgent[PILCOState, None]):
     given: Given
 
     def __init__(self, spec: EnvSpec, config: PILCOConfig | None = None, *, given: Given | None = None):
-        """Raises ValueError for discrete actions, unknown terminations and settings that cannot be."""
+        """Raises ValueError for discrete actions, unknown terminations and invalid settings."""
         self.spec = spec
         self.config = PILCOConfig() if config is None else config
         self.given = Given() if given is None else given

@@ -42,7 +42,7 @@ class PrioritisedSweeping(AbstractOnlineAgent[SweepingState]):
     table: AbstractTable  # without data
 
     def __init__(self, spec: EnvSpec, config: PrioritisedSweepingConfig | None = None):
-        """Raises ValueError for numbers that cannot be, and for tasks without numbered states and actions."""
+        """Raises ValueError for invalid numbers, and for tasks without numbered states and actions."""
         self.spec = spec
         self.config = c = PrioritisedSweepingConfig() if config is None else config
         for name in ("step_size", "discount", "epsilon"):

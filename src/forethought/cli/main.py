@@ -134,7 +134,7 @@ def _say(text: str, code: int) -> int:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether our own code raised it: a size that cannot be, found where the part is built."""
+    """Whether our own code raised it: an invalid size, found where the part is built."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -63,10 +63,8 @@ class Schedule(NamedTuple):
     random_steps: int  # environment steps with uniform actions at the beginning
     rounds: tuple[Round, ...]
     random_hold: int = 1  # actions for which each of the uniform actions is held
-    # Starts that the episodes of training take in turn: every so-manieth is reset with the same key. None: each begins
-    # anew. Evaluations always do.
-    num_start_states: int | None = None
-    single_env: bool = False  # learns from the one latest step, and so has one environment
+    num_start_states: int | None = None  # training episodes cycle through so many reset keys; None: a new key each
+    single_env: bool = False  # learns from the latest step alone, so it can have only one environment
 
     @classmethod
     def one_round(cls, name: str, every: int | None, *, random_steps: int = 0, random_hold: int = 1) -> "Schedule":
@@ -89,7 +87,7 @@ class Schedule(NamedTuple):
         return [int(each.due(env_steps, env_steps)) for each in self.rounds]
 
     def check(self) -> None:
-        """Raises ValueError for numbers that cannot be, two rounds of one name, and an order that cannot be kept."""
+        """Raises ValueError for invalid numbers, two rounds of one name, and an order that cannot be kept."""
         if self.random_steps < 0:
             raise ValueError(f"random_steps={self.random_steps} must be at least 0")
         names = [each.name for each in self.rounds]

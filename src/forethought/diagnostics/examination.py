@@ -190,7 +190,7 @@ def examine(
     nor 1. A filter (`AbstractFilter`) starts from what it believes after the episode up to there; if `widened`, the
     width of its observations is measured from its one-step errors in other episodes (`widths`). It starts from no more
     than FILTER_STARTS; pictures are many numbers, and imagined from fewer starts, PICTURE_NUMBERS numbers in all, at
-    most PICTURE_PARTICLES times over. Raises ValueError for sizes that cannot be, UserError for data that are not
+    most PICTURE_PARTICLES times over. Raises ValueError for invalid sizes, UserError for data that are not
     finite or do not fit.
     """
     if min_particles < 1:

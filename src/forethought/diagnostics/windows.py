@@ -69,7 +69,7 @@ def cut(
     Behind these come, of up to MAX_ENDINGS real terminations, the `endings` last starts that are not among them (of
     pictures no more than `max_starts` in all).
     `trajectories` has leaves `[episodes, time, ...]`; what follows an episode's first terminated or truncated
-    step is ignored. Raises ValueError for sizes that cannot be, UserError for data that do not fit `spec` or
+    step is ignored. Raises ValueError for invalid sizes, UserError for data that do not fit `spec` or
     are not finite.
     """
     if min(horizon, max_starts) < 1:

@@ -176,7 +176,7 @@ def _bounds(space: ActionSpace) -> tuple[Array, Array]:
 
 
 def local_rounds(spec: EnvSpec, config: LocalControlConfig, given: Given) -> LocalRounds:
-    """The rounds of local controllers. Raises ValueError for sizes that cannot be and tasks without a given reward."""
+    """The rounds of local controllers. Raises ValueError for invalid sizes and tasks without a given reward."""
     if given.model is not None:
         raise ValueError("local controllers learn their models from rollouts and cannot plan on the true dynamics")
     if given.reward is None:

@@ -98,7 +98,7 @@ class PointLatent(AbstractLatent):
 class LatentShape(eqx.Module):
     """Kind and size of a latent: how network outputs become its distribution, and its noise.
 
-    Raises ValueError for sizes and probabilities that cannot be.
+    Raises ValueError for invalid sizes and probabilities.
     """
 
     kind: LatentKind = eqx.field(static=True)

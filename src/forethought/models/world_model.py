@@ -251,7 +251,7 @@ class LatentDynamics(AbstractModel[LatentBelief]):
 
 
 def _check(config: WorldModelConfig) -> None:
-    """Raises ValueError for numbers that cannot be."""
+    """Raises ValueError for invalid numbers."""
     for name in ("deter", "hidden", "blocks", "units", "depth"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}={getattr(config, name)} must be at least 1")

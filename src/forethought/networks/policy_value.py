@@ -86,6 +86,6 @@ class PolicyValue(eqx.Module):
 
 
 def policy_value(spec: EnvSpec, config: PolicyValueConfig, *, bounded: bool, key: PRNGKeyArray) -> PolicyValue:
-    """A network that guides searches, with fresh weights. Raises ValueError for sizes that cannot be."""
+    """A network that guides searches, with fresh weights. Raises ValueError for invalid sizes."""
     sizes = {"units": config.units, "layers": config.layers, "channels": config.channels, "blocks": config.blocks}
     return PolicyValue(spec, config.kind, **sizes, bounded=bounded, key=key)

@@ -71,7 +71,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a problem is solved. Raises ValueError for numbers that cannot be."""
+    """How a problem is solved. Raises ValueError for invalid numbers."""
 
     second_order: bool = False  # DDP: with the second derivatives of the dynamics; off: iLQR
     max_iterations: int = 200

@@ -41,5 +41,5 @@ class PlanningConfig(Protocol):
 
     @property
     def planning(self) -> Planning:
-        """How they are used. Raises ValueError for settings that cannot be."""
+        """How they are used. Raises ValueError for invalid settings."""
         ...

@@ -304,7 +304,7 @@ class JitDriver(AbstractDriver):
     """
 
     def __init__(self, agent: AbstractAgent, env: AbstractEnv, *, num_envs: int = 1, num_seeds: int | None = None):
-        """Raises ValueError for an agent that must run on the host, a schedule that cannot be, or sizes below 1."""
+        """Raises ValueError for an agent that must run on the host, an invalid schedule, or sizes below 1."""
         if not agent.traceable:
             raise ValueError(
                 f"{type(agent).__name__} does work on the host (traceable=False), which the jit driver cannot run; "

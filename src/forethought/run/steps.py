@@ -83,7 +83,7 @@ class StepDriver(AbstractDriver):
     yields_every_step = True
 
     def __init__(self, agent: AbstractAgent, env: AbstractHostEnv, *, plan_ms: float | None = None):
-        """Raises ValueError for a schedule that cannot be."""
+        """Raises ValueError for an invalid schedule."""
         agent.schedule.check()
         self.agent, self.env = agent, env
         self.actor = Actor(agent, explore=True, plan_ms=plan_ms)
