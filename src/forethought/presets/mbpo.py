@@ -69,7 +69,7 @@ def _paper(
 PRESETS: dict[str, MBPOConfig] = {
     "default": MBPOConfig(),
     "pendulum": MBPOConfig(),
-    "inverted-pendulum": MBPOConfig(dataclasses.replace(_SMALL_SAC, updates_per_step=20)),
+    "inverted-pendulum": MBPOConfig(dataclasses.replace(_SMALL_SAC, updates_per_step=20, layer_norm=True)),
     "paper-inverted-pendulum": _paper(10, (1, 15, 1, 1), -0.05, random_steps=500, epoch_steps=250),
     "paper-hopper": _paper(20, (20, 150, 1, 15), -1.0),
     "paper-walker2d": _paper(20, (20, 150, 1, 1), -3.0),
