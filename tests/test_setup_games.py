@@ -35,7 +35,7 @@ def test_games_of_two_are_judged_by_matches_and_others_by_returns():
     assert isinstance(build("alphazero", "catch", run=RUN).evaluator(4), JitEvaluator)
     hurried = dataclasses.replace(RUN, plan_ms=50.0)
     assert build("alphazero", "catch", run=hurried).evaluator(4).actor.plan_ms == 50.0
-    with pytest.raises(UserError, match="plan_ms=50: the games of an evaluation .* with --simulations"):
+    with pytest.raises(UserError, match=r"plan_ms=50: the games of an evaluation .* with --simulations"):
         build("alphazero", "tic-tac-toe", run=hurried).evaluator(4)
 
 

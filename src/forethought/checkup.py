@@ -51,7 +51,8 @@ def of_run(
 ) -> Checkup:
     """A run's model, on fresh episodes of its policy from starts of their own.
 
-    `state` and `replay` are those of one seed, `seed`. Raises UserError if the agent has no model, or for invalid sizes.
+    `state` and `replay` are those of one seed, `seed`. Raises UserError if the agent has no model, or for invalid
+    sizes.
     """
     episodes, horizon = checked_sizes(episodes, horizon)
     if setup.agent.model(state) is None:
