@@ -23,7 +23,7 @@ AGENTS = {
     "sac": SAC(BOX, SACConfig(hidden=(8,), batch_size=4, random_steps=20, updates_per_step=2)),
     "ppo": PPO(BOX, PPOConfig(hidden=(8,), num_steps=24, epochs=2, num_minibatches=2)),
     "ppo-discrete": PPO(CARDS, PPOConfig(hidden=(8,), num_steps=24, epochs=2, num_minibatches=2)),
-    "dqn": DQN(CARDS, DQNConfig(hidden=(8,), batch_size=4, random_steps=20, epsilon_steps=100)),
+    "dqn": DQN(CARDS, DQNConfig(hidden=(8,), batch_size=4, random_steps=20, epsilon_steps=100, epsilon_last=0.05)),
 }
 NUM_ENVS = 3
 

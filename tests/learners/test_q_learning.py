@@ -15,7 +15,7 @@ from forethought.presets.dqn import DQNConfig
 from forethought.types import Box, Discrete, EnvSpec, Transition
 
 SPEC = EnvSpec("toy", 3, Discrete(4))
-CONFIG = DQNConfig(hidden=(5,), batch_size=6, learning_rate=1e-2, target_every=1, tau=0.1)
+CONFIG = DQNConfig(hidden=(5,), batch_size=6, learning_rate=1e-2, tau=0.1, layer_norm=False)
 ended = lambda *rows: jnp.isin(jnp.arange(6), jnp.array(rows))
 BATCH = Transition(
     jr.normal(jr.key(10), (6, 3)),
@@ -42,23 +42,27 @@ def targets(state, double):
     return np.asarray(BATCH.reward, np.float64) + 0.99 * alive * slow[np.arange(6), chosen]
 
 
-@pytest.mark.parametrize("double", [True, False])
-def test_an_update_is_that_of_numpy(double):
-    learner, state = made(double=double)
-    after, metrics = eqx.filter_jit(learner.update)(state, BATCH)
+@pytest.mark.parametrize(
+    ("double", "clip", "remaining"), [(True, 1.0, 1.0), (False, 1.0, 0.5), (True, None, 1.0), (False, 0.5, 1.0)]
+)
+def test_an_update_is_that_of_numpy(double, clip, remaining):
+    learner, state = made(double=double, error_clip=clip)
+    after, metrics = eqx.filter_jit(learner.update)(state, BATCH, remaining=remaining)
     target, obs = targets(state, double), np.asarray(BATCH.obs, np.float64)
     assert not np.allclose(targets(state, True), targets(state, False))
 
     def loss(weights):
         error = np.abs(by_hand.mlp(weights, obs)[np.arange(6), np.asarray(BATCH.action)] - target)
-        return np.mean(np.where(error < 1, 0.5 * error**2, error - 0.5))
+        bend = np.inf if clip is None else clip
+        linear = 0.0 if clip is None else clip * (error - clip / 2)
+        return np.mean(np.where(error < bend, 0.5 * error**2, linear))
 
     weights = by_hand.weights(state.network)
     np.testing.assert_allclose(learner.targets(state, BATCH), target, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(metrics["critic/loss"], loss(weights), rtol=1e-5)
     grads = by_hand.gradient(loss, weights)
     by_hand.assert_gradients(after.opt_state[1][0].mu, grads)
-    stepped = by_hand.adam(weights, grads, 1e-2)
+    stepped = by_hand.adam(weights, grads, 1e-2 * remaining)
     by_hand.assert_weights(after.network, stepped, atol=1e-5)
     slow = [0.9 * t + 0.1 * w for t, w in zip(by_hand.weights(state.target), stepped)]
     by_hand.assert_weights(after.target, slow, atol=1e-5)
@@ -103,7 +107,14 @@ def test_continuous_actions_are_refused():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"hidden": (0,)}, {"target_every": 0}, {"epsilon_first": 1.5}, {"learning_rate": 0.0}, {"batch_size": 0}],
+    [
+        {"hidden": (0,)},
+        {"target_every": 0},
+        {"epsilon_first": 1.5},
+        {"error_clip": 0.0},
+        {"decay_steps": 0},
+        {"batch_size": 0},
+    ],
     ids=str,
 )
 def test_invalid_settings_are_named(changes):

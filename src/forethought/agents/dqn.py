@@ -2,7 +2,9 @@
 
 Deviations from the papers:
 - the networks are MLPs on vectors, trained by Adam; the gradient's norm is clipped, and rewards are not;
-- the target network may move by Polyak averaging (off by default).
+- by default hidden layers are normalised, errors are squared without a limit, and the target network moves by Polyak
+  averaging; `paper-atari` has none of the three;
+- the step size may fall to 0 during the run (`decay_steps`).
 """
 
 import equinox as eqx
