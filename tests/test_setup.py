@@ -12,8 +12,10 @@ from tiny import CONFIGS, Walk
 import forethought
 from forethought.errors import UserError
 from forethought.learners.model_planning import ensemble_learner
+from forethought.outlook import plan_lines
 from forethought.planners.choice import make_planner
 from forethought.presets.run import RunConfig
+from forethought.refusals import NOWHERE
 from forethought.setup import build
 
 RUN = RunConfig(steps=40, eval_every=0, final_episodes=1, video=False)
@@ -116,8 +118,27 @@ def test_an_environment_that_may_never_end_is_said_to_and_one_with_a_limit_is_no
     (note,) = build("sac", Endless, run=run).notes
     assert note.startswith("no time limit is declared") and "gymnasium.wrappers.TimeLimit" in note
     assert build("sac", lambda: gymnasium.wrappers.TimeLimit(Endless(), 50), run=run).notes == []
+    assert build("sac", lambda: Walk(limit=None), run=run).notes == [note]
+    assert build("sac", lambda: Walk(limit=None, ends_above=0.5), run=run).notes == [note]  # may end, or may not
 
 
 def test_a_replay_of_one_round_is_not_sized_by_the_run():
     run = dataclasses.replace(RUN, steps=100)
     assert build("ppo", "pendulum", run=run).run.replay_capacity is None  # fewer steps than its first round takes
+
+
+def test_a_replay_smaller_than_a_batch_and_a_run_too_short_to_learn_are_named():
+    run = dataclasses.replace(RUN, steps=1500, replay_capacity=100)
+    for agent, env in (("sac", "pendulum"), ("mbpo", "pendulum"), ("dqn", "CartPole-v1")):
+        with pytest.raises(UserError, match="replay_capacity=100 keeps fewer transitions than the 256 of a batch"):
+            build(agent, env, run=run)
+    (note,) = build("sac", "pendulum", run=dataclasses.replace(RUN, steps=400)).notes
+    assert note == (
+        "nothing is learned in 400 steps, for sac begins after 1,000; take more steps, or fewer random ones"
+    )
+
+
+def test_a_model_free_agent_is_said_to_have_no_model():
+    setup = build("ppo", "pendulum", run=dataclasses.replace(RUN, steps=3000))
+    first, second, *_ = plan_lines(setup, setup.driver().start(setup.data(NOWHERE), seed=0))
+    assert "2 policy updates" in first and second.startswith("no model")

@@ -57,6 +57,12 @@ def test_image_and_vector_parts_of_an_observation_are_told_apart():
     np.testing.assert_array_equal(spec.vector(obs)[2], 2 * 26 + np.arange(24, 26))
 
 
+def test_as_a_networks_input_a_picture_lies_between_0_and_1():
+    spec = EnvSpec("seen", 14, Discrete(2), image=(2, 2, 3), angle_dims=(13,))
+    obs = jnp.array([255.0] * 11 + [51.0, 7.0, np.pi / 2])
+    np.testing.assert_allclose(spec.features(obs), [1.0] * 11 + [0.2, 7.0, 1.0, 0.0], atol=1e-6)
+
+
 def test_vector_task_has_no_pixels_and_is_a_vector_throughout():
     spec = EnvSpec("x", 3, Discrete(2))
     np.testing.assert_array_equal(spec.vector(np.arange(3.0)), np.arange(3.0))

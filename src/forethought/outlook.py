@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+from .catalogue import AGENTS
 from .core import AbstractHostReplay
 from .replay.sizes import likely_steps, longest_episode
 from .run.progress import Progress
@@ -21,7 +22,7 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
     lines = [
         f"{setup.agent_name} on {setup.env_name}: {run.steps:,} environment steps ({random:,} random), "
         f"{_rounds_of(setup)}{seeds}",
-        sources(setup.given),
+        sources(setup.given) if _models(setup) else "no model: learns from the rewards and ends that it meets",
         f"memory: replay {'on disk' if on_disk else replay}, "
         f"model {_size(parameter_bytes(model))}, with optimiser {_size(parameter_bytes(progress.agent_state))}",
         "driver: " + ("compiled loop" if setup.compiled else "step by step") + "; time is estimated once it runs",
@@ -50,13 +51,16 @@ def _rounds_of(setup: Setup) -> str:
     """How often what is learned."""
     schedule, said = setup.agent.schedule, []
     for each, count in zip(schedule.rounds, schedule.calls(setup.run.steps)):
-        kind = (
-            "model fit"
-            if (len(schedule.rounds) == 1 and not each.inline) or each.name == "model"
-            else f"{each.name} update"
-        )
+        alone = len(schedule.rounds) == 1 and not each.inline and _models(setup)
+        kind = "model fit" if alone or each.name == "model" else f"{each.name} update"
         said.append(f"{count:,} {kind}{'' if count == 1 else 's'}")
     return ", ".join(said) or "0 model fits"
+
+
+def _models(setup: Setup) -> bool:
+    """Whether the agent has a model, as far as the catalogue knows."""
+    entry = AGENTS.get(setup.agent_name)
+    return entry is None or entry.model
 
 
 def _rows_of(setup: Setup) -> str:

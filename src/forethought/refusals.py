@@ -126,6 +126,25 @@ def check_rounds(name: str, agent: AbstractAgent, run: RunConfig) -> None:
             )
 
 
+def check_batch(config: Any, agent: AbstractAgent, run: RunConfig) -> None:
+    """Raises UserError for a replay that was asked to keep fewer transitions than a batch has."""
+    batch = None if agent.sequence_length else getattr(getattr(config, "sac", config), "batch_size", None)
+    if batch is not None and run.replay_capacity is not None and run.replay_capacity < batch:
+        raise UserError(
+            f"replay_capacity={run.replay_capacity} keeps fewer transitions than the {batch} of a batch; use {batch} "
+            "or more, or lower batch_size"
+        )
+
+
+def too_short(name: str, agent: AbstractAgent, run: RunConfig) -> list[str]:
+    """A note if the run ends before the agent learns anything."""
+    first = min((each.next_due(0) or 0 for each in agent.schedule.rounds), default=0)
+    if first <= run.steps:
+        return []
+    remedy = ", or fewer random ones" if agent.schedule.random_steps else ""
+    return [f"nothing is learned in {run.steps:,} steps, for {name} begins after {first:,}; take more steps{remedy}"]
+
+
 def check_alone(name: str, agent: AbstractAgent, run: RunConfig) -> None:
     """Raises UserError for an agent that learns online in several environments."""
     if agent.schedule.single_env and run.num_envs > 1:

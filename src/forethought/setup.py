@@ -34,6 +34,7 @@ from .refusals import (
     NOWHERE,
     check_agent,
     check_alone,
+    check_batch,
     check_game,
     check_numbered,
     check_opponent,
@@ -42,6 +43,7 @@ from .refusals import (
     check_sequences,
     check_taken,
     check_traceable,
+    too_short,
 )
 from .replay.disk import DiskReplay
 from .replay.sizes import agreed_capacity, run_steps
@@ -228,12 +230,14 @@ def build(
             raise UserError(f"config: {agent} is an agent of your own, which has its settings itself; leave config out")
         name, built = _own_agent(agent, world.spec, functions)
         config, preset = None, ""
+    check_batch(config, built, run)
     run, notes = _fitted_run(name, built, entry, world, run)
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
     if isinstance(world, GymnasiumEnv | GymnasiumVectorEnv):
         notes += [world.seen.note] * (world.seen.note is not None)
-        notes += [_ENDLESS] * (world.spec.max_episode_steps is None)
+    if _may_be_endless(world):
+        notes += [_ENDLESS]
     setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes, kwargs)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(
@@ -247,6 +251,13 @@ _ENDLESS = (
     "no time limit is declared: an episode lasts until the environment ends it, 1,000 steps at most in evaluations; "
     "wrap the environment with gymnasium.wrappers.TimeLimit, unless it truncates episodes itself"
 )
+
+
+def _may_be_endless(world: AbstractEnv | AbstractHostEnv) -> bool:
+    """Whether nothing says that its episodes end."""
+    if world.spec.max_episode_steps is not None or isinstance(world, AbstractGame):
+        return False
+    return not isinstance(world, AbstractEnv) or world.termination_function in (None, never_terminates)
 
 
 def _by_rules(entry: Entry | None) -> bool:
@@ -306,6 +317,7 @@ def _fitted_run(
         check_rounds(name, agent, run)
         check_sequences(agent, run)
         run, notes = agreed_capacity(agent, world, run)
+    notes += too_short(name, agent, run)
     if _by_rules(entry) and run.num_envs == 1:
         notes = [*notes, "searches are batched over games: --num-envs 64 or more plays many times as fast"]
     return run, notes

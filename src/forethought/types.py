@@ -94,6 +94,7 @@ class Discrete(eqx.Module):
 
 ActionSpace = Box | Discrete
 
+GREYS = 255.0  # the brightest value of a picture
 MOST_STATES = 2**24  # numbers up to here are exact in float32
 
 
@@ -168,10 +169,12 @@ class EnvSpec(eqx.Module):
     def features(self, obs: Float[Array, "*batch obs"]) -> Float[Array, "*batch features"]:
         """The observation as a network's input: angles are replaced by their sine, and their cosines appended.
 
-        The number of a state becomes one-hot.
+        The number of a state becomes one-hot, and the values of a picture lie between 0 and 1.
         """
         if self.num_states is not None:
             return jax.nn.one_hot(self.state_number(obs), self.num_states)
+        if self.image is not None:
+            obs = jnp.asarray(obs).at[..., : self.num_pixels].multiply(1 / GREYS)
         if not self.angle_dims:
             return obs
         obs = jnp.asarray(obs)

@@ -117,6 +117,19 @@ def test_rollouts_grow_by_epochs(steps, length):
     assert agent.data(10, 1)["model"].capacity == BATCH * 2 * 5
 
 
+def test_the_length_of_rollouts_is_exact_in_every_epoch():
+    for first, last, low, high in ((20, 75, 1, 45), (1, 50, 1, 50), (1, 101, 1, 101), (0, 7, 20, 1)):
+        agent = MBPO(ENV.spec, dataclasses.replace(CONFIG, rollout_length=(first, last, low, high), epoch_steps=1))
+        epochs = np.arange(last + 5)
+        at = lambda epoch, agent=agent: agent._length(
+            Clock(epoch + agent.config.sac.random_steps, epoch, jnp.zeros(2, jnp.int32))
+        )
+        part = np.clip(epochs - first, 0, last - first)
+        wanted = [int(low + np.sign(high - low) * (abs(high - low) * int(p) // (last - first))) for p in part]
+        np.testing.assert_array_equal(jax.vmap(at)(jnp.asarray(epochs)), wanted)
+        assert wanted[0] == low and wanted[-1] == high
+
+
 def test_branches_stop_where_an_episode_ends_and_what_follows_is_left_out():
     config = dataclasses.replace(TRUE, rollout_length=(0, 1, 6, 6))
     given = Given(walk_reward, ENV.termination_function, Simulator(ENV))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from tiny import same_bits
 
 from forethought.agents.dqn import DQN
 from forethought.agents.ppo import PPO, Drawn
@@ -108,7 +109,28 @@ def test_the_raw_action_is_kept_and_the_clipped_one_is_executed():
 
 
 def test_a_replay_holds_at_least_the_steps_between_two_rounds():
-    assert AGENTS["ppo"].data(5, NUM_ENVS)["env"].capacity == 12
+    assert AGENTS["ppo"].data(5, NUM_ENVS)["env"].capacity == 48  # where every episode has one step, 16 ticks
+
+
+def test_steps_of_a_round_count_where_episodes_end_within_an_actions_repeats():
+    agent = AGENTS["ppo"]
+    state = agent.init(key=jr.key(0))
+    data = filled(agent, state, 8)  # 24 actions, where 12 with both their repeats would have done
+    update = jax.jit(lambda d: agent.update(state, d, round="policy", clock=clock(0), key=jr.key(1))[0])
+    rings = data["env"].rings
+    for tick in range(8):
+        rewards = rings.data.reward.at[:, tick].add(5.0)
+        changed = dataclasses.replace(rings, data=dataclasses.replace(rings.data, reward=rewards))
+        other = {"env": dataclasses.replace(data["env"], rings=changed)}
+        assert not same_bits(update(other), update(data)), tick
+
+
+def test_a_round_takes_an_action_in_each_environment_and_fills_its_minibatches():
+    with pytest.raises(ValueError, match="num_steps=24 must be at least the 26 steps that one action"):
+        AGENTS["ppo"].data(100, 13)
+    few = PPO(BOX, dataclasses.replace(AGENTS["ppo"].config, num_minibatches=13))
+    with pytest.raises(ValueError, match="num_minibatches=13 must be at most the 12 actions of a round; use 12"):
+        few.data(100, NUM_ENVS)
 
 
 def test_the_step_size_falls_with_the_clock():

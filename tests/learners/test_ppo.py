@@ -143,7 +143,7 @@ def test_advantages_are_those_of_the_learner_s_values_and_raw_actions():
 
 def test_more_minibatches_than_steps_are_refused():
     ppo, state = made(num_minibatches=9)
-    with pytest.raises(ValueError, match="num_minibatches=9 must be at most the 8 steps"):
+    with pytest.raises(ValueError, match="num_minibatches=9 must be at most the 8 actions"):
         ppo.update(state, examples(ppo, state), key=jr.key(4))
 
 
@@ -162,3 +162,15 @@ def test_more_minibatches_than_steps_are_refused():
 def test_invalid_settings_are_named(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         PPO(BOX, dataclasses.replace(CONFIG, **changes))
+
+
+def test_examples_that_do_not_count_are_drawn_last():
+    ppo, state = made(num_minibatches=1, normalise_advantages=False)
+    every = examples(ppo, state)
+    some = jax.tree.map(lambda x: x[jnp.array([0, 3, 5, 6])], every)
+    weight = jnp.zeros(N).at[jnp.array([0, 3, 5, 6])].set(1.0)
+    update = eqx.filter_jit(ppo.update)
+    found, _ = update(state, dataclasses.replace(every, weight=weight), 4, key=jr.key(3))
+    wanted, _ = update(state, some, key=jr.key(4))
+    for a, b in zip(jax.tree.leaves(found.learned), jax.tree.leaves(wanted.learned)):
+        np.testing.assert_allclose(a, b, atol=1e-6)

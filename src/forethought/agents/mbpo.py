@@ -4,7 +4,8 @@ Deviations from the authors' code:
 - each of the elites predicts for as many rollouts as the others at every step, dealt at random, where theirs draws a
   member for each rollout on its own;
 - an imagined reward is the expected one, where theirs is drawn with the next observation; a learned one has two parts
-  (steps that go on and steps that end the episode) and is weighted in the loss (`Ensemble.losses`);
+  (steps that go on and steps that end the episode), is weighted in the loss (`Ensemble.losses`), and is normalised
+  with `normalise_targets` off too;
 - termination is learned, and drawn in rollouts, unless it is given; theirs is a function written for each task;
 - a fit ends after `model.epochs` passes at the latest, where theirs has no limit;
 - the temperature's loss is that of `learners.sac`;
@@ -130,8 +131,8 @@ class MBPO(AbstractAgent[MBPOState, None]):
         """Steps of a rollout in the present epoch."""
         first, last, low, high = self.config.rollout_length
         epoch = jnp.maximum(clock.env_steps - self.config.sac.random_steps, 0) // self.config.epoch_steps
-        part = (epoch - first) / (last - first)
-        return (jnp.clip(part, 0, 1) * (high - low) + low).astype(jnp.int32)
+        part = jnp.clip(epoch - first, 0, last - first) * abs(high - low) // (last - first)
+        return low + (part if high >= low else -part)
 
     def _kept(self, length: Int[Array, ""] | int) -> Int[Array, ""] | int:
         """Imagined transitions that are kept while rollouts are so long."""

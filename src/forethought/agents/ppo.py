@@ -50,13 +50,26 @@ class PPO(AbstractAgent[PPOState, None]):
         return Schedule(0, (Round("policy", self.config.num_steps),))
 
     def _actions(self, num_envs: int) -> int:
-        """Actions of each environment between rounds, rounded up."""
-        return -(-self.config.num_steps // (num_envs * self.spec.action_repeat))
+        """Actions of all environments between rounds, where no episode ends within an action's repeats."""
+        return -(-self.config.num_steps // (num_envs * self.spec.action_repeat)) * num_envs
+
+    def _rows(self, num_envs: int) -> int:
+        """Rows of each environment between rounds at most: episodes may end within an action's repeats, and take one
+        tick more to begin."""
+        return 2 * -(-self.config.num_steps // num_envs)
 
     def data(self, capacity: int, num_envs: int) -> Data:
-        """Keeps at least the steps between two rounds."""
+        """Keeps at least the steps between two rounds. Raises ValueError if these are fewer than one action in each
+        environment takes, or than the minibatches."""
+        c, tick = self.config, num_envs * self.spec.action_repeat
+        if c.num_steps < tick:
+            raise ValueError(
+                f"num_steps={c.num_steps} must be at least the {tick} steps that one action in each environment takes; "
+                f"use {tick} or more"
+            )
+        self.learner.check_count(self._actions(num_envs))
         extras = Drawn(jnp.zeros(self.spec.action.feature_dim), jnp.zeros((), jnp.int32))
-        most = max(capacity, self._actions(num_envs) * num_envs)
+        most = max(capacity, self._rows(num_envs) * num_envs)
         return {"env": UniformReplay.empty(self.spec, most, num_envs, extras=extras)}
 
     def init(self, *, key: PRNGKeyArray) -> PPOState:
@@ -76,10 +89,12 @@ class PPO(AbstractAgent[PPOState, None]):
         self, state: PPOState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[PPOState, Additions, Metrics]:
         c, replay = self.config, data["env"]
-        batch, used = replay.on_policy(self._actions(replay.num_envs))
+        batch, used = replay.on_policy(self._rows(replay.num_envs))
         own = used & (batch.extras.version == state.version)
         batch = dataclasses.replace(batch, extras=batch.extras.raw)
         examples = self.learner.advantages(state, batch, own.astype(jnp.float32))
         remaining = 1.0 if c.decay_steps is None else jnp.maximum(1.0 - clock.env_steps / c.decay_steps, 0.0)
-        state, metrics = self.learner.update(state, examples, remaining=remaining, key=key)
+        state, metrics = self.learner.update(
+            state, examples, self._actions(replay.num_envs), remaining=remaining, key=key
+        )
         return state, {}, metrics

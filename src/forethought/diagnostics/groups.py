@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..types import EnvSpec
-
-GREYS = 255.0  # an observation's units per unit of a picture, in which 0 is black and 1 white
+from ..types import GREYS, EnvSpec
 
 
 class Groups(eqx.Module):

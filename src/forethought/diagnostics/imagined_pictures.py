@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from ..core import AbstractModel
-from ..types import EnvSpec
+from ..types import GREYS, EnvSpec
 from .following import beliefs_at
-from .groups import GREYS
 from .logged import Logged
 from .open_loop import particles_of, seen_by
 

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..core import AbstractDistribution, AbstractFilter, AbstractModel
 from ..core.imagine import imagine as imagined
 from ..errors import UserError
-from ..types import Discrete, EnvSpec, Transition
+from ..types import GREYS, Discrete, EnvSpec, Transition
 from .following import beliefs_at
-from .groups import GREYS, Groups
+from .groups import Groups
 from .widths import Widened, measured_width
 from .windows import Cut, Windows
 

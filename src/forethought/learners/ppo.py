@@ -113,17 +113,24 @@ class PPO(eqx.Module):
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), examples)
 
     def update(
-        self, state: PPOState, examples: Examples, *, remaining: Float[Array, ""] | float = 1.0, key: PRNGKeyArray
+        self,
+        state: PPOState,
+        examples: Examples,
+        count: int | None = None,
+        *,
+        remaining: Float[Array, ""] | float = 1.0,
+        key: PRNGKeyArray,
     ) -> tuple[PPOState, Metrics]:
         """All epochs of gradient steps; metrics are the means. The step size is `remaining` times the configured one.
 
-        Raises ValueError for fewer examples than minibatches; what a minibatch leaves over is drawn anew each epoch.
+        An epoch takes `count` of the examples (None: all), drawn anew each time, those of weight 0 last. Raises
+        ValueError if these are fewer than the minibatches.
         """
         c, n = self.config, len(examples.weight)
-        if n < c.num_minibatches:
-            raise ValueError(f"num_minibatches={c.num_minibatches} must be at most the {n} steps of a round; use {n}")
-        optimiser, size = self._optimiser(remaining), n // c.num_minibatches
-        order = jax.vmap(lambda key: jr.permutation(key, n))(jr.split(key, c.epochs))
+        self.check_count(count := n if count is None else count)
+        optimiser, size = self._optimiser(remaining), count // c.num_minibatches
+        last = examples.weight <= 0
+        order = jax.vmap(lambda key: jnp.argsort(jr.uniform(key, (n,)) + last))(jr.split(key, c.epochs))
         index = order[:, : size * c.num_minibatches].reshape(-1, size)
 
         def step(state: PPOState, rows: Array) -> tuple[PPOState, Metrics]:
@@ -133,6 +140,14 @@ class PPO(eqx.Module):
             return PPOState(learned, opt_state, state.version + 1), metrics
 
         return repeated(step, state, index)
+
+    def check_count(self, count: int) -> None:
+        """Raises ValueError for too few steps of a round."""
+        if count < self.config.num_minibatches:
+            raise ValueError(
+                f"num_minibatches={self.config.num_minibatches} must be at most the {count} actions of a round; use "
+                f"{count}"
+            )
 
     def loss(self, learned: ActorCritic, batch: Examples) -> tuple[Float[Array, ""], Metrics]:
         """Surrogate, value's loss and entropy bonus of a minibatch (eq. 9)."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .bounds import Fraction
+from .bounds import Fraction, Natural
 from .parts import EnsembleConfig
 from .sac import SACConfig
 
@@ -45,7 +45,7 @@ class MBPOConfig:
     """Environment steps between fits of the model; after each, rollouts are imagined."""
     rollouts: int = 5000
     """Rollouts after each fit, from states drawn from all that were met."""
-    rollout_length: tuple[int, int, int, int] = (1, 15, 1, 1)
+    rollout_length: tuple[Natural, int, int, int] = (1, 15, 1, 1)
     """How long rollouts are, by epoch: (a, b, m, n) is m steps up to epoch a, n from epoch b on, and linear between."""
     epoch_steps: int = 1000
     """Environment steps in an epoch, the unit of `rollout_length` and `retain_epochs`; epochs begin after the random

@@ -13,7 +13,7 @@ class SACConfig:
     random_steps: Natural = 1000
     """Environment steps with uniform actions before the first update."""
     updates_per_step: int = 1
-    """Gradient updates per environment action."""
+    """Gradient updates per environment action (with `action_repeat`, per so many environment steps)."""
     batch_size: int = 256
     """Transitions in a batch."""
     hidden: tuple[int, ...] = (256, 256)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Int
 class Rings(eqx.Module):
     """The last `time` rows of each of `num_envs` environments; rows are a PyTree.
 
-    Donate it to the function that writes to it: writing is then in place. It can be sharded over environments.
+    Donate it to the function that writes to it: writing is then in place.
     """
 
     data: Any  # leaves [num_envs, time, ...]
