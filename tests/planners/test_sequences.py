@@ -40,7 +40,7 @@ def test_the_standard_deviation_shrinks_near_a_bound_as_in_pets():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    low=st.floats(-50, 50, width=32),
+    low=st.floats(-50, 50, width=32, allow_subnormal=False),  # XLA takes subnormal numbers for 0
     width=st.floats(0.015625, 100, width=32),
     where=st.floats(0, 1),
     beta=st.sampled_from([0.0, 2.0]),

@@ -52,7 +52,8 @@ def search(planner, model, belief, key=KEY, guide=None):
 
 def one_search(planner, model, belief, explore, key, temperature=0.0):
     """Action and plan of one search."""
-    found = planner.refine(model, belief, planner.begin(planner.init()), explore=explore, key=key)
+    first = jr.fold_in(key, 0)  # what the loop gives the first refinement
+    found = planner.refine(model, belief, planner.begin(planner.init()), explore=explore, key=first)
     return planner.drawn(found, temperature, key=jr.fold_in(key, 1)), planner.best(found)[1]
 
 
@@ -381,7 +382,19 @@ def test_continuous_actions_are_refused_and_the_planners_that_fit_named():
         make_planner(Box((-1.0,), (1.0,)), PlannerConfig(kind="tree"))
 
 
-@pytest.mark.parametrize("name", ["simulations", "iterations", "max_depth"])
+def test_without_simulations_the_guide_alone_decides_and_a_planner_that_has_none_is_refused():
+    logits = jnp.log(jnp.array([[0.2, 0.5, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]))
+    belief = MODEL.init(obs_of((0, 0, 0, 0, 0, 0, 0, 0, 0))[0], key=KEY)
+    action, plan = search(tree(Gumbel(), 0), MODEL, belief, guide=lambda belief, key: (logits, jnp.full(1, 0.25)))
+    assert int(action) == 1 and float(plan.value) == 0.25 and plan.visits.sum() == 0
+    np.testing.assert_allclose(plan.weights, np.exp(logits[0]), atol=1e-6)
+    with pytest.raises(ValueError, match="simulations=0 must be a whole number of at least 1"):
+        make_planner(Discrete(2), PlannerConfig(kind="tree", simulations=0))
+    with pytest.raises(ValueError, match="simulations=-1 must be a whole number of at least 0"):
+        TreeSearch(Discrete(2), -1)
+
+
+@pytest.mark.parametrize("name", ["iterations", "max_depth"])
 def test_sizes_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name}=0 must be a whole number of at least 1"):
         TreeSearch(**{"action": Discrete(2), "simulations": 4, name: 0})
