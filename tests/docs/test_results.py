@@ -67,6 +67,7 @@ def test_what_has_no_raw_files_is_said_not_to_be_measured():
     blocks = [("ladder", cards, CARDS[LADDER].raw), ("ladder marks", cards, CARDS[LADDER].raw)]
     blocks += [(name, planners, "reproductions/planners") for name in PLANNER_BLOCKS]
     blocks += [("horizons", planners, "reproductions/horizons"), ("exploitation", ladder, "reproductions/exploitation")]
+    blocks += [("fresh", cards, "reproductions/fresh")]
     blocks += [("fresh seeds", (ROOT / "docs/algorithms/dreamer-v2.md").read_text(), FRESH)]
     for name, page, raw in blocks:
         assert (ROOT / raw).is_dir() != (f"<!-- {name} -->\n{NOT_YET}\n<!-- end -->" in page), name
@@ -136,6 +137,12 @@ def test_the_tables_of_marks_are_what_the_raw_curves_say(card):
         bound = f"{'at most' if mark.at_most else 'at least'} {mark.bound:.2f}"
         cells = [mark.what, f"{measured:.2f}", bound, "passed" if mark.passed(measured) else "missed"]
         assert f"| `{card}` | {' | '.join(cells)} | {minutes:.1f} |" in text
+
+
+@needs("reproductions/fresh")
+def test_the_table_of_one_fresh_seed_each_is_what_the_raw_curves_say(script):
+    text = (ROOT / "docs/cards.md").read_text()
+    assert f"<!-- fresh -->\n{script('figures').fresh_table()}\n<!-- end -->" in text
 
 
 @needs(FRESH)
