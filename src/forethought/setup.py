@@ -235,7 +235,7 @@ def build(
     if learner is not None or planner is not None:
         preset = f"{preset} with own parts"
     if isinstance(world, GymnasiumEnv | GymnasiumVectorEnv):
-        notes += [world.seen.note] * (world.seen.note is not None)
+        notes += [] if world.seen.note is None else [world.seen.note]
     if _may_be_endless(world):
         notes += [_ENDLESS]
     setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes, kwargs)

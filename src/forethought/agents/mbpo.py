@@ -147,10 +147,10 @@ class MBPO(AbstractAgent[MBPOState, None]):
         draw_key, start_key, key = jr.split(key, 3)
         model = DrawnEnds(self.model(state))
         starts = branches(model, data["env"].sample(self.config.rollouts, key=draw_key).obs, key=start_key)
-        policy = lambda belief, key: self._chosen(state.sac, model.drawn(belief), key=key)
+        policy = lambda belief, key: self._chosen(state.sac, _observed(model, model.drawn(belief)), key=key)
         seen = imagine(model, starts, policy, max(self.config.rollout_length[2:]), limit=length, key=key)
-        no = jnp.zeros(seen.rewards.shape, bool)
-        rows = Transition(seen.obs[:-1], seen.actions, seen.rewards, seen.obs[1:], seen.continuation < 0.5, no)
+        obs, no = _observed(model, seen.obs), jnp.zeros(seen.rewards.shape, bool)
+        rows = Transition(obs[:-1], seen.actions, seen.rewards, obs[1:], seen.continuation < 0.5, no)
         flat = lambda x: x.reshape(-1, *x.shape[seen.rewards.ndim :])
         rows, alive = jax.tree.map(flat, rows), flat(seen.alive) > 0
         count = jnp.sum(alive)
@@ -165,3 +165,12 @@ class MBPO(AbstractAgent[MBPOState, None]):
     def _chosen(self, sac: SACState, obs: Array, *, key: PRNGKeyArray) -> Array:
         policy = self.sac.policy(sac, obs)
         return policy.executed(policy.sample(key=key))
+
+
+def _observed(model: DrawnEnds, obs: Array | None) -> Array:
+    """Raises ValueError for a model of a user's that says of no belief what would be observed."""
+    if obs is None:
+        raise ValueError(
+            f"{type(model.model).__name__} has no `drawn` observations for a policy to act on; add that method"
+        )
+    return obs

@@ -113,10 +113,10 @@ class PlanningAgent(AbstractPlanningAgent[ModelState, Execution, PlanSearch]):
     def best(
         self, state: ModelState, memory: Execution, search: PlanSearch, *, key: PRNGKeyArray, explore: bool
     ) -> tuple[Array, Execution, None]:
-        (action, plan), position = self.planner.best(search.inner), None
-        if memory.position is not None:
-            plan = jax.tree.map(lambda new, old: jnp.where(search.due, new, old), plan, memory.plan)
-            position = jnp.where(search.due, 0, memory.position)
+        (action, plan), position, due = self.planner.best(search.inner), None, search.due
+        if memory.position is not None and due is not None:
+            plan = jax.tree.map(lambda new, old: jnp.where(due, new, old), plan, memory.plan)
+            position = jnp.where(due, 0, memory.position)
             action, position = plan.actions[position], position + 1
         if explore:
             action = noisy(self.spec.action, action, self.config.planning.action_noise, key=key)

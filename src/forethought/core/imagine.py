@@ -82,11 +82,11 @@ def imagine(
 
     def act(belief: Belief, x: tuple) -> tuple[Array, PyTree]:
         t, action = x
-        if planned:
-            particles = jax.tree.leaves(belief)[0].shape[0]
-            return jnp.broadcast_to(action, (particles, *action.shape)), None
-        chosen = policy(belief, jr.fold_in(key, -1 - t))
-        return chosen if isinstance(chosen, tuple) else (chosen, None)
+        if callable(policy):
+            chosen = policy(belief, jr.fold_in(key, -1 - t))
+            return chosen if isinstance(chosen, tuple) else (chosen, None)
+        particles = jax.tree.leaves(belief)[0].shape[0]
+        return jnp.broadcast_to(action, (particles, *action.shape)), None
 
     def step(carry: tuple, x: tuple) -> tuple:
         belief, going = carry
