@@ -217,3 +217,17 @@ def test_what_a_model_free_agent_cannot_be_told_is_refused(agent, options, messa
         return
     with pytest.raises(UserError, match=message):
         build()
+
+
+class Blind(Simulator):
+    """A model that does not say where it is."""
+
+    def drawn(self, belief):
+        return None
+
+
+def test_a_model_that_draws_no_observations_is_named():
+    agent = MBPO(ENV.spec, TRUE, given=Given(walk_reward, never_terminates, Blind(ENV)))
+    state, data = agent.init(key=jr.key(0)), agent.data(100, 1)
+    with pytest.raises(ValueError, match="Blind has no `drawn` observations for a policy to act on; add that method"):
+        agent._imagined(state, data, jnp.int32(1), key=jr.key(0))
