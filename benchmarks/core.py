@@ -4,8 +4,8 @@
 
 1,000 rows of HalfCheetah's sizes into pools of several capacities, as the driver appends what a round returns (the
 pool's buffers are used again), and as an agent would inside of its update (the pool is copied). Whole runs of MBPO on
-the pendulum, of one seed and of eight as one program, compiled before. Arms alternate, each in a process of its own.
-About half an hour.
+the pendulum: one seed alone, and eight seeds as one program; compiling is not timed. Each arm has its own process, and
+the arms take turns. About half an hour.
 """
 
 from . import arms, options

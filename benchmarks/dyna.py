@@ -60,6 +60,13 @@ def numpy_dyna(next_state: np.ndarray, start: int, goal: int, planning_steps: in
     return go
 
 
+def started(driver: Any, agent: Any, replay: Callable[..., Any], num_envs: int = 1) -> Any:
+    """The driver's first progress, with one replay for what is met."""
+    if hasattr(agent, "data"):
+        return driver.start({"env": replay(num_envs)}, seed=0)
+    return driver.start(replay(), seed=0)  # version 0.1, for `benchmarks.versions`
+
+
 def ours(planning_steps: int, runs: int) -> Callable[[int], None]:
     """A function that goes on for so many real steps in each of `runs` runs side by side, and waits for the end."""
     import jax
@@ -72,8 +79,9 @@ def ours(planning_steps: int, runs: int) -> Callable[[int], None]:
 
     env = TABULAR["dyna-maze"]()
     config = DynaQConfig(planning_steps=planning_steps, step_size=ALPHA, discount=GAMMA, epsilon=EPSILON)
-    driver = JitDriver(DynaQ(env.spec, config), env, num_seeds=runs)
-    progress = driver.start({"env": UniformReplay.empty(env.spec, 1)}, seed=0)
+    agent = DynaQ(env.spec, config)
+    driver = JitDriver(agent, env, num_seeds=runs)
+    progress = started(driver, agent, lambda *_: UniformReplay.empty(env.spec, 1))
 
     def go(steps: int) -> None:
         nonlocal progress

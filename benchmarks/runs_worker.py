@@ -13,42 +13,21 @@ from forethought.cli import machine
 if __name__ == "__main__":  # before JAX is imported, which reads its settings then
     machine.prepare(threads=int(os.environ["NPROC"]))
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
 from forethought.replay.uniform import UniformReplay
 from forethought.types import Transition
 
+from .dyna import ours as dyna_q
+from .dyna import started
 from .workers import serve, warm
-
-
-def started(driver: Any, agent: Any, replay: Callable[..., UniformReplay], num_envs: int = 1) -> Any:
-    """The driver's first progress, with one replay for what is met."""
-    if hasattr(agent, "data"):
-        return driver.start({"env": replay(num_envs)}, seed=0)
-    return driver.start(replay(), seed=0)  # version 0.1
 
 
 def dyna(task: dict) -> Callable[[], None]:
     """Real steps of Dyna-Q in the Dyna maze, in several runs side by side."""
-    from forethought.agents.dyna_q import DynaQ
-    from forethought.envs.tabular import TABULAR
-    from forethought.presets.dyna_q import DynaQConfig
-    from forethought.run.jit import JitDriver
-
-    env = TABULAR["dyna-maze"]()
-    agent = DynaQ(env.spec, DynaQConfig(planning_steps=50))
-    driver = JitDriver(agent, env, num_seeds=task["runs"])
-    progress = started(driver, agent, lambda *_: UniformReplay.empty(env.spec, 1))
-
-    def go() -> None:
-        nonlocal progress
-        fresh = dataclasses.replace(progress, metrics={})  # as the driver hands it on
-        progress = jax.block_until_ready(driver.collect(fresh, task["steps"], random=False))
-
-    return go
+    go = dyna_q(50, task["runs"])
+    return lambda: go(task["steps"])
 
 
 def host_steps(task: dict) -> Callable[[], None]:

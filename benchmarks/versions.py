@@ -1,9 +1,10 @@
 """This checkout beside another one, in one run: planning, fitting, Dreamer's gradient step, Dyna-Q, host steps.
 
-    git worktree add ../before v0.1.0 && python -m benchmarks.versions ../before
+    git worktree add ../before 8c92ba6 && python -m benchmarks.versions ../before
 
-Arms alternate, each in a process of its own with the same number of threads and the same libraries. Of the other
-checkout its own `benchmarks.ours` is measured, and its package under this one's drivers. About ten minutes.
+Each arm has its own process, with the same number of threads and the same libraries, and the arms take turns. Planning,
+fitting and the gradient step are timed by each checkout's own `benchmarks.ours`; Dyna-Q and host steps by this
+checkout's `benchmarks.runs_worker`, on either package. About ten minutes.
 """
 
 import dataclasses

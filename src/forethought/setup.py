@@ -237,7 +237,7 @@ def build(
     if isinstance(world, GymnasiumEnv | GymnasiumVectorEnv):
         notes += [] if world.seen.note is None else [world.seen.note]
     if _may_be_endless(world):
-        notes += [_ENDLESS]
+        notes.append(_ENDLESS)
     setup = Setup(name, env_name, preset, config, run, given, world, built, functions, own, notes, kwargs)
     if run.num_seeds > 1 and not setup.compiled:
         raise UserError(

@@ -98,8 +98,7 @@ class AlphaZero(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch]):
     def begin(
         self, state: Imitator, memory: Int[Array, ""], obs: Float[Array, " obs"], *, key: PRNGKeyArray
     ) -> GameSearch:
-        at = self_play.position(self.rules, obs, key=key)
-        return GameSearch(at, self.planner.begin(self.planner.init()))
+        return self_play.begun(self.planner, self.rules, obs, key=key)
 
     def refine(self, state: Imitator, search: GameSearch, *, key: PRNGKeyArray, explore: bool) -> GameSearch:
         guide = lambda belief, key: self_play.guided(state.network, self.rules, belief)
@@ -114,8 +113,7 @@ class AlphaZero(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch]):
             draw_key, open_key = jr.split(key)
             temperature = jnp.where(memory < self.config.temperature_moves, 1.0, 0.0)
             action = self.planner.drawn(search.found, temperature, key=draw_key)
-            opening = {"moves": self.config.opening.moves, "chance": self.config.opening.chance}
-            action = self_play.opened(action, search.at.legal, memory, **opening, key=open_key)
+            action = self_play.opened(action, search.at.legal, memory, self.config.opening, key=open_key)
         return action, memory + 1, Searched(plan.weights, search.at.player)
 
     def update(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, Additions, Clock, Data, Round, Schedule
 from ..learners.q_learning import QLearning, QLearningState
+from ..learners.schedule import remaining
 from ..learners.tabular import epsilon_greedy
 from ..presets.dqn import DQNConfig
 from ..replay.uniform import UniformReplay
@@ -64,7 +65,7 @@ class DQN(AbstractAgent[DQNState, None]):
         self, state: DQNState, data: Data, *, round: str, clock: Clock, key: PRNGKeyArray
     ) -> tuple[DQNState, Additions, Metrics]:
         c, draw = self.config, lambda key: data["env"].sample(self.config.batch_size, key=key)
-        remaining = 1.0 if c.decay_steps is None else jnp.maximum(1.0 - clock.env_steps / c.decay_steps, 0.0)
-        learned, metrics = self.learner.updates(state.learned, draw, remaining=remaining, key=key)
+        left = remaining(clock.env_steps, c.decay_steps)
+        learned, metrics = self.learner.updates(state.learned, draw, remaining=left, key=key)
         metrics = metrics | {"actor/epsilon": self.learner.epsilon(clock.env_steps)}
         return DQNState(learned, clock.env_steps), {}, metrics

@@ -104,8 +104,7 @@ class ExpertIteration(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch
     def begin(
         self, state: Imitator, memory: Int[Array, ""], obs: Float[Array, " obs"], *, key: PRNGKeyArray
     ) -> GameSearch:
-        at = self_play.position(self.rules, obs, key=key)
-        return GameSearch(at, self.planner.begin(self.planner.init()))
+        return self_play.begun(self.planner, self.rules, obs, key=key)
 
     def refine(self, state: Imitator, search: GameSearch, *, key: PRNGKeyArray, explore: bool) -> GameSearch:
         guide = lambda belief, key: self._guided(state, belief, key=key)
@@ -123,8 +122,7 @@ class ExpertIteration(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch
             if c.play == "apprentice":
                 apprentice = self_play.network_policy(state.network, self.rules, at)
                 action = jr.categorical(draw_key, jnp.log(apprentice)).astype(action.dtype)
-            opening = {"moves": c.opening.moves, "chance": c.opening.chance}
-            action = self_play.opened(action, at.legal, memory, **opening, key=open_key)
+            action = self_play.opened(action, at.legal, memory, c.opening, key=open_key)
         return action, memory + 1, Searched(plan.weights, at.player)
 
     def _guided(self, state: Imitator, belief: PyTree, *, key: PRNGKeyArray) -> tuple[Array, Array]:

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from ..core import AbstractAgent, Additions, Clock, Data, Round, Schedule
 from ..learners.ppo import PPO as Learner
 from ..learners.ppo import PPOState
+from ..learners.schedule import remaining
 from ..presets.ppo import PPOConfig
 from ..replay.uniform import UniformReplay
 from ..types import EnvSpec, Metrics
@@ -93,8 +94,6 @@ class PPO(AbstractAgent[PPOState, None]):
         own = used & (batch.extras.version == state.version)
         batch = dataclasses.replace(batch, extras=batch.extras.raw)
         examples = self.learner.advantages(state, batch, own.astype(jnp.float32))
-        remaining = 1.0 if c.decay_steps is None else jnp.maximum(1.0 - clock.env_steps / c.decay_steps, 0.0)
-        state, metrics = self.learner.update(
-            state, examples, self._actions(replay.num_envs), remaining=remaining, key=key
-        )
+        left = remaining(clock.env_steps, c.decay_steps)
+        state, metrics = self.learner.update(state, examples, self._actions(replay.num_envs), remaining=left, key=key)
         return state, {}, metrics

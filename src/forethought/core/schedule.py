@@ -63,7 +63,7 @@ class Schedule(NamedTuple):
     random_steps: int  # environment steps with uniform actions at the beginning
     rounds: tuple[Round, ...]
     random_hold: int = 1  # actions for which each of the uniform actions is held
-    num_start_states: int | None = None  # training episodes cycle through so many reset keys; None: a new key each
+    num_start_states: int | None = None  # reset keys that training episodes cycle through; None: a new key for each
     single_env: bool = False  # learns from the latest step alone, so it can have only one environment
 
     @classmethod
@@ -87,7 +87,7 @@ class Schedule(NamedTuple):
         return [int(each.due(env_steps, env_steps)) for each in self.rounds]
 
     def check(self) -> None:
-        """Raises ValueError for invalid numbers, two rounds of one name, and an order that cannot be kept."""
+        """Raises ValueError for invalid numbers, duplicate round names, and inline rounds that do not come last."""
         if self.random_steps < 0:
             raise ValueError(f"random_steps={self.random_steps} must be at least 0")
         names = [each.name for each in self.rounds]

@@ -84,7 +84,7 @@ def check_env(
     far it is.
 
     `reward` and `termination` are checked against the real transitions; without them, the environment's own are.
-    An environment that cannot be made is a finding too. Raises UserError for invalid numbers.
+    If the environment cannot be constructed, that is reported as a finding. Raises UserError for invalid numbers.
     """
     num_steps, seed = checked_number(int, num_steps, "num_steps"), checked_number(Seed, seed, "seed")
     max_seconds = checked_number(Positive, max_seconds, "max_seconds")

@@ -123,8 +123,8 @@ class PPO(eqx.Module):
     ) -> tuple[PPOState, Metrics]:
         """All epochs of gradient steps; metrics are the means. The step size is `remaining` times the configured one.
 
-        An epoch takes `count` of the examples (None: all), drawn anew each time, those of weight 0 last. Raises
-        ValueError if these are fewer than the minibatches.
+        Each epoch uses `count` examples (None: all) in a new random order, those with weight 0 last. Raises ValueError
+        if `count` is smaller than the number of minibatches.
         """
         c, n = self.config, len(examples.weight)
         self.check_count(count := n if count is None else count)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..types import Metrics
 
@@ -47,6 +47,11 @@ class GradientSteps(eqx.Module):
     ) -> tuple[Any, Metrics]:
         """`step(state, key) -> (state, metrics)` as often as asked for; metrics are the means."""
         return step(state, key) if self.updates == 1 else repeated(step, state, jr.split(key, self.updates))
+
+
+def remaining(env_steps: Int[Array, ""], decay_steps: int | None) -> Float[Array, ""] | float:
+    """What is left of a step size that falls to 0 over `decay_steps` environment steps, linearly; None: all of it."""
+    return 1.0 if decay_steps is None else jnp.maximum(1.0 - env_steps / decay_steps, 0.0)
 
 
 def _check(batch_size: int, batch_length: int) -> None:

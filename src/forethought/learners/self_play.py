@@ -10,7 +10,8 @@ from ..core import AbstractGame
 from ..models.simulator import Simulator
 from ..networks.policy_value import PolicyValue
 from ..planners.random_play import turn
-from ..planners.tree_search import TreeResults
+from ..planners.tree_search import TreeResults, TreeSearch
+from ..presets.search import OpeningConfig
 from .search_imitation import Symmetries
 
 
@@ -27,6 +28,11 @@ class GameSearch(eqx.Module):
 
     at: Standing
     found: TreeResults
+
+
+def begun(planner: TreeSearch, rules: Simulator, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> GameSearch:
+    """The search for a move at the position seen as `obs`, before its first simulation."""
+    return GameSearch(position(rules, obs, key=key), planner.begin(planner.init()))
 
 
 def position(rules: Simulator, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> Standing:
@@ -51,17 +57,16 @@ def opened(
     action: Int[Array, ""],
     legal: Bool[Array, " actions"],
     played: Int[Array, ""],
+    opening: OpeningConfig,
     *,
-    moves: int,
-    chance: float,
     key: PRNGKeyArray,
 ) -> Int[Array, ""]:
-    """`action`, or with probability `chance` a uniformly random legal one while fewer than `moves` have been played."""
-    if not moves:
+    """`action`, or with the opening's probability a uniformly random legal one while few moves have been played."""
+    if not opening.moves:
         return action
     chance_key, action_key = jr.split(key)
     anything = jr.categorical(action_key, jnp.where(legal | ~jnp.any(legal), 0.0, -jnp.inf)).astype(action.dtype)
-    return jnp.where((played < moves) & jr.bernoulli(chance_key, chance), anything, action)
+    return jnp.where((played < opening.moves) & jr.bernoulli(chance_key, opening.chance), anything, action)
 
 
 def symmetries_of(rules: Simulator) -> Symmetries:

@@ -21,7 +21,7 @@ LOWEST = float(jnp.finfo(jnp.float32).min)  # the logit of an action that is not
 class Found(eqx.Module):
     """What one search has found at its root."""
 
-    choice: Float[Array, " actions"]  # how much speaks for each action; adds up over searches
+    choice: Float[Array, " actions"]  # the score of each action; scores of several searches are summed
     weights: Float[Array, " actions"]  # the improved policy that a network is trained on
     visits: Float[Array, " actions"]
     qvalues: Float[Array, " actions"]  # of the visited actions; for the player to move
@@ -51,9 +51,9 @@ class PUCT(AbstractTreeRule):
     """AlphaZero's: argmax of Q + U, `U = P sqrt(N) / (1 + n) (c_init + log((N + c_base + 1) / c_base))`.
 
     Source: Silver et al. 2018 and its pseudocode. Exploring, the root's prior is `(1 - f) P + f Dirichlet(alpha)`
-    over the legal actions. Q is brought to [0, 1]: from
-    `value_range` as in AlphaZero, or, where that is None, from the lowest and highest Q of the node and its actions
-    (MuZero). An action not yet tried has the lowest Q, a loss. Raises ValueError for constants out of range.
+    over the legal actions. Q is brought to [0, 1]: from `value_range` as in AlphaZero, or, where that is None, from the
+    lowest and highest Q of the node and its actions (MuZero). An action not yet tried has the lowest Q, a loss. Raises
+    ValueError for constants out of range.
     """
 
     c_init: float = eqx.field(static=True, default=1.25)
