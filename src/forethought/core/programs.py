@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import dataclasses
 import functools
 import threading
 import warnings
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from .identity import Incomparable, key_of
@@ -64,10 +66,13 @@ def _without_remarks() -> Iterator[None]:
         yield
 
 
-class _Fixed(eqx.Module):
-    """The part of an answer that is no array."""
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Fixed:
+    """The part of an answer that is no array: its other leaves, and its structure."""
 
-    value: Any = eqx.field(static=True)
+    constants: tuple
+    structure: Any
 
 
 def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
@@ -78,23 +83,21 @@ def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[
     """
 
     def traced(first: tuple, rest: tuple, fixed: tuple) -> tuple[jax.Array, Any, _Fixed]:
-        constants, structure = fixed
-        leaves = [c if x is None else x for x, c in zip((*first, *rest), constants)]
-        arrays, others = eqx.partition(function(*jax.tree.unflatten(structure, leaves)), eqx.is_array)
-        return jnp.zeros((), bool), arrays, _Fixed(others)
+        constants, structures = fixed
+        arguments = (jax.tree.unflatten(s, _filled(x, c)) for s, x, c in zip(structures, (first, rest), constants))
+        arrays, others, structure = _split(function(*(each for part in arguments for each in part)))
+        return jnp.zeros((), bool), arrays, _Fixed(others, structure)
 
     traced.__name__ = traced.__qualname__ = getattr(function, "__name__", "compiled")
     jitted = jax.jit(traced, static_argnums=2, donate_argnums=(1,) if donate else ())
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
-        leaves, structure = jax.tree.flatten(args)
-        arrays = tuple(x if eqx.is_array(x) else None for x in leaves)
-        constants = tuple(None if eqx.is_array(x) else x for x in leaves)
-        split = len(jax.tree.leaves(args[:1]))
+        first, *kept = _split(args[:1])
+        rest, *others = _split(args[1:])
         try:
             with _without_remarks() if donate else contextlib.nullcontext():
-                ended, answer, others = jitted(arrays[:split], arrays[split:], (constants, structure))
+                ended, answer, fixed = jitted(first, rest, tuple(zip(kept, others)))
             if not isinstance(ended, Tracer):
                 ended.block_until_ready()  # what goes wrong in there is raised here
         except jax.errors.JaxRuntimeError as error:
@@ -102,6 +105,19 @@ def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[
             if found:
                 raise eqx.EquinoxRuntimeError(said.splitlines()[0]) from None
             raise
-        return eqx.combine(answer, others.value)
+        return jax.tree.unflatten(fixed.structure, _filled(answer, fixed.constants))
 
     return call
+
+
+def _split(tree: Any) -> tuple[tuple, tuple, Any]:
+    """The leaves that are arrays, with None for the others; the others, with None for arrays; and the structure."""
+    leaves, structure = jax.tree.flatten(tree)
+    is_array = [isinstance(x, (jax.Array, np.ndarray)) for x in leaves]
+    arrays = tuple(x if found else None for x, found in zip(leaves, is_array))
+    return arrays, tuple(None if found else x for x, found in zip(leaves, is_array)), structure
+
+
+def _filled(arrays: tuple, constants: tuple) -> list:
+    """The leaves that `_split` took apart."""
+    return [c if x is None else x for x, c in zip(arrays, constants)]

@@ -282,9 +282,9 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: 
             draw = round_key(key, index, clock.calls[index])
             return agent.update(state, data, round=name, clock=clock, key=draw)
 
-        if solo:
-            return go(state, data, key)
-        return eqx.filter_vmap(go, in_axes=(eqx.if_array(0), data_axes(data), 0))(state, data, key)
+        if not solo:
+            go = eqx.filter_vmap(go, in_axes=(eqx.if_array(0), data_axes(data), 0))
+        return *go(state, data, key), clock.called(index)
 
     def appending(_: None, data: Any, additions: Any) -> Any:
         axes = data_axes(data)
@@ -365,15 +365,14 @@ class JitDriver(AbstractDriver):
         """
         clock, name = progress.clock, self.agent.schedule.rounds[index].name
         learned = self._programs.update(index, progress.agent_state, progress.data, progress.key, clock)
-        state, additions, metrics = learned
+        state, additions, metrics, after = learned
         check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
         data = progress.data
         if additions:
             check_names(additions, data)
             changed = {each: data[each] for each in additions}
             data = {**data, **self._programs.append(None, changed, additions)}
-        clock = clock.called(index)
-        return dataclasses.replace(progress, agent_state=state, data=data, clock=clock, metrics={name: metrics})
+        return dataclasses.replace(progress, agent_state=state, data=data, clock=after, metrics={name: metrics})
 
     def _ticks_left(self, steps: int, total_steps: int, pause_every: int | None, *, random: bool) -> int:
         """Steps of each environment until a round outside of the loop is due, the random phase or the run ends, or a

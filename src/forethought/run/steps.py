@@ -52,7 +52,8 @@ class _Programs(NamedTuple):
 def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
     def update(index: int, state: Any, data: Data, key: PRNGKeyArray, clock: Clock) -> Any:
         draw = round_key(key, index, clock.calls[index])
-        return agent.update(state, data, round=agent.schedule.rounds[index].name, clock=clock, key=draw)
+        learned = agent.update(state, data, round=agent.schedule.rounds[index].name, clock=clock, key=draw)
+        return *learned, clock.called(index)
 
     def play(*args: Any) -> None:
         # Without results nothing is left to be computed but the keys of what is drawn.
@@ -117,7 +118,6 @@ class StepDriver(AbstractDriver):
                 while self.agent.schedule.due(progress.clock)[index] > 0:
                     progress = self._updated(progress, index)
                     yield progress
-                    progress = dataclasses.replace(progress, metrics={})
             if int(progress.env_steps) >= total_steps:
                 return
             progress = self._stepped(progress)
@@ -132,15 +132,14 @@ class StepDriver(AbstractDriver):
             later = lambda rounds: Clock(clock.env_steps, clock.ticks, clock.calls.at[index].add(rounds))
             play = lambda noting, rounds: self._programs.play(index, old, {**data, "env": noting}, key, later(rounds))
             staged = {**data, "env": env_data.stage(play)}
-        state, additions, metrics = jax.block_until_ready(self._programs.update(index, old, staged, key, clock))
+        state, additions, metrics, after = self._programs.update(index, old, staged, key, clock)
         if isinstance(env_data, AbstractHostReplay):
             data = {**data, "env": env_data.learned()}
         check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
         if additions:
             check_names(additions, data)
             data = {**data, **append(None, {each: data[each] for each in additions}, additions)}
-        clock = clock.called(index)
-        return dataclasses.replace(progress, agent_state=state, data=data, clock=clock, metrics={name: metrics})
+        return dataclasses.replace(progress, agent_state=state, data=data, clock=after, metrics={name: metrics})
 
     def _begin(self, progress: Progress, notes: list[str]) -> Progress:
         """Resets the environments, or brings them back to where a saved run left them."""
@@ -212,11 +211,10 @@ class StepDriver(AbstractDriver):
     def _recorded(self, progress: Progress, action: Array, chosen: Any, step: HostStep) -> Progress:
         """`progress` with what happened in one step added."""
         env_data, before = progress.data["env"], (progress.env, progress.clock, progress.episodes)
-        on_device = HostStep(*jax.device_put(tuple(step)))
         given = env_data if env_data.traceable else None
-        found = self._programs.record(progress.agent_state, before, given, action, chosen, on_device)
+        found = self._programs.record(progress.agent_state, before, given, action, chosen, step)
         carry, clock, episodes, last = found
         if not env_data.traceable:
             last = env_data.add(last, jnp.asarray(step.valid)) if step.valid.any() else env_data
         data = {**progress.data, "env": last}
-        return dataclasses.replace(progress, data=data, env=carry, clock=clock, episodes=episodes)
+        return dataclasses.replace(progress, data=data, env=carry, clock=clock, episodes=episodes, metrics={})
