@@ -16,7 +16,7 @@ from .core import AbstractAgent
 from .diagnostics.baseline import Baseline
 from .diagnostics.video import check_video
 from .display import Display
-from .ending import ended, of_seed
+from .ending import ended
 from .envs.interface import describe_interface
 from .errors import UserError, checked_path
 from .export import export_policy
@@ -30,6 +30,7 @@ from .presets.values import from_dict, merged, to_dict
 from .refusals import check_oracle
 from .replay.dataset import load_dataset
 from .run.evaluate import Evaluation
+from .run.seeds import of_seed
 from .setup import Setup, build
 from .storage import records
 from .storage.files import own

@@ -3,21 +3,10 @@
 import os
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-
 from . import reporting
 from .display import Display
+from .run.seeds import of_seed
 from .stopping import StopRequest
-
-
-def of_seed(tree: Any, index: int, seeds: int) -> Any:
-    """The part of one seed out of several side by side; all of it where there is one."""
-    if seeds == 1:
-        return tree
-    # Scalars are counters that all seeds share.
-    return jax.tree.map(lambda x: x[index] if eqx.is_array(x) and jnp.ndim(x) else x, tree)
 
 
 def ended(run: Any, display: Display, stop: StopRequest) -> Any:

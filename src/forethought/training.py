@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 
 from . import baseline
@@ -21,6 +19,7 @@ from .run.evaluate import Evaluation
 from .run.film import Film
 from .run.interface import AbstractDriver
 from .run.progress import Progress
+from .run.seeds import of_seed
 from .setup import Setup
 from .stopping import StopRequest
 from .storage.records import counters_check
@@ -286,12 +285,8 @@ class _Loop:
         return {"seed": self.setup.run.seed + seed, "env_steps": steps, "wall_s": wall}
 
     def _seed_slices(self, tree: Any) -> list[Any]:
-        """`tree` per seed: itself for one seed, slices of the leading axis for several (counters are common to all)."""
-        seeds = self.setup.run.num_seeds
-        if seeds == 1:
-            return [tree]
-        pick = lambda i: lambda x: x[i] if eqx.is_array(x) and x.ndim else x
-        return [jax.tree.map(pick(i), tree) for i in range(seeds)]
+        """`tree` per seed."""
+        return [of_seed(tree, i, self.setup.run.num_seeds) for i in range(self.setup.run.num_seeds)]
 
     def _rows(self) -> list[dict[str, Any]]:
         """Rows for the episodes and the update since the last yield."""

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from ..errors import UserError
+from ..storage.provenance import usable_cores
 
 PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu"}  # the first computes; calls back to the host need a CPU beside it
 
@@ -29,6 +30,7 @@ def prepare(threads: int | None = None, device: str = "auto") -> None:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",  # XLA's remarks about machine features are not for a user
         "MPLBACKEND": "agg",
+        "JAX_NUM_CPU_DEVICES": str(threads or usable_cores()),  # what several seeds are shared out over
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)

@@ -36,8 +36,8 @@ from .progress import (
     stream,
     where_rows,
 )
+from .seeds import devices_for, most_of_all, over_seeds, placed
 
-SEEDS = "seeds"  # name of the axis of seeds side by side
 MAX_TICKS = 128  # loop rounds in one call; bounds how many episodes can end between two yields
 MAX_INLINE_TICKS = 2048  # the same of an agent that learns inside the loop
 
@@ -76,18 +76,25 @@ def collect(
     *,
     random: bool,
     halt: bool,
+    devices: int = 1,
 ) -> Progress:
     """`progress` after `ticks` steps in every environment, with the inline rounds; actions are uniform if `random`.
 
     With `halt`, a step with a non-finite number ends the loop and is taken back, so that the progress can be saved.
-    Inline rounds wait where another round is due. Metrics are those of the latest calls in here.
+    Inline rounds wait where another round is due. Metrics are those of the latest calls in here. Without `halt` it is
+    one of several seeds, which are shared out over `devices`.
     """
     key, learning = progress.key, learns_inside(agent, random=random)
+    across = devices if env.spec.action_repeat > 1 else 1  # else each step takes one
+
+    def total(steps: Array) -> Array:
+        # Seeds side by side share one clock: that of the seed that took most.
+        return jnp.sum(steps) if halt else most_of_all(jnp.sum(steps), devices=across)
 
     def one(carry: tuple) -> tuple:
         i, env_carry, episodes, fault, (state, data, clock, metrics) = carry
         action, memory, extras, env_state, step = _step(agent, env, state, env_carry, key, clock, random=random)
-        over, total = step.terminated | step.truncated, _total(halt)
+        over = step.terminated | step.truncated
         reset = lambda e: env.reset(key=reset_key(agent, key, e), clock=clock.env_steps + total(step.steps))
         fresh_state, fresh_obs = jax.vmap(reset)(env_carry.episode + len(over) * over)
         env_state = where_rows(over, fresh_state, env_state)
@@ -129,11 +136,6 @@ def collect(
     _, env_carry, episodes, fault, (state, changing, clock, metrics) = carry
     state = state if learning else progress.agent_state
     return Progress(state, {**fixed, **changing}, env_carry, key, clock, episodes, fault, metrics)
-
-
-def _total(halt: bool) -> Callable[[Array], Array]:
-    """The sum of simulator steps. Seeds side by side share one clock: that of the seed that took most."""
-    return jnp.sum if halt else lambda steps: jax.lax.pmax(jnp.sum(steps), SEEDS)
 
 
 def _step(
@@ -255,24 +257,24 @@ class _Programs(NamedTuple):
     traces: dict[str, int]  # how often each was traced
 
 
-def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: int | None) -> _Programs:
-    traces, solo = {"collect": 0, "update": 0}, num_seeds is None
+def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, devices: int | None) -> _Programs:
+    traces, solo, devices = {"collect": 0, "update": 0}, devices is None, devices or 1
 
     def begin(data: dict[str, AbstractReplay], keys: PRNGKeyArray) -> Progress:
         one = lambda k: start(agent, env, data, key=k, num_envs=num_envs)
         if solo:
             return one(keys)
-        return eqx.filter_vmap(one, out_axes=seed_axes(eqx.filter_eval_shape(one, keys[0])))(keys)
+        axes = seed_axes(eqx.filter_eval_shape(one, keys[0]))
+        return over_seeds(one, (0,), axes, devices=devices)(keys)
 
     def collecting(frozen: Any, progress: Progress) -> Progress:
         ticks, random = frozen
         traces["collect"] += 1
-        go = lambda p: collect(agent, env, p, ticks, random=random, halt=solo)
+        go = lambda p: collect(agent, env, p, ticks, random=random, halt=solo, devices=devices)
         if solo:
             return go(progress)
         axes = seed_axes(progress)
-        out_axes = dataclasses.replace(axes, metrics=0)
-        return eqx.filter_vmap(go, in_axes=(axes,), out_axes=out_axes, axis_name=SEEDS)(progress)
+        return over_seeds(go, (axes,), dataclasses.replace(axes, metrics=0), devices=devices)(progress)
 
     def update(index: int, state: Any, data: Any, key: PRNGKeyArray, clock: Clock) -> Any:
         traces["update"] += 1
@@ -283,12 +285,12 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, num_seeds: 
             return agent.update(state, data, round=name, clock=clock, key=draw)
 
         if not solo:
-            go = eqx.filter_vmap(go, in_axes=(eqx.if_array(0), data_axes(data), 0))
+            go = over_seeds(go, (0, data_axes(data), 0), 0, devices=devices)
         return *go(state, data, key), clock.called(index)
 
     def appending(_: None, data: Any, additions: Any) -> Any:
         axes = data_axes(data)
-        return eqx.filter_vmap(appended, in_axes=(axes, eqx.if_array(0)), out_axes=axes)(data, additions)
+        return over_seeds(appended, (axes, 0), axes, devices=devices)(data, additions)
 
     # What is learned inside the loop can go wrong there, and the state before it must then still be whole.
     collecting_ = compiled(collecting, donate=not agent.schedule.inline)
@@ -321,7 +323,8 @@ class JitDriver(AbstractDriver):
                 f"{num_envs}); num_seeds runs several side by side"
             )
         self.agent, self.env, self.num_envs, self.num_seeds = agent, env, num_envs, num_seeds
-        self._programs = shared(_programs, agent, env, num_envs, num_seeds)
+        self._devices = None if num_seeds is None else devices_for(num_seeds)
+        self._programs = shared(_programs, agent, env, num_envs, self._devices)
         self._traced_before = dict(self._programs.traces)
 
     @property
@@ -402,6 +405,8 @@ class JitDriver(AbstractDriver):
         is not finite; what was yielded last can then still be saved (one seed), or the last checkpoint holds.
         """
         ticks = 1
+        if self._devices is not None:
+            progress = placed(progress, seed_axes(progress), devices=self._devices)
         yield progress
         while True:
             for index in range(len(self.agent.schedule.rounds)):
