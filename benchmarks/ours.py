@@ -36,7 +36,7 @@ from forethought.replay.uniform import UniformReplay
 from forethought.types import Box, EnvSpec, Given, Transition, never_terminates
 
 from . import work
-from .workers import serve, timed, warm
+from .workers import Jobs
 
 RAIL, TILT = 2.4, 12 * 2 * jnp.pi / 360
 
@@ -237,25 +237,12 @@ KINDS = {
 }
 
 
-class Jobs:
-    """What is timed, by name."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, Callable[[], Any]] = {}
-
-    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict:
-        """Compiles a job and runs it once; says how long compiling took, the first time and from the disk."""
-        job = KINDS[kind](task, options)
-        self.jobs[name] = job
-        times = {"compile_s": round(job.compile_s, 3), "cached_compile_s": round(job.cached_compile_s, 3)}
-        times |= job.notes
-        return {**times, "first_s": timed(job)["wall_s"], "devices": [device.device_kind for device in jax.devices()]}
-
-    def time(self, name: str) -> dict:
-        """One timing."""
-        return warm(self.jobs[name])
+def made(kind: str, task: dict, options: dict) -> tuple[Callable[[], Any], dict[str, Any]]:
+    """A compiled job, and how long compiling took, the first time and from the disk."""
+    job = KINDS[kind](task, options)
+    times = {"compile_s": round(job.compile_s, 3), "cached_compile_s": round(job.cached_compile_s, 3)}
+    return job, {**times, **job.notes, "devices": [device.device_kind for device in jax.devices()]}
 
 
 if __name__ == "__main__":
-    jobs = Jobs()
-    serve({"prepare": jobs.prepare, "time": jobs.time})
+    Jobs(made).serve()

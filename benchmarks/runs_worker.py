@@ -4,9 +4,7 @@
 """
 
 import os
-import time
 from collections.abc import Callable
-from typing import Any
 
 from forethought.cli import machine
 
@@ -21,7 +19,7 @@ from forethought.types import Transition
 
 from .dyna import ours as dyna_q
 from .dyna import started
-from .workers import serve, warm
+from .workers import Jobs
 
 
 def dyna(task: dict) -> Callable[[], None]:
@@ -93,24 +91,5 @@ def appending(task: dict) -> Callable[[], None]:
 KINDS = {"dyna": dyna, "host_steps": host_steps, "mbpo": mbpo, "appending": appending}
 
 
-class Jobs:
-    """What is timed, by name."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, Callable[[], Any]] = {}
-
-    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict:
-        """Makes a job and runs it once, which compiles."""
-        begun = time.perf_counter()
-        self.jobs[name] = job = KINDS[kind](task)
-        job()
-        return {"first_s": round(time.perf_counter() - begun, 3)}
-
-    def time(self, name: str) -> dict:
-        """One timing."""
-        return warm(self.jobs[name])
-
-
 if __name__ == "__main__":
-    jobs = Jobs()
-    serve({"prepare": jobs.prepare, "time": jobs.time})
+    Jobs(lambda kind, task, options: (KINDS[kind](task), {})).serve()

@@ -3,6 +3,7 @@
 Imports neither JAX nor Forethought: peers use the other end of the line in environments of their own.
 """
 
+import gc
 import json
 import os
 import pathlib
@@ -92,6 +93,30 @@ def serve(commands: dict[str, Callable[..., dict[str, Any]]]) -> None:
 
 
 LONG_S = 2.0  # what takes longer is its own warming up
+
+
+class Jobs:
+    """What is timed, by name."""
+
+    def __init__(self, make: Callable[[str, dict, dict], tuple[Callable[[], Any], dict[str, Any]]]):
+        """`make(kind, task, options)` makes a job, and says what there is to say of it."""
+        self.make, self.jobs = make, {}
+
+    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict[str, Any]:
+        """Makes a job and runs it once; says how long that took."""
+        begun = time.perf_counter()
+        self.jobs[name], notes = self.make(kind, task, options)
+        self.jobs[name]()
+        return {"first_s": round(time.perf_counter() - begun, 3), **notes}
+
+    def time(self, name: str) -> dict[str, float]:
+        """One timing."""
+        gc.collect()
+        return warm(self.jobs[name])
+
+    def serve(self) -> None:
+        """Answers until there are no more requests."""
+        serve({"prepare": self.prepare, "time": self.time})
 
 
 def warm(work: Callable[[], Any]) -> dict[str, float]:

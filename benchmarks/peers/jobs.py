@@ -1,6 +1,5 @@
 """A measuring process of a PyTorch library: builds what is named, and times it on command."""
 
-import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,35 +8,24 @@ import gymnasium
 import numpy as np
 import torch
 
-from ..workers import timed, warm
+from ..workers import Jobs
 
 
-class Jobs:
-    """What is timed, by name. `kinds` build it from a task and options; `notes` says more of it to the raw file."""
+def serve(
+    kinds: dict[str, Callable[..., Callable[[], Any]]],
+    versions: dict[str, str],
+    notes: Callable[[Any], dict[str, Any]] = lambda job: {},
+) -> None:
+    """Times jobs, which `kinds` build from a task and options; `notes` says more of one to the raw file."""
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
-    def __init__(
-        self,
-        kinds: dict[str, Callable[..., Callable[[], Any]]],
-        versions: dict[str, str],
-        notes: Callable[[Any], dict[str, Any]] = lambda job: {},
-    ) -> None:
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        self.kinds, self.versions, self.notes = kinds, versions, notes
-        self.jobs: dict[str, Callable[[], Any]] = {}
-
-    def prepare(self, name: str, kind: str, task: dict, options: dict) -> dict:
-        """Builds a job and runs it once; says how long that took and which versions are at work."""
+    def made(kind: str, task: dict, options: dict) -> tuple[Callable[[], Any], dict[str, Any]]:
         np.random.seed(0)
         torch.manual_seed(0)
-        job = self.jobs[name] = self.kinds[kind](task, **options)
-        first = timed(job)["wall_s"]
-        said = {"first_s": first, "threads": torch.get_num_threads(), "versions": self.versions}
-        return {**self.notes(job), **said}
+        job = kinds[kind](task, **options)
+        return job, {**notes(job), "threads": torch.get_num_threads(), "versions": versions}
 
-    def time(self, name: str) -> dict:
-        """One timing."""
-        gc.collect()
-        return warm(self.jobs[name])
+    Jobs(made).serve()
 
 
 class Spaces(gymnasium.Env):

@@ -1,9 +1,8 @@
 """stable-baselines3 at work, on command: gradient steps of SAC, one matrix product."""
 
 from .. import work
-from ..workers import serve
 from . import sb3_sac
-from .jobs import Jobs, peak
+from .jobs import peak, serve
 
 
 def sac_updates(task: dict) -> sb3_sac.Updates:
@@ -13,5 +12,4 @@ def sac_updates(task: dict) -> sb3_sac.Updates:
 
 if __name__ == "__main__":
     notes = lambda job: {"parameters": job.parameters} if isinstance(job, sb3_sac.Updates) else {}
-    jobs = Jobs({"sac_updates": sac_updates, "peak": peak}, sb3_sac.versions(), notes)
-    serve({"prepare": jobs.prepare, "time": jobs.time})
+    serve({"sac_updates": sac_updates, "peak": peak}, sb3_sac.versions(), notes)

@@ -1,9 +1,8 @@
 """sheeprl at work, on command: a gradient step of Dreamer v3, one matrix product."""
 
 from .. import work
-from ..workers import serve
 from . import sheeprl_dreamer
-from .jobs import Jobs, peak
+from .jobs import peak, serve
 
 
 def dreaming(task: dict, compiled: bool = False) -> sheeprl_dreamer.Update:
@@ -13,5 +12,4 @@ def dreaming(task: dict, compiled: bool = False) -> sheeprl_dreamer.Update:
 
 if __name__ == "__main__":
     notes = lambda job: {"parameters": job.parameters} if isinstance(job, sheeprl_dreamer.Update) else {}
-    jobs = Jobs({"dreaming": dreaming, "peak": peak}, sheeprl_dreamer.versions(), notes)
-    serve({"prepare": jobs.prepare, "time": jobs.time})
+    serve({"dreaming": dreaming, "peak": peak}, sheeprl_dreamer.versions(), notes)

@@ -7,9 +7,8 @@ import mbrl.util.common
 import numpy as np
 
 from .. import work
-from ..workers import serve
 from . import mbrl_lib, mbrl_mbpo
-from .jobs import Jobs, peak
+from .jobs import peak, serve
 
 
 def planning(task: dict):
@@ -98,5 +97,4 @@ KINDS = {
 
 if __name__ == "__main__":
     notes = lambda job: {"parameters": job.parameters} if isinstance(job, mbrl_mbpo.Updates) else {}
-    jobs = Jobs(KINDS, mbrl_lib.versions(), notes)
-    serve({"prepare": jobs.prepare, "time": jobs.time})
+    serve(KINDS, mbrl_lib.versions(), notes)

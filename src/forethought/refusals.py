@@ -128,7 +128,7 @@ def check_rounds(name: str, agent: AbstractAgent, run: RunConfig) -> None:
 
 def check_batch(config: Any, agent: AbstractAgent, run: RunConfig) -> None:
     """Raises UserError for a replay that was asked to keep fewer transitions than a batch has."""
-    batch = None if agent.sequence_length else getattr(getattr(config, "sac", config), "batch_size", None)
+    batch = None if agent.sequence_length else getattr(config, "batch_size", None)
     if batch is not None and run.replay_capacity is not None and run.replay_capacity < batch:
         raise UserError(
             f"replay_capacity={run.replay_capacity} keeps fewer transitions than the {batch} of a batch; use {batch} "

@@ -140,15 +140,8 @@ class ExpertIteration(AbstractPlanningAgent[Imitator, Int[Array, ""], GameSearch
         """One round of gradient steps on the games so far. Raises ValueError for an agent that does not search."""
         if not self.planner.simulations:
             raise ValueError("simulations=0 plays by the apprentice alone, which teaches it nothing; search to train")
-        state, metrics = imitate(
-            state,
-            data["env"],
-            self.optimiser,
-            self.gradient_steps,
-            batch_size=self.config.network.batch_size,
-            value_loss=self.value_loss,
-            discount=self.config.discount,
-            symmetries=self_play.symmetries_of(self.rules),
-            key=key,
-        )
+        c, symmetries = self.config, self_play.symmetries_of(self.rules)
+        options = {"batch_size": c.network.batch_size, "value_loss": self.value_loss, "discount": c.discount}
+        parts = (data["env"], self.optimiser, self.gradient_steps)
+        state, metrics = imitate(state, *parts, **options, symmetries=symmetries, key=key)
         return state, {}, metrics

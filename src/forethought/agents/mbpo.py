@@ -19,10 +19,9 @@ import jax.random as jr
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from ..core import AbstractAgent, AbstractLearner, AbstractModel, Addition, Additions, Clock, Data, Round, Schedule
-from ..core.imagine import branches, imagine
+from ..learners.branched import branched
 from ..learners.model_planning import ensemble_learner
 from ..learners.sac import SAC, SACState
-from ..models.drawn_ends import DrawnEnds
 from ..planners import checks
 from ..presets.mbpo import MBPOConfig
 from ..replay.uniform import UniformReplay
@@ -62,9 +61,7 @@ class MBPO(AbstractAgent[MBPOState, None]):
             checks.whole_number(name, getattr(c, name))
         first, last, low, high = c.rollout_length
         if not (0 <= first < last and low >= 1 and high >= 1):
-            raise ValueError(
-                f"rollout_length={c.rollout_length} must be two rising epochs and two lengths of at least 1"
-            )
+            raise ValueError(f"rollout_length={c.rollout_length}: wanted two rising epochs, two lengths of at least 1")
         if learner is None and self.given.model is None and c.rollouts % c.model.particles:
             raise ValueError(f"rollouts={c.rollouts} must be a multiple of model.particles={c.model.particles}")
         if c.rollouts < c.sac.batch_size:
@@ -144,33 +141,9 @@ class MBPO(AbstractAgent[MBPOState, None]):
         self, state: MBPOState, data: Data, length: Int[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Addition, Metrics]:
         """What the policy meets in the model, from states drawn from all that were met."""
-        draw_key, start_key, key = jr.split(key, 3)
-        model = DrawnEnds(self.model(state))
-        starts = branches(model, data["env"].sample(self.config.rollouts, key=draw_key).obs, key=start_key)
-        policy = lambda belief, key: self._chosen(state.sac, _observed(model, model.drawn(belief)), key=key)
-        seen = imagine(model, starts, policy, max(self.config.rollout_length[2:]), limit=length, key=key)
-        obs, no = _observed(model, seen.obs), jnp.zeros(seen.rewards.shape, bool)
-        rows = Transition(obs[:-1], seen.actions, seen.rewards, obs[1:], seen.continuation < 0.5, no)
-        flat = lambda x: x.reshape(-1, *x.shape[seen.rewards.ndim :])
-        rows, alive = jax.tree.map(flat, rows), flat(seen.alive) > 0
-        count = jnp.sum(alive)
-        metrics = {
-            "imagined/steps": count.astype(jnp.float32),
-            "imagined/reward": jnp.sum(jnp.where(alive, rows.reward, 0.0)) / count,
-            "imagined/change": jnp.sum(jnp.where(alive[:, None], jnp.abs(rows.next_obs - rows.obs), 0.0)) / count,
-            "imagined/ends": jnp.sum(alive & rows.terminated) / count,
-        }
+        draw_key, key = jr.split(key)
+        starts = data["env"].sample(self.config.rollouts, key=draw_key).obs
+        act = lambda obs, key: self.act(state, None, obs, key=key, explore=True)[0]
+        limits = {"length": length, "longest": max(self.config.rollout_length[2:])}
+        rows, alive, metrics = branched(self.model(state), starts, act, **limits, key=key)
         return Addition(rows, alive, self._kept(length)), metrics
-
-    def _chosen(self, sac: SACState, obs: Array, *, key: PRNGKeyArray) -> Array:
-        policy = self.sac.policy(sac, obs)
-        return policy.executed(policy.sample(key=key))
-
-
-def _observed(model: DrawnEnds, obs: Array | None) -> Array:
-    """Raises ValueError for a model of a user's that says of no belief what would be observed."""
-    if obs is None:
-        raise ValueError(
-            f"{type(model.model).__name__} has no `drawn` observations for a policy to act on; add that method"
-        )
-    return obs

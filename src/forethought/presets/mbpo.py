@@ -55,6 +55,11 @@ class MBPOConfig:
     real_ratio: Fraction = 0.05
     """Part of each batch that are real steps."""
 
+    @property
+    def batch_size(self) -> int:
+        """Transitions in a batch, real and imagined."""
+        return self.sac.batch_size
+
 
 def _paper(
     updates: int, length: tuple[int, int, int, int], entropy: float, *, hidden: int = 200, **more: int
