@@ -101,15 +101,15 @@ class AbstractGame(AbstractEnv[EnvState], Generic[EnvState]):
 
 
 class HostStep(NamedTuple):
-    """One step of all environments of an `AbstractHostEnv`; arrays are NumPy, leading axis `[num_envs]`."""
+    """One step of all environments, leading axis `[num_envs]`: NumPy from an `AbstractHostEnv`, JAX in the jit driver."""
 
-    next_obs: np.ndarray  # the true successor, also at an episode's end
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    obs: np.ndarray  # what the policy sees next: the reset observation where an episode has ended
-    fresh: np.ndarray  # bool: `obs` is the first of an episode, so per-episode memory must be reset
-    valid: np.ndarray  # bool: False where this call only reset (vector environments that reset on the next step)
+    next_obs: Any  # the true successor, also at an episode's end
+    reward: Any
+    terminated: Any
+    truncated: Any
+    obs: Any  # what the policy sees next: the reset observation where an episode has ended
+    fresh: Any  # bool: `obs` is the first of an episode, so per-episode memory must be reset
+    valid: Any  # bool: False where this call only reset (vector environments that reset on the next step)
     steps: Any = None  # int `[num_envs]`: simulator steps that the action took; None: `spec.action_repeat`
 
 

@@ -173,8 +173,9 @@ def _one_start(
     seen = imagined(model, belief, plan, key=step_key)
     going = jnp.where(seen.alive > 0, seen.alive * seen.continuation, 0.0)
 
-    def judged(x: tuple) -> dict[str, Any]:
-        return _grouped(*_judged(model, *x, groups.spec), groups)
+    def judged(x: tuple[Any, Array]) -> dict[str, Any]:
+        belief, target = x
+        return _grouped(*_judged(model, belief, target, groups.spec), groups)
 
     after = jax.tree.map(lambda x: x[1:], seen.beliefs)
     mean = lambda x: jnp.mean(x, (1, 2))

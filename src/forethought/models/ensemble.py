@@ -226,6 +226,7 @@ class Ensemble(AbstractFittable):
         if self.given.reward is not None:
             reward = pointwise(self.given.reward, self.spec.action)(obs, action, next_obs)
         else:  # expected, not drawn: noise would only blur the comparison of candidates
+            assert earned is not None
             reward = (1.0 - stop) * earned + stop * final
         return Prediction(reward, 1.0 - stop)
 

@@ -49,8 +49,13 @@ class RandomShootingConfig:
         """How its parts are used."""
         if not 0 <= self.action_noise < float("inf"):
             raise ValueError(f"action_noise={self.action_noise} must be at least 0")
-        noise = {"action_noise": self.action_noise, "data_noise": self.data_noise}
-        return Planning(self.random_steps, self.update_every, **noise, new_data_fraction=self.new_data_fraction)
+        return Planning(
+            self.random_steps,
+            self.update_every,
+            action_noise=self.action_noise,
+            data_noise=self.data_noise,
+            new_data_fraction=self.new_data_fraction,
+        )
 
 
 PRESETS: dict[str, RandomShootingConfig] = {

@@ -50,7 +50,7 @@ class Episodes(eqx.Module):
         zeros = lambda *shape: jnp.zeros(shape, jnp.int32)  # buffers of their own, to be donated
         return cls(jnp.zeros(ring), zeros(ring), zeros(ring), zeros())
 
-    def add(self, over: Array, returns: Array, lengths: Array, step: Array) -> "Episodes":
+    def add(self, over: Array | np.ndarray, returns: Array, lengths: Array, step: Array) -> "Episodes":
         """With the episodes of the environments where `over` appended; arguments are `[num_envs]`."""
         ring = self.returns.shape[0]
         place = self.count + jnp.cumsum(over) - 1
@@ -278,7 +278,7 @@ def over_rows(function: Callable[..., Any], *trees: Any) -> Any:
     return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], trees)))
 
 
-def where_rows(mask: Array, new: Any, old: Any) -> Any:
+def where_rows(mask: Array | np.ndarray, new: Any, old: Any) -> Any:
     """Rows of `new` where `mask`, of `old` elsewhere; leaves `[rows, ...]`, static leaves from `new`."""
 
     def choose(n: Any, o: Any) -> Any:
