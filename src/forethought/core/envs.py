@@ -101,7 +101,7 @@ class AbstractGame(AbstractEnv[EnvState], Generic[EnvState]):
 
 
 class HostStep(NamedTuple):
-    """One step of all environments, leading axis `[num_envs]`: NumPy from an `AbstractHostEnv`, JAX in the jit driver."""
+    """One step of all environments, leading axis `[num_envs]`: NumPy from an `AbstractHostEnv`, JAX in the jit loop."""
 
     next_obs: Any  # the true successor, also at an episode's end
     reward: Any
