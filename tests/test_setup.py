@@ -134,7 +134,8 @@ def test_a_replay_smaller_than_a_batch_and_a_run_too_short_to_learn_are_named():
             build(agent, env, run=run)
     (note,) = build("sac", "pendulum", run=dataclasses.replace(RUN, steps=400)).notes
     assert note == (
-        "nothing is learned in 400 steps, for sac begins after 1,000; take more steps, or fewer random ones"
+        "400 steps are too few to learn from: sac first learns after 1,000; take more steps, or fewer random ones than "
+        "1,000 (random_steps)"
     )
 
 

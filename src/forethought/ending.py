@@ -5,6 +5,7 @@ from typing import Any
 
 from . import reporting
 from .display import Display
+from .errors import TrainingFault
 from .run.seeds import of_seed
 from .stopping import StopRequest
 
@@ -33,7 +34,9 @@ def ended(run: Any, display: Display, stop: StopRequest) -> Any:
         return run
     saved = run.folder.checkpoints()
     remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
-    if outcome.error is None or outcome.error.exit_code != 2:
+    if isinstance(outcome.error, TrainingFault):
+        remedy += "; begin a new run with changed settings, for a resumed one would meet it again"
+    elif outcome.error is None or outcome.error.exit_code != 2:
         path, own = os.path.relpath(run.path), run.setup.own
         parts = "".join(f", {part}={part}" for part in own)  # those that a shell has no name for
         remedy += (

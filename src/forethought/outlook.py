@@ -8,6 +8,7 @@ from .catalogue import AGENTS
 from .core import AbstractHostReplay
 from .replay.sizes import likely_steps, longest_episode
 from .run.progress import Progress
+from .run.seeds import devices_for
 from .setup import Setup
 
 
@@ -15,7 +16,9 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
     """What a run is about to do: steps, updates, memory."""
     run, agent = setup.run, setup.agent
     random = min(agent.schedule.random_steps, run.steps)
-    seeds = f", {run.num_seeds} seeds side by side" if run.num_seeds > 1 else ""
+    seeds, devices = "", devices_for(run.num_seeds)
+    if run.num_seeds > 1:
+        seeds = f", {run.num_seeds} seeds side by side" + (f" on {devices} devices" if devices > 1 else "")
     model = agent.model(progress.agent_state)
     replay = f"{_size(parameter_bytes(progress.data))} ({setup.capacity:,} {_rows_of(setup)})"
     on_disk = isinstance(progress.data["env"], AbstractHostReplay)
@@ -34,6 +37,11 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
         lines.append(
             f"note: sequences of {length} steps are longer than any episode ({longest + 1}): each spans several, and "
             "what is remembered starts anew where one begins"
+        )
+    if run.num_seeds > 1 and devices < (most := len(jax.devices())):
+        lines.append(
+            f"note: {run.num_seeds} seeds are shared out evenly over {devices} of {most} devices; a multiple of {most} "
+            "seeds uses all"
         )
     return lines + [f"note: {note}" for note in setup.notes]
 

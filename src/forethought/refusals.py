@@ -122,7 +122,7 @@ def check_rounds(name: str, agent: AbstractAgent, run: RunConfig) -> None:
         if first > run.steps:
             raise UserError(
                 f"steps={run.steps}: the round {each.name} of {name} falls due after {first} steps for the first time; "
-                "take more steps, or fewer random ones"
+                f"take more steps{_or_fewer_random(agent)}"
             )
 
 
@@ -141,8 +141,13 @@ def too_short(name: str, agent: AbstractAgent, run: RunConfig) -> list[str]:
     first = min((each.next_due(0) or 0 for each in agent.schedule.rounds), default=0)
     if first <= run.steps:
         return []
-    remedy = ", or fewer random ones" if agent.schedule.random_steps else ""
-    return [f"nothing is learned in {run.steps:,} steps, for {name} begins after {first:,}; take more steps{remedy}"]
+    remedy = f"take more steps{_or_fewer_random(agent)}"
+    return [f"{run.steps:,} steps are too few to learn from: {name} first learns after {first:,}; {remedy}"]
+
+
+def _or_fewer_random(agent: AbstractAgent) -> str:
+    random = agent.schedule.random_steps
+    return f", or fewer random ones than {random:,} (random_steps)" if random else ""
 
 
 def check_alone(name: str, agent: AbstractAgent, run: RunConfig) -> None:

@@ -171,7 +171,7 @@ def test_learned_ends_are_drawn():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rollouts": 4}, "rollouts=4 must be at least sac.batch_size=8"),
+        ({"rollouts": 4}, "rollouts=4 .* at least sac.batch_size=8; 8 is the least"),
         ({"rollouts": 9}, "rollouts=9 must be a multiple of model.particles=2"),
         ({"rollout_length": (5, 5, 1, 1)}, "rollout_length=.* two rising epochs"),
         ({"model_every": 0}, "model_every=0 must be a whole number"),

@@ -62,10 +62,12 @@ class MBPO(AbstractAgent[MBPOState, None]):
         first, last, low, high = c.rollout_length
         if not (0 <= first < last and low >= 1 and high >= 1):
             raise ValueError(f"rollout_length={c.rollout_length}: wanted two rising epochs, two lengths of at least 1")
-        if learner is None and self.given.model is None and c.rollouts % c.model.particles:
-            raise ValueError(f"rollouts={c.rollouts} must be a multiple of model.particles={c.model.particles}")
-        if c.rollouts < c.sac.batch_size:
-            raise ValueError(f"rollouts={c.rollouts} must be at least sac.batch_size={c.sac.batch_size}")
+        particles = c.model.particles if learner is None and self.given.model is None else 1
+        if c.rollouts % particles or c.rollouts < c.batch_size:
+            raise ValueError(
+                f"rollouts={c.rollouts} must be a multiple of model.particles={particles} and at least "
+                f"sac.batch_size={c.batch_size}; {-(-c.batch_size // particles) * particles} is the least"
+            )
 
     @property
     def schedule(self) -> Schedule:

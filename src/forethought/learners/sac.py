@@ -42,7 +42,10 @@ class SAC(eqx.Module):
     def __init__(self, spec: EnvSpec, config: SACConfig):
         """Raises ValueError for Discrete actions and invalid settings."""
         if not isinstance(spec.action, Box):
-            raise ValueError(f"sac needs continuous actions; those of {spec.name} are discrete: take dqn or ppo")
+            raise ValueError(
+                f"the actions of {spec.name} are discrete, and the soft actor-critic needs continuous ones: take dqn, "
+                "ppo, or pets, which plans"
+            )
         c = self.config = config
         checks.settings(
             c,
