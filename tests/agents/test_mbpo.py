@@ -184,7 +184,7 @@ def test_settings_that_cannot_be_are_refused(change, message):
 
 
 def test_discrete_actions_are_refused():
-    with pytest.raises((ValueError, UserError), match="continuous actions"):
+    with pytest.raises((ValueError, UserError), match="needs continuous ones"):
         MBPO(EnvSpec("board", 2, Discrete(3)))
 
 

@@ -54,13 +54,13 @@ def test_threads_and_device_are_set_before_jax_starts():
         "tasks = f'/proc/{os.getpid()}/task';"
         "found = os.listdir(tasks) if os.path.isdir(tasks) else None;"  # Linux shows a process's threads
         "names = ['XLAEigen'] if found is None else [open(f'{tasks}/{t}/comm').read() for t in found];"
-        "print(sum('XLAEigen' in n for n in names))"
+        "print(sum('XLAEigen' in n for n in names), len(jax.devices()))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     device, threads = done.stdout.splitlines()
     assert device.startswith("cpu ") and device.endswith("jax")
-    assert threads == "1"
+    assert threads == "1 1"
 
 
 INTERRUPTED = """

@@ -30,13 +30,13 @@ def prepare(threads: int | None = None, device: str = "auto") -> None:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "2",  # XLA's remarks about machine features are not for a user
         "MPLBACKEND": "agg",
-        "JAX_NUM_CPU_DEVICES": str(threads or usable_cores()),  # what several seeds are shared out over
+        "JAX_NUM_CPU_DEVICES": str(usable_cores()),  # what several seeds are shared out over
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     # XLA sizes its pool by these, measured with jax 0.10; --xla_cpu_multi_thread_eigen=false changes nothing.
     if threads is not None:
-        for name in ("NPROC", "PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        for name in ("NPROC", "PJRT_NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "JAX_NUM_CPU_DEVICES"):
             os.environ[name] = str(threads)
     if device != "auto":
         os.environ["JAX_PLATFORMS"] = PLATFORMS[device]
