@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import operator
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +23,7 @@ from .run.host_evaluate import HostEvaluator
 from .run.jit import JitDriver, most_ticks
 from .run.matches import RandomPlayer, play
 from .run.progress import EVALUATE, Progress, stream
+from .run.seeds import of_seed
 from .setup import Setup, opponent
 from .storage.run_folder import RunFolder
 
@@ -72,9 +72,7 @@ def _continued(driver: JitDriver, progress: Progress) -> Iterator[float | Baseli
             break
         ticks += count
         for i, seen in enumerate(before):
-            one = progress.episodes
-            if driver.num_seeds is not None:
-                one = jax.tree.map(operator.itemgetter(i), one)
+            one = of_seed(progress.episodes, i, driver.num_seeds or 1)
             for _, total, length, end in one.since(int(seen)):
                 if length * driver.num_envs <= end - begun:
                     returns.append(total)

@@ -35,7 +35,7 @@ def ended(run: Any, display: Display, stop: StopRequest) -> Any:
     saved = run.folder.checkpoints()
     remedy = f"saved in {run.path}, last at step {next(iter(saved))}" if saved else f"recorded in {run.path}"
     if isinstance(outcome.error, TrainingFault):
-        remedy += "; begin a new run with changed settings, for a resumed one would meet it again"
+        remedy += "; start a new run with other settings: resuming would fail at the same step"
     elif outcome.error is None or outcome.error.exit_code != 2:
         path, own = os.path.relpath(run.path), run.setup.own
         parts = "".join(f", {part}={part}" for part in own)  # those that a shell has no name for

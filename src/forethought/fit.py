@@ -197,7 +197,7 @@ class GradientLearner(AbstractLearner):
     def _one_pass(self, state: "_Pass", examples: PyTree, rows: Array, split: Split, *, key: PRNGKeyArray) -> "_Pass":
         """One shuffled pass over every member's resample, then the holdout error."""
         last = jnp.arange(rows.shape[1]) >= split.num_train
-        # Members with rows of their own may take them in a common order, and sorting is a fifth of a fit.
+        # Members that draw their own rows can share one order: sorting for each would be a fifth of a fit.
         shape = (1, rows.shape[1]) if self._resamples else rows.shape
         order = jnp.argsort(jr.uniform(key, shape) + last, axis=1)
         rows = jnp.take_along_axis(rows, order, 1)

@@ -16,9 +16,9 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
     """What a run is about to do: steps, updates, memory."""
     run, agent = setup.run, setup.agent
     random = min(agent.schedule.random_steps, run.steps)
-    seeds, devices = "", devices_for(run.num_seeds)
-    if run.num_seeds > 1:
-        seeds = f", {run.num_seeds} seeds side by side" + (f" on {devices} devices" if devices > 1 else "")
+    devices, most = devices_for(run.num_seeds), len(jax.devices())
+    seeds = f", {run.num_seeds} seeds side by side" if run.num_seeds > 1 else ""
+    seeds += f" on {devices} devices" if devices > 1 else ""
     model = agent.model(progress.agent_state)
     replay = f"{_size(parameter_bytes(progress.data))} ({setup.capacity:,} {_rows_of(setup)})"
     on_disk = isinstance(progress.data["env"], AbstractHostReplay)
@@ -38,10 +38,10 @@ def plan_lines(setup: Setup, progress: Progress) -> list[str]:
             f"note: sequences of {length} steps are longer than any episode ({longest + 1}): each spans several, and "
             "what is remembered starts anew where one begins"
         )
-    if run.num_seeds > 1 and devices < (most := len(jax.devices())):
+    if devices < min(run.num_seeds, most):
         lines.append(
-            f"note: {run.num_seeds} seeds are shared out evenly over {devices} of {most} devices; a multiple of {most} "
-            "seeds uses all"
+            f"note: {run.num_seeds} seeds use {devices} of {most} devices, as each takes equally many; a multiple of "
+            f"{most} seeds uses all"
         )
     return lines + [f"note: {note}" for note in setup.notes]
 

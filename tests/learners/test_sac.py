@@ -155,7 +155,7 @@ def test_first_targets_equal_the_critics_on_buffers_of_their_own():
 
 
 def test_discrete_actions_are_refused():
-    with pytest.raises(ValueError, match="the soft actor-critic needs continuous ones"):
+    with pytest.raises(ValueError, match="sac needs continuous actions"):
         SAC(EnvSpec("cart", 4, Discrete(2)), CONFIG)
 
 

@@ -61,12 +61,18 @@ class MBPO(AbstractAgent[MBPOState, None]):
             checks.whole_number(name, getattr(c, name))
         first, last, low, high = c.rollout_length
         if not (0 <= first < last and low >= 1 and high >= 1):
-            raise ValueError(f"rollout_length={c.rollout_length}: wanted two rising epochs, two lengths of at least 1")
-        particles = c.model.particles if learner is None and self.given.model is None else 1
-        if c.rollouts % particles or c.rollouts < c.batch_size:
             raise ValueError(
-                f"rollouts={c.rollouts} must be a multiple of model.particles={particles} and at least "
-                f"sac.batch_size={c.batch_size}; {-(-c.batch_size // particles) * particles} is the least"
+                f"rollout_length={c.rollout_length} must be two rising epochs and two lengths of at least 1"
+            )
+        particles = c.model.particles if learner is None and self.given.model is None else 1
+        least = -(-c.batch_size // particles) * particles
+        if c.rollouts % particles:
+            raise ValueError(
+                f"rollouts={c.rollouts} must be a multiple of model.particles={particles}, at least {least}"
+            )
+        if c.rollouts < least:
+            raise ValueError(
+                f"rollouts={c.rollouts} must be at least sac.batch_size={c.batch_size}, so {least} or more"
             )
 
     @property
@@ -119,12 +125,9 @@ class MBPO(AbstractAgent[MBPOState, None]):
         """Real and imagined transitions to learn from."""
         size, (real_key, model_key) = self.config.sac.batch_size, jr.split(key)
         real = int(size * self.config.real_ratio)
-        if real == size:
-            return data["env"].sample(size, key=real_key)
-        imagined = data["model"].sample(size - real, key=model_key)
-        if real == 0:
-            return imagined
-        return jax.tree.map(lambda *x: jnp.concatenate(x), data["env"].sample(real, key=real_key), imagined)
+        parts = (("env", real, real_key), ("model", size - real, model_key))
+        drawn = [data[name].sample(count, key=key) for name, count, key in parts if count]
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *drawn)
 
     def _length(self, clock: Clock) -> Int[Array, ""]:
         """Steps of a rollout in the present epoch."""
@@ -142,7 +145,7 @@ class MBPO(AbstractAgent[MBPOState, None]):
     def _imagined(
         self, state: MBPOState, data: Data, length: Int[Array, ""], *, key: PRNGKeyArray
     ) -> tuple[Addition, Metrics]:
-        """What the policy meets in the model, from states drawn from all that were met."""
+        """Rollouts of the policy in the model, from states drawn from all real ones."""
         draw_key, key = jr.split(key)
         starts = data["env"].sample(self.config.rollouts, key=draw_key).obs
         act = lambda obs, key: self.act(state, None, obs, key=key, explore=True)[0]

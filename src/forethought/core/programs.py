@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ def _without_remarks() -> Iterator[None]:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class _Fixed:
-    """The part of an answer that is no array: its other leaves, and its structure."""
+    """What an answer holds besides arrays: its other leaves and its structure."""
 
     constants: tuple
     structure: Any
@@ -84,8 +85,8 @@ def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[
 
     def traced(first: tuple, rest: tuple, fixed: tuple) -> tuple[jax.Array, Any, _Fixed]:
         constants, structures = fixed
-        arguments = (jax.tree.unflatten(s, _filled(x, c)) for s, x, c in zip(structures, (first, rest), constants))
-        arrays, others, structure = _split(function(*(each for part in arguments for each in part)))
+        given = (jax.tree.unflatten(s, _filled(x, c)) for s, x, c in zip(structures, (first, rest), constants))
+        arrays, others, structure = _split(function(*itertools.chain(*given)))
         return jnp.zeros((), bool), arrays, _Fixed(others, structure)
 
     traced.__name__ = traced.__qualname__ = getattr(function, "__name__", "compiled")
@@ -93,11 +94,12 @@ def compiled(function: Callable[..., Any], *, donate: bool = False) -> Callable[
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
-        first, *kept = _split(args[:1])
-        rest, *others = _split(args[1:])
+        first, first_constants, first_structure = _split(args[:1])
+        rest, constants, structure = _split(args[1:])
+        others = (first_constants, constants), (first_structure, structure)
         try:
             with _without_remarks() if donate else contextlib.nullcontext():
-                ended, answer, fixed = jitted(first, rest, tuple(zip(kept, others)))
+                ended, answer, fixed = jitted(first, rest, others)
             if not isinstance(ended, Tracer):
                 ended.block_until_ready()  # what goes wrong in there is raised here
         except jax.errors.JaxRuntimeError as error:

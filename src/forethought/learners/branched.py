@@ -46,7 +46,7 @@ def branched(
 
 
 def _observed(model: DrawnEnds, obs: Array | None) -> Array:
-    """Raises ValueError for a model of a user's that says of no belief what would be observed."""
+    """`obs`. Raises ValueError where a user's model has no observations to draw."""
     if obs is None:
         raise ValueError(
             f"{type(model.model).__name__} has no `drawn` observations for a policy to act on; add that method"

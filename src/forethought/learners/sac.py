@@ -43,8 +43,8 @@ class SAC(eqx.Module):
         """Raises ValueError for Discrete actions and invalid settings."""
         if not isinstance(spec.action, Box):
             raise ValueError(
-                f"the actions of {spec.name} are discrete, and the soft actor-critic needs continuous ones: take dqn, "
-                "ppo, or pets, which plans"
+                f"the learner sac needs continuous actions; those of {spec.name} are discrete: take dqn or ppo, or "
+                "pets, which plans"
             )
         c = self.config = config
         checks.settings(

@@ -50,7 +50,7 @@ class GradientSteps(eqx.Module):
 
 
 def remaining(env_steps: Int[Array, ""], decay_steps: int | None) -> Float[Array, ""] | float:
-    """What is left of a step size that falls to 0 over `decay_steps` environment steps, linearly; None: all of it."""
+    """The factor of a step size that falls linearly to 0 over `decay_steps` environment steps; 1 for None."""
     return 1.0 if decay_steps is None else jnp.maximum(1.0 - env_steps / decay_steps, 0.0)
 
 

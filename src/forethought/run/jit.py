@@ -258,7 +258,8 @@ class _Programs(NamedTuple):
 
 
 def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, devices: int | None) -> _Programs:
-    traces, solo, devices = {"collect": 0, "update": 0}, devices is None, devices or 1
+    traces = {"collect": 0, "update": 0}
+    solo, devices = devices is None, devices or 1
 
     def begin(data: dict[str, AbstractReplay], keys: PRNGKeyArray) -> Progress:
         one = lambda k: start(agent, env, data, key=k, num_envs=num_envs)

@@ -310,5 +310,5 @@ def check_metrics(metrics: Metrics, *, update: int, env_steps: int) -> None:
         if not np.all(np.isfinite(value)):
             raise TrainingFault(
                 f"{name} became {np.asarray(value).tolist()} in update {update} at step {env_steps}; "
-                "smaller learning rates are the usual remedy"
+                "a smaller learning rate is the usual remedy"
             )

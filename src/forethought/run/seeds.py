@@ -15,7 +15,7 @@ DEVICES = "devices"  # axis of the devices
 
 
 def devices_for(num_seeds: int) -> int:
-    """Over how many devices so many seeds are shared out evenly."""
+    """The largest number of devices that `num_seeds` seeds can be divided among evenly."""
     return max(count for count in range(1, len(jax.devices()) + 1) if num_seeds % count == 0)
 
 
@@ -46,7 +46,7 @@ def over_seeds(function: Callable[..., Any], axes: tuple, out_axes: Any, *, devi
 
 
 def placed(tree: Any, axes: Any, *, devices: int) -> Any:
-    """`tree` where `over_seeds` would leave it, so that its program is compiled once."""
+    """`tree` on the devices where `over_seeds` leaves its results, so that the program compiles only once."""
     if devices == 1:
         return tree
     mesh = _mesh(devices)
@@ -56,7 +56,7 @@ def placed(tree: Any, axes: Any, *, devices: int) -> Any:
 
 
 def most_of_all(value: Array, *, devices: int) -> Array:
-    """The largest value that a seed has; seeds agree on it."""
+    """The maximum over all seeds."""
     value = jax.lax.pmax(value, SEEDS)
     return value if devices == 1 else jax.lax.pmax(value, DEVICES)
 
