@@ -20,6 +20,7 @@ class Process:
     module: str = "benchmarks.ours"
     venv: pathlib.Path | None = None  # None: the interpreter that runs this
     root: pathlib.Path | None = None  # another checkout, whose benchmarks and package are used
+    package: pathlib.Path | None = None  # another checkout, of which the package alone is used
     env: tuple[tuple[str, str], ...] = ()
 
 
@@ -95,7 +96,10 @@ def alternate(recorder: Recorder, arms: list[Arm], *, rounds: int, threads: int)
                 # A cache of its own, so that what is called compiling is compiling.
                 env = {**thread_env(threads), "JAX_COMPILATION_CACHE_DIR": f"{cache}/{i}", **dict(arm.process.env)}
                 if arm.process.root is not None:
-                    python, env["PYTHONPATH"] = {**python, "cwd": arm.process.root}, str(arm.process.root / "src")
+                    python = {**python, "cwd": arm.process.root}
+                source = arm.process.root or arm.process.package
+                if source is not None:
+                    env["PYTHONPATH"] = str(source / "src")
                 worker = Worker(arm.process.name, arm.process.module, env=env, **python)
                 workers[arm.process] = stack.enter_context(worker)
                 recorder.watch.workers.add(worker.pid)

@@ -59,7 +59,7 @@ class Recorder:
         self.data: dict[str, Any] = {
             "benchmark": benchmark,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
+            "commit": commit_of(ROOT),
             "settings": settings,
             "hardware": provenance.hardware(),
             "versions": provenance.versions(),
@@ -135,9 +135,9 @@ def _items(value: dict | list) -> list:
     return list(value.values()) if isinstance(value, dict) else value
 
 
-def _commit() -> str | None:
-    """The commit that was measured, with a plus where sources differ from it; None outside a checkout."""
-    git = ["git", "-C", str(ROOT)]
+def commit_of(root: pathlib.Path) -> str | None:
+    """The commit of a checkout, with a plus where its sources differ from it; None outside one."""
+    git = ["git", "-C", str(root)]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         dirty = subprocess.run([*git, "status", "--porcelain", "--", "src"], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import dataclasses
 import pathlib
 
 from . import arms, options, work
-from .record import Recorder
+from .record import Recorder, commit_of
 
 RUNS = {
     "Dyna-Q, 1 run": ("dyna", {"runs": 1, "steps": 2000}),
@@ -32,8 +32,8 @@ def all_arms(other: pathlib.Path) -> list[arms.Arm]:
                 arms.Arm(f"{kind}, {name}", process, kind, dataclasses.asdict(task), task.flop, chosen.get(kind, {}))
             )
     for label, (kind, task) in RUNS.items():
-        for name, env in (("before", (("PYTHONPATH", str(other / "src")),)), ("now", ())):
-            process = arms.Process(f"{label} {name}", "benchmarks.runs_worker", env=env)
+        for name, package in (("before", other), ("now", None)):
+            process = arms.Process(f"{label} {name}", "benchmarks.runs_worker", package=package)
             found.append(arms.Arm(f"{label}, {name}", process, kind, task, 0))
     return found
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     if not (given.other / "benchmarks" / "ours.py").exists():
         parser.error(f"other: {given.other} holds no benchmarks/ours.py; give the folder of a checkout")
-    settings = {"threads": given.threads, "rounds": given.rounds}
+    settings = {"threads": given.threads, "rounds": given.rounds, "before": commit_of(given.other)}
     recorder = Recorder(given.out, benchmark="versions", settings=settings, quiet=given.quiet)
     arms.alternate(recorder, all_arms(given.other.resolve()), rounds=given.rounds, threads=given.threads)
     recorder.say(f"wrote {given.out}; `python -m benchmarks.tables` brings docs/speed.md up to date")

@@ -35,8 +35,9 @@ from forethought.planners.exact import evaluate
 from forethought.presets.dyna_q import PRESETS, DynaQConfig, TrustConfig
 from forethought.presets.values import to_dict
 from forethought.replay.uniform import UniformReplay
-from forethought.run.jit import JitDriver, seed_axes
+from forethought.run.jit import JitDriver
 from forethought.run.progress import Progress
+from forethought.run.seeds import seed_axes
 
 PICTURES, TRUST = HERE / "dyna-q-pictures" / "values.json", HERE / "model-trust" / "mazes.json"
 SHARES, RUNS = (0.0, 0.1, 0.25, 0.5, 1.0), 30

@@ -36,7 +36,7 @@ from .progress import (
     stream,
     where_rows,
 )
-from .seeds import devices_for, most_of_all, over_seeds, placed
+from .seeds import data_axes, devices_for, most_of_all, over_seeds, placed, seed_axes
 
 MAX_TICKS = 128  # loop rounds in one call; bounds how many episodes can end between two yields
 MAX_INLINE_TICKS = 2048  # the same of an agent that learns inside the loop
@@ -233,18 +233,6 @@ def _changed_inside(agent: AbstractAgent, progress: Progress, rounds: tuple[int,
 def _unless(fault: Array, new: Any, old: Any) -> Any:
     """`old` where `fault`, else `new`; typed keys too."""
     return where_rows(~fault[None], jax.tree.map(lambda x: x[None], new), jax.tree.map(lambda x: x[None], old))[0]
-
-
-def seed_axes(progress: Progress) -> Progress:
-    """Which leaves of a progress differ between seeds (0) and which are common to all (None): the clock's, and counters
-    of data sets."""
-    axes = jax.tree.map(lambda x: 0 if eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct) else None, progress)
-    return dataclasses.replace(axes, data=data_axes(progress.data), clock=None)
-
-
-def data_axes(data: Any) -> Any:
-    """The same of data sets: scalars are counters that all seeds share."""
-    return jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, data)
 
 
 class _Programs(NamedTuple):

@@ -1,5 +1,6 @@
 """Several seeds as one program: side by side on each device, shared out over the devices there are."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from .progress import Progress
+
 SEEDS = "seeds"  # axis of the seeds on one device
 DEVICES = "devices"  # axis of the devices
 
@@ -17,6 +20,18 @@ DEVICES = "devices"  # axis of the devices
 def devices_for(num_seeds: int) -> int:
     """The largest number of devices that `num_seeds` seeds can be divided among evenly."""
     return max(count for count in range(1, len(jax.devices()) + 1) if num_seeds % count == 0)
+
+
+def seed_axes(progress: Progress) -> Progress:
+    """Which leaves of a progress differ between seeds (0) and which are common to all (None): the clock's, and counters
+    of data sets."""
+    axes = jax.tree.map(lambda x: 0 if eqx.is_array(x) or isinstance(x, jax.ShapeDtypeStruct) else None, progress)
+    return dataclasses.replace(axes, data=data_axes(progress.data), clock=None)
+
+
+def data_axes(data: Any) -> Any:
+    """The same of data sets: scalars are counters that all seeds share."""
+    return jax.tree.map(lambda x: None if jnp.ndim(x) == 0 else 0, data)
 
 
 def over_seeds(function: Callable[..., Any], axes: tuple, out_axes: Any, *, devices: int) -> Callable[..., Any]:
