@@ -44,7 +44,7 @@ class SACConfig:
     """Adam's step size for the logarithm of the temperature."""
 
 
-_PENDULUM = SACConfig(hidden=(64, 64), actor_rate=1e-3, critic_rate=1e-3, temperature_rate=1e-3)
+_PENDULUM = SACConfig(updates_per_step=2, hidden=(64, 64), actor_rate=1e-3, critic_rate=1e-3, temperature_rate=1e-3)
 PRESETS: dict[str, SACConfig] = {
     "default": SACConfig(),
     "pendulum": _PENDULUM,
