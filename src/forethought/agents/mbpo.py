@@ -61,19 +61,13 @@ class MBPO(AbstractAgent[MBPOState, None]):
             checks.whole_number(name, getattr(c, name))
         first, last, low, high = c.rollout_length
         if not (0 <= first < last and low >= 1 and high >= 1):
-            raise ValueError(
-                f"rollout_length={c.rollout_length} must be two rising epochs and two lengths of at least 1"
-            )
+            raise ValueError(f"rollout_length={c.rollout_length} must be two rising epochs and two lengths above 0")
         particles = c.model.particles if learner is None and self.given.model is None else 1
-        least = -(-c.batch_size // particles) * particles
+        least, wanted = -(-c.batch_size // particles) * particles, f"rollouts={c.rollouts} must be"
         if c.rollouts % particles:
-            raise ValueError(
-                f"rollouts={c.rollouts} must be a multiple of model.particles={particles}, at least {least}"
-            )
+            raise ValueError(f"{wanted} a multiple of model.particles={particles}, at least {least}")
         if c.rollouts < least:
-            raise ValueError(
-                f"rollouts={c.rollouts} must be at least sac.batch_size={c.batch_size}, so {least} or more"
-            )
+            raise ValueError(f"{wanted} at least sac.batch_size={c.batch_size}, so {least} or more")
 
     @property
     def schedule(self) -> Schedule:
@@ -149,6 +143,6 @@ class MBPO(AbstractAgent[MBPOState, None]):
         draw_key, key = jr.split(key)
         starts = data["env"].sample(self.config.rollouts, key=draw_key).obs
         act = lambda obs, key: self.act(state, None, obs, key=key, explore=True)[0]
-        limits = {"length": length, "longest": max(self.config.rollout_length[2:])}
-        rows, alive, metrics = branched(self.model(state), starts, act, **limits, key=key)
+        longest = max(self.config.rollout_length[2:])
+        rows, alive, metrics = branched(self.model(state), starts, act, length=length, longest=longest, key=key)
         return Addition(rows, alive, self._kept(length)), metrics
