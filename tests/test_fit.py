@@ -225,6 +225,24 @@ def test_members_keep_their_own_best_weights_and_the_best_are_elites(ensemble_le
     assert model.with_elites(jnp.array([2.0, 1.0])).elites.tolist() == [1, 0]
 
 
+def test_fits_side_by_side_take_the_passes_that_each_needs(ensemble_learner):
+    settings = {"epochs": 200, "batch_size": 8, "holdout_ratio": 0.2, "patience": 1, "learning_rate": 1e-2}
+    learner = strongly_typed(GradientLearner(ensemble_learner.model, **settings))
+    rows = numbered(50)
+    rows = eqx.tree_at(lambda t: (t.next_obs, t.reward), rows, (0.9 * rows.obs, rows.obs[:, 0]))
+    few = jax.tree.map(lambda x: x[:20], rows)
+    replays, keys = [empty_replay(ROWS).add(few), empty_replay(ROWS).add(rows)], jr.split(jr.key(3))
+    both = jax.tree.map(lambda *x: jnp.stack(x), *replays)
+    one = lambda replay, key: learner.fit(replay, key=key)
+    found = eqx.filter_jit(eqx.filter_vmap(one))(both, keys)
+    epochs = found[1]["model/epochs"].tolist()
+    assert epochs[0] != epochs[1] and max(epochs) < 200
+    for i, replay in enumerate(replays):
+        alone = eqx.filter_jit(one)(replay, keys[i])
+        for a, b in zip(*(jax.tree.leaves(eqx.filter(x, eqx.is_array)) for x in (alone, found))):
+            np.testing.assert_allclose(b[i], a, rtol=1e-5, atol=1e-6)
+
+
 def test_statistics_are_fitted_and_never_trained(ensemble_learner, compiled):
     learner, _ = compiled[0](ensemble_learner, replay_with(ROWS), jr.key(0))
     rows = numbered(ROWS)

@@ -140,13 +140,12 @@ class GradientLearner(AbstractLearner):
         passes = jnp.ceil(self.min_steps / self._steps_per_pass(split)).astype(jnp.int32)
         limit = jnp.maximum(self.epochs, passes)
 
-        def go_on(state: _Pass) -> Bool[Array, ""]:
-            return (state.epoch < limit) & (state.stale < self.patience)
+        def passes(start: _Pass, examples: PyTree, rows: Array, split: Split, limit: Array, key: Array) -> _Pass:
+            go_on = lambda state: (state.epoch < limit) & (state.stale < self.patience)
+            on = lambda state: self._one_pass(state, examples, rows, split, key=jr.fold_in(key, state.epoch))
+            return _while(go_on, on, start)
 
-        def one_pass(state: _Pass) -> _Pass:
-            return self._one_pass(state, examples, rows, split, key=jr.fold_in(pass_key, state.epoch))
-
-        end = _while(go_on, one_pass, start)
+        end = _in_turn(passes, start, examples, rows, split, limit, pass_key)
         model = end.model
         if self.holdout_ratio:
             model = end.best.with_elites(end.best_error)
@@ -324,6 +323,18 @@ def split_rows(in_use: Bool[Array, " capacity"], ratio: float, most: int, *, key
     # At least one where a ratio is asked for: without any, the first pass would look perfect and be kept.
     holdout = jnp.minimum(jnp.ceil(size * ratio).astype(jnp.int32), jnp.clip(size - 1, 0, most))
     return Split(order, holdout, size.astype(jnp.int32) - holdout)
+
+
+def _in_turn(function, first, *others):
+    """`function(first, *others)`, which has the structure of `first`; under `vmap`, on a CPU, one call after another.
+
+    There a fit fills a core. Side by side, each would take as many passes as the longest, and leave the caches.
+    """
+    arrays, static = eqx.partition((first, *others), eqx.is_array)
+    traced = lambda arrays: eqx.filter(function(*eqx.combine(arrays, static)), eqx.is_array)
+    if jax.default_backend() == "cpu":
+        traced = jax.custom_batching.sequential_vmap(traced)
+    return eqx.combine(traced(arrays), static[0])
 
 
 def _fori(num_steps: Int[Array, ""], body, carry):
