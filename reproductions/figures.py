@@ -26,6 +26,7 @@ from forethought.diagnostics.curves import plot_learning_curves
 from forethought.diagnostics.figures import INK, MUTED, PALETTE, save_figure
 from forethought.diagnostics.statistics import bootstrap_interval
 
+SB3 = HERE.parent / "benchmarks" / "results" / "sb3"
 TITLES = {
     "pets/cartpole": "PETS on its cart-pole",
     "pets/cartpole-learned-reward": "PETS on its cart-pole, reward and termination learned",
@@ -161,6 +162,19 @@ def policies_table() -> str:
     return table_of_marks([card.name for card in POLICIES if (HERE / card.raw[14:]).is_dir()])
 
 
+def beside_table() -> str:
+    """Final returns of model-free cards, and those of stable-baselines3 at equal steps, seed by seed."""
+    rows = []
+    for name in ("sac/pendulum", "ppo/cartpole", "dqn/cartpole"):
+        folder = name.replace("/", "-")
+        peers = [json.loads(file.read_text()) for file in sorted((SB3 / folder).glob("seed-*.json"))]
+        ours, theirs = values(results(name), "", "final_return"), [each["final_return"] for each in peers]
+        rows.append(
+            [f"`{name}`", f"{peers[0]['steps']:,}", *(", ".join(f"{x:.0f}" for x in y) for y in (ours, theirs))]
+        )
+    return table(["card", "steps", "Forethought, seeds 0 to 4", "stable-baselines3, seeds 0 to 4"], rows)
+
+
 def fresh_table() -> str:
     """The same of one seed that nobody had used, of every short card, on the present core."""
     base = HERE / "fresh"
@@ -264,6 +278,7 @@ if __name__ == "__main__":
         ("latent", latent_table),
         ("games", games_table),
         ("policies", policies_table),
+        ("beside", beside_table),
         ("fresh", fresh_table),
         ("ladder", ladder_table),
         ("ladder marks", marks_table),

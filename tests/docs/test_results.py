@@ -145,6 +145,11 @@ def test_the_table_of_one_fresh_seed_each_is_what_the_raw_curves_say(script):
     assert f"<!-- fresh -->\n{script('figures').fresh_table()}\n<!-- end -->" in text
 
 
+def test_the_table_beside_stable_baselines3_is_what_both_raw_files_say(script):
+    text = (ROOT / "docs/cards.md").read_text()
+    assert f"<!-- beside -->\n{script('figures').beside_table()}\n<!-- end -->" in text
+
+
 @needs(FRESH)
 def test_what_is_said_of_fresh_seeds_is_what_their_raw_curves_say(script):
     fresh, page = script("fresh_seeds"), (ROOT / "docs/algorithms/dreamer-v2.md").read_text()
