@@ -65,7 +65,7 @@ def test_gaussian_processes_of_pictures_are_refused_before_they_are_made():
 
 
 def test_environments_side_by_side_have_to_fit():
-    with pytest.raises(UserError, match=r"num_envs=1000000000 needs at least 3e\+03 GB"):
+    with pytest.raises(UserError, match=r"num_envs=1000000000 needs at least 3,000 GB"):
         build("pets", "os:getcwd", run=RunConfig(num_envs=10**9))  # before the environment is looked for
 
 

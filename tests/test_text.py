@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import forethought
-from forethought.text import percent
+from forethought.text import gigabytes, percent
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,10 @@ def test_a_percentage_has_two_digits_and_never_an_exponent(share, words):
 
 def test_a_signed_percentage_says_its_sign():
     assert [percent(x, signed=True) for x in (0.5, -0.5, 0.001, 1e-9)] == ["+50 %", "-50 %", "+0.1 %", "+<0.01 %"]
+
+
+def test_gigabytes_have_no_exponent_where_they_are_many():
+    assert [gigabytes(x) for x in (1.5e9, 999e9, 3.2e12)] == ["1.5 GB", "999 GB", "3,200 GB"]
 
 
 def test_nobody_writes_percentages_of_their_own():

@@ -10,6 +10,7 @@ from .replay.sizes import likely_steps, longest_episode
 from .run.progress import Progress
 from .run.seeds import devices_for
 from .setup import Setup
+from .text import gigabytes
 
 
 def plan_lines(setup: Setup, progress: Progress) -> list[str]:
@@ -76,11 +77,12 @@ def _rows_of(setup: Setup) -> str:
 
 
 def _size(count: float) -> str:
+    size = count
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return gigabytes(count)
 
 
 def parameter_bytes(tree: Any) -> int:

@@ -16,9 +16,9 @@ from .presets.run import RunConfig
 from .presets.search import PolicyValueConfig
 from .presets.world_model import WorldModelConfig
 from .replay.machine import device_bytes
+from .text import gigabytes
 from .types import Discrete, EnvSpec
 
-GIGABYTE = 1e9
 COPIES = 3  # of a weight: itself and two moments of the optimiser
 ENV_BYTES = 3000  # of the compiled loop's record of finished episodes, for each environment; others take more
 
@@ -28,7 +28,7 @@ def check_room(what: str, size: float) -> None:
     memory = device_bytes()
     if size > memory:
         raise UserError(
-            f"{what} needs at least {size / GIGABYTE:.3g} GB, and the memory is {memory / GIGABYTE:.3g} GB; lower "
+            f"{what} needs at least {gigabytes(size)}, and the memory is {gigabytes(memory)}; lower "
             + ("the largest of them" if what.count("=") > 1 else "it")
         )
 

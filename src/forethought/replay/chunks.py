@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import StorageFault, UserError
 from ..storage.files import faults, open_own, replacing, sync_folder
 from ..storage.records import dumps
+from ..text import gigabytes
 from ..types import EnvSpec
 from .checksums import damaged, sealed
 from .layout import LAYOUT, layout, record, stored_layout
@@ -364,7 +365,6 @@ def projection(store: ChunkStore, steps: int) -> list[str]:
     while not there.exists():
         there = there.parent
     free, wanted, kept = shutil.disk_usage(there).free + store.bytes, steps * size, store.kept * store.num_envs
-    gigabytes = lambda count: f"{count / GIGABYTE:.3g} GB"
     said = [
         f"replay on disk: about {steps:,} steps of {size:,} bytes are {gigabytes(wanted)}, the limit is "
         f"{gigabytes(store.limit)}"
@@ -382,6 +382,6 @@ def projection(store: ChunkStore, steps: int) -> list[str]:
 
 def _rounded_up(count: float) -> str:
     """Gigabytes, rounded up to three figures."""
-    gigabytes = count / GIGABYTE
-    unit = 10.0 ** (math.floor(math.log10(gigabytes)) - 2)
-    return f"{math.ceil(gigabytes / unit) * unit:.3g}"
+    size = count / GIGABYTE
+    unit = 10.0 ** (math.floor(math.log10(size)) - 2)
+    return f"{math.ceil(size / unit) * unit:.3g}"

@@ -9,8 +9,8 @@ import jax
 from ..core import AbstractAgent, AbstractEnv, AbstractHostEnv
 from ..errors import UserError
 from ..presets.run import RunConfig
+from ..text import gigabytes
 from ..types import EnvSpec, never_terminates
-from .chunks import GIGABYTE
 from .machine import SHARE, device_bytes
 
 MOST = 1_000_000  # rows, unless told otherwise
@@ -67,8 +67,8 @@ def agreed_capacity(
         wanted = run.replay_capacity * size
         if wanted > TOO_MUCH * memory:
             raise UserError(
-                f"replay_capacity={run.replay_capacity} takes {wanted / GIGABYTE:.3g} GB, the memory is "
-                f"{memory / GIGABYTE:.3g} GB; lower it{', ' + remedy if agent.sequence_length else ''}"
+                f"replay_capacity={run.replay_capacity} takes {gigabytes(wanted)}, the memory is "
+                f"{gigabytes(memory)}; lower it{', ' + remedy if agent.sequence_length else ''}"
             )
         return run, []
     wanted = min(run_steps(agent, env, run), MOST)
@@ -76,7 +76,7 @@ def agreed_capacity(
     if wanted <= fits:
         return run, []
     note = (
-        f"the replay keeps the last {fits:,} of up to {wanted:,} {rows}, which take {wanted * size / GIGABYTE:.3g} GB, "
+        f"the replay keeps the last {fits:,} of up to {wanted:,} {rows}, which take {gigabytes(wanted * size)}, "
         f"more than a quarter of the memory; to keep more: {remedy}"
     )
     return dataclasses.replace(run, replay_capacity=fits), [note]

@@ -268,22 +268,20 @@ class RunFolder:
         from . import checkpoint  # imports JAX, which reading a run's record and curves does not need
 
         self._check_loadable()
-        candidates, notes = self._candidates(which), []
+        candidates, notes, damaged = self._candidates(which), [], []
         if which == "best" and candidates[0] != self.best_path:
             notes.append(f"{self.path} has no best checkpoint yet; using the last")
-        for i, path in enumerate(candidates):
+        for path in candidates:
             try:
                 if path.is_symlink() or not path.is_file():
                     raise DamagedCheckpoint(f"checkpoint {path} is damaged: it is a link, or no file")
                 fits = lambda meta, path=path: self._check_meta(path, meta, check)
                 tree, meta = checkpoint.load(path, like, check=fits)
             except DamagedCheckpoint as error:
-                notes.append(str(error))
-                if i + 1 < len(candidates):
-                    notes[-1] += f"; using {candidates[i + 1].name} instead"
+                damaged.append(str(error))
                 continue
-            return Loaded(tree, meta, notes)
-        raise DamagedCheckpoint(f"{self.path} has no whole checkpoint: {'; '.join(notes)}; start it again")
+            return Loaded(tree, meta, notes + [f"{each}; using {path.name} instead" for each in damaged])
+        raise DamagedCheckpoint(f"{self.path} has no whole checkpoint: {'; '.join(damaged)}; start it again")
 
     def _check_loadable(self) -> None:
         """Raises UserError for a run whose checkpoints are of an earlier layout."""
