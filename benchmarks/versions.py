@@ -14,8 +14,8 @@ from . import arms, options, work
 from .record import Recorder, commit_of
 
 RUNS = {
-    "Dyna-Q, 1 run": ("dyna", {"runs": 1, "steps": 2000}),
-    "Dyna-Q, 30 runs": ("dyna", {"runs": 30, "steps": 1000}),
+    "Dyna-Q, 1 run": ("dyna", {"runs": 1, "steps": 20_000}),
+    "Dyna-Q, 30 runs": ("dyna", {"runs": 30, "steps": 3000}),
     "host steps, 1 environment": ("host_steps", {"num_envs": 1, "steps": 500}),
     "host steps, 4 environments": ("host_steps", {"num_envs": 4, "steps": 2000}),
 }
