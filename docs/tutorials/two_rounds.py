@@ -14,7 +14,8 @@ class TwoRounds(forethought.AbstractAgent):  # fitted Q-iteration: `x @ critic @
 
     @property
     def schedule(self):  # an inline round is part of the compiled loop that collects steps
-        model, policy = Round("model", every=200, first=200), Round("policy", every=1, first=200, inline=True)
+        model = Round("model", every=200, first=200)
+        policy = Round("policy", every=self.spec.action_repeat, first=200, inline=True)
         return forethought.Schedule(random_steps=200, rounds=(model, policy))
 
     def data(self, capacity, num_envs):  # real steps, which the driver appends, and imagined steps

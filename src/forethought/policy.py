@@ -88,7 +88,7 @@ class Policy:
         termination: Any = None,
         seed: int = 0,
     ) -> Self:
-        """The policy in a file that `save` wrote. Imports and calls nothing that the file names.
+        """The policy in a file that `save` wrote, or in an exported folder. Imports and calls nothing that it names.
 
         What the policy plans with and the file only names must be handed in: `env` where reward or termination are
         the environment's own (our own tasks are known), `reward` and `termination` where they were functions of
@@ -96,6 +96,8 @@ class Policy:
         not fit.
         """
         path = checked_path(path)
+        if path.is_dir():
+            path /= "policy.npz"
         meta = checkpoint.read_meta(path)
         if "policy" not in meta:
             raise UserError(f"{path} holds no policy; give a file that `forethought export` or `save` wrote")

@@ -80,8 +80,13 @@ def checked_number(kind: Any, value: Any, name: str) -> Any:
     return plain(number)
 
 
+MOST_SEEDS = 10**6  # of one run
+
+
 def check_seeds(seed: int, count: int) -> None:
-    """Raises UserError if the last of so many seeds would be the first one again."""
+    """Raises UserError for more seeds than a run can have, or if the last one would be the first one again."""
+    if count > MOST_SEEDS:
+        raise UserError(f"num_seeds={count} must be at most {MOST_SEEDS}")
     last = seed + count - 1
     if last >= 2**32:
         raise UserError(f"seed={seed}, num_seeds={count}: the last seed, {last}, must be at most {2**32 - 1}")

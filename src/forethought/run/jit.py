@@ -26,6 +26,7 @@ from .progress import (
     appended,
     check_metrics,
     check_names,
+    check_scalars,
     first_progress,
     no_extras,
     over_rows,
@@ -204,6 +205,7 @@ def _called(agent: AbstractAgent, index: int, learned: Learned, key: PRNGKeyArra
     state, data, clock, metrics = learned
     name, draw = agent.schedule.rounds[index].name, round_key(key, index, clock.calls[index])
     state, additions, said = agent.update(state, data, round=name, clock=clock, key=draw)
+    check_scalars(said, name)
     return state, appended(data, additions), clock.called(index), {**metrics, name: said}
 
 
@@ -271,7 +273,9 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, devices: in
 
         def go(state: Any, data: Any, key: PRNGKeyArray) -> Any:
             draw = round_key(key, index, clock.calls[index])
-            return agent.update(state, data, round=name, clock=clock, key=draw)
+            learned = agent.update(state, data, round=name, clock=clock, key=draw)
+            check_scalars(learned[2], name)
+            return learned
 
         if not solo:
             go = over_seeds(go, (0, data_axes(data), 0), 0, devices=devices)

@@ -304,11 +304,21 @@ def strongly_typed(tree: Any) -> Any:
     return jax.tree.map(fix, tree)
 
 
+def check_scalars(metrics: Metrics, name: str) -> None:
+    """Raises UserError for a metric of round `name` that is no scalar."""
+    for metric, value in metrics.items():
+        if np.ndim(value):
+            shape = np.shape(value)
+            raise UserError(f"round {name}: metric {metric} has shape {shape}, wanted a scalar, such as its mean")
+
+
 def check_metrics(metrics: Metrics, *, update: int, env_steps: int) -> None:
     """Raises TrainingFault naming the first metric that is not finite."""
     for name, value in jax.device_get(metrics).items():
         if not np.all(np.isfinite(value)):
+            remedy = "a smaller learning rate is the usual remedy"
+            if update == 1:
+                remedy = "so early, rewards or observations are too large: scale them"
             raise TrainingFault(
-                f"{name} became {np.asarray(value).tolist()} in update {update} at step {env_steps}; "
-                "a smaller learning rate is the usual remedy"
+                f"{name} became {np.asarray(value).tolist()} in update {update} at step {env_steps}; {remedy}"
             )

@@ -26,6 +26,7 @@ from .progress import (
     broadcast,
     check_metrics,
     check_names,
+    check_scalars,
     first_progress,
     no_extras,
     recorded,
@@ -52,7 +53,9 @@ class _Programs(NamedTuple):
 def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
     def update(index: int, state: Any, data: Data, key: PRNGKeyArray, clock: Clock) -> Any:
         draw = round_key(key, index, clock.calls[index])
-        learned = agent.update(state, data, round=agent.schedule.rounds[index].name, clock=clock, key=draw)
+        name = agent.schedule.rounds[index].name
+        learned = agent.update(state, data, round=name, clock=clock, key=draw)
+        check_scalars(learned[2], name)
         return *learned, clock.called(index)
 
     def play(*args: Any) -> None:

@@ -17,7 +17,6 @@ from .files import check_format, faults, read_own, remove_leftovers, replacing
 
 LEFT_BY_A_START = ("checkpoints", "figures", "videos")  # folders that a run which was killed at once leaves, empty
 COUNTED = ("wall_s", "logged", "evaluated_at", "best_return", "given_checked")  # counters that every checkpoint has
-MOST_SEEDS = 10**6  # of one run
 MOST_NUMBERS = 10**7  # of an observation, or actions
 LARGEST = 2**63  # JSON allows whole numbers of any length; nothing here counts beyond this
 

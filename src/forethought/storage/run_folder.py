@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 from ..errors import UserError, checked_path
+from ..presets.bounds import MOST_SEEDS
 from . import lock, records
 from .archive import DamagedCheckpoint
 from .files import append, faults, open_own, own, read_own, remove_leftovers, replacing
@@ -73,10 +74,9 @@ class RunFolder:
         record = read_json(path / "run.json", FORMAT)
         remedy = "mend it or start the run again"
         records.check(record, records.RunRecord, str(path / "run.json"), remedy=remedy)
-        if not 1 <= record["num_seeds"] <= records.MOST_SEEDS:
+        if not 1 <= record["num_seeds"] <= MOST_SEEDS:
             raise UserError(
-                f"{path / 'run.json'} is damaged: num_seeds={record['num_seeds']}, wanted 1 to {records.MOST_SEEDS}; "
-                f"{remedy}"
+                f"{path / 'run.json'} is damaged: num_seeds={record['num_seeds']}, wanted 1 to {MOST_SEEDS}; {remedy}"
             )
         return cls(path, record)
 
@@ -281,7 +281,9 @@ class RunFolder:
                 damaged.append(str(error))
                 continue
             return Loaded(tree, meta, notes + [f"{each}; using {path.name} instead" for each in damaged])
-        raise DamagedCheckpoint(f"{self.path} has no whole checkpoint: {'; '.join(damaged)}; start it again")
+        best = which == "last" and self.best_path.is_file()
+        remedy = "start it again" + (", or take the best one (--best), which is not among these" if best else "")
+        raise DamagedCheckpoint(f"{self.path} has no whole checkpoint: {'; '.join(damaged)}; {remedy}")
 
     def _check_loadable(self) -> None:
         """Raises UserError for a run whose checkpoints are of an earlier layout."""
