@@ -45,9 +45,11 @@ def test_loaded_run_has_the_same_policy(run):
     np.testing.assert_array_equal(again.policy().predict(OBS), run.policy().predict(OBS))
 
 
-def test_saved_policy_chooses_the_same_actions(run, tmp_path):
+@pytest.mark.parametrize("folder", [False, True])
+def test_saved_policy_chooses_the_same_actions(run, tmp_path, folder):
     policy = run.policy()
-    loaded = Policy.load(policy.save(tmp_path / "policy"))
+    file = policy.save(tmp_path / "policy")
+    loaded = Policy.load(file.parent if folder else file)
     for obs in (OBS, -OBS, 2 * OBS):
         np.testing.assert_array_equal(policy.predict(obs), loaded.predict(obs))
 

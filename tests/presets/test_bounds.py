@@ -80,6 +80,7 @@ def test_a_run_takes_whole_floats_and_records_whole_numbers():
     [
         ({"seed": 2**32 + 5}, "seed=4294967301 must be at most"),
         ({"seed": 2**32 - 1, "num_seeds": 2}, "the last seed, 4294967296, must be at most"),
+        ({"num_seeds": 10**9}, "num_seeds=1000000000 must be at most 1000000"),
         ({"steps": 1.5}, "steps=1.5 must be a whole number"),
         ({"checkpoint_seconds": math.nan}, "checkpoint_seconds=nan"),
         ({"stop_at_return": "high"}, "stop_at_return='high' must be a number"),

@@ -13,7 +13,7 @@ from tiny import Walk, copied, run_to, same_bits
 
 from forethought.core import AbstractAgent, Addition, Clock, Round, Schedule
 from forethought.envs.hosted import HostedJaxEnv
-from forethought.errors import TrainingFault
+from forethought.errors import TrainingFault, UserError
 from forethought.replay.uniform import UniformReplay
 from forethought.run.jit import JitDriver
 from forethought.run.steps import StepDriver
@@ -173,6 +173,23 @@ def test_nothing_is_appended_where_a_metric_is_not_finite(kind):
             last = copied(progress)
     assert int(last.env_steps) == 35 and int(last.data["model"].size) == ROWS
     assert np.asarray(last.clock.calls).tolist() == [1, 15] and last.agent_state.counts.tolist() == [1, 15]
+
+
+class Spread(Dreaming):
+    """Says a number for each row where a round's metrics are scalars."""
+
+    def update(self, state, data, *, round, clock, key):
+        state, additions, metrics = super().update(state, data, round=round, clock=clock, key=key)
+        return state, additions, {**metrics, f"{round}/error": jnp.zeros(ROWS)}
+
+
+@pytest.mark.parametrize("kind", ["jit", "steps"])
+@pytest.mark.parametrize("model_inline", [True, False])
+def test_a_metric_that_is_no_scalar_is_refused(kind, model_inline):
+    agent = Spread(model_inline=model_inline)
+    one = JitDriver(agent, Walk()) if kind == "jit" else StepDriver(agent, HostedJaxEnv(Walk()))
+    with pytest.raises(UserError, match=rf"round \w+: metric \w+/error has shape \({ROWS},\), wanted a scalar"):
+        run_to(one, started(one), 52)
 
 
 def test_a_data_set_can_be_told_to_forget():

@@ -302,6 +302,10 @@ def test_no_whole_checkpoint_is_said_plainly(run):
         DamagedCheckpoint, match=r"no whole checkpoint: ((?!instead).)*200\.npz is damaged.*100\.npz is dam"
     ):
         run.load_checkpoint(tree(0))
+    run.save_checkpoint(tree(150), env_steps=150, meta={}, best=True)
+    with pytest.raises(DamagedCheckpoint, match=r"start it again, or take the best one \(--best\), which is not among"):
+        run.load_checkpoint(tree(0))
+    assert run.load_checkpoint(tree(0), "best").meta["env_steps"] == 150
     with pytest.raises(UserError, match=r"no checkpoint of 7 steps; it has: 200, 100"):
         run.load_checkpoint(tree(0), 7)
     with pytest.raises(UserError, match="checkpoint 'newest' is unknown; give last, best"):
