@@ -9,6 +9,7 @@ Deviations from the authors' code:
 - TS1 with common noise deals the particles of all candidates in one order;
 - MM matches the exact moments of the next observations, where theirs matches sample moments of the changes;
 - angles named by the environment are seen as sine and cosine by the networks, on every task;
+- `cartpole-learned-reward` holds each random action for eight steps;
 - presets other than `paper-*` use smaller networks and populations, and `min_steps` more passes while data are few.
 """
 
@@ -50,10 +51,10 @@ PRESETS: dict[str, PETSConfig] = {
         update_every=100,
         planner=PlannerConfig(kind="icem", horizon=30, population=100, elites=10, iterations=3),
     ),
-    # Where the reward is learned it must be met first: frequent fits and a planner that executes what it drew, not its
-    # mean, come upon more of it.
+    # Where the reward is learned it must be met first: random actions that are held for a third of a second swing the
+    # pole up, and frequent fits and a planner that executes what it drew, not its mean, come upon more of it.
     "cartpole-learned-reward": PETSConfig(
-        random_steps=100,
+        random_hold=8,
         update_every=25,
         model=EnsembleConfig(hidden=(64, 64), particles=5, epochs=5, min_steps=500),
         planner=PlannerConfig(kind="icem", horizon=25, population=100, elites=10, iterations=2),
