@@ -210,7 +210,7 @@ def test_rows_for_a_data_set_that_there_is_not_are_refused():
             return state, {"model": Addition(rows)}, {}
 
     one = JitDriver(Lost(), Walk())
-    with pytest.raises(ValueError, match="additions for model; the agent's data sets are"):
+    with pytest.raises(UserError, match="round policy: additions for model; the agent's data sets are"):
         run_to(one, started(one), 30)
 
 

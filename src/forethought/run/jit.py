@@ -24,15 +24,13 @@ from .progress import (
     Progress,
     append,
     appended,
+    called,
     check_metrics,
-    check_names,
-    check_scalars,
     first_progress,
     no_extras,
     over_rows,
     recorded,
     reset_key,
-    round_key,
     sound_step,
     stream,
     where_rows,
@@ -203,20 +201,15 @@ def _calls_inside(
 def _called(agent: AbstractAgent, index: int, learned: Learned, key: PRNGKeyArray) -> Learned:
     """After one call of a round inside the loop."""
     state, data, clock, metrics = learned
-    name, draw = agent.schedule.rounds[index].name, round_key(key, index, clock.calls[index])
-    state, additions, said = agent.update(state, data, round=name, clock=clock, key=draw)
-    check_scalars(said, name)
-    return state, appended(data, additions), clock.called(index), {**metrics, name: said}
+    state, additions, said = called(agent, index, state, data, clock=clock, key=key)
+    said = {**metrics, agent.schedule.rounds[index].name: said}
+    return state, appended(data, additions), clock.called(index), said
 
 
 def _answer(agent: AbstractAgent, state: Any, data: Any, clock: Clock, key: PRNGKeyArray, index: int) -> tuple:
     """What a call of a round answers, abstractly: state, additions, metrics."""
-    name = agent.schedule.rounds[index].name
-    found = eqx.filter_eval_shape(
-        lambda *x: agent.update(*x[:2], round=name, clock=x[2], key=x[3]), state, data, clock, key
-    )
-    check_names(found[1], data)
-    return found
+    answer = lambda state, data, clock, key: called(agent, index, state, data, clock=clock, key=key)
+    return eqx.filter_eval_shape(answer, state, data, clock, key)
 
 
 def _no_metrics(agent: AbstractAgent, progress: Progress, rounds: tuple[int, ...]) -> dict[str, Metrics]:
@@ -269,13 +262,9 @@ def _programs(agent: AbstractAgent, env: AbstractEnv, num_envs: int, devices: in
 
     def update(index: int, state: Any, data: Any, key: PRNGKeyArray, clock: Clock) -> Any:
         traces["update"] += 1
-        name = agent.schedule.rounds[index].name
 
         def go(state: Any, data: Any, key: PRNGKeyArray) -> Any:
-            draw = round_key(key, index, clock.calls[index])
-            learned = agent.update(state, data, round=name, clock=clock, key=draw)
-            check_scalars(learned[2], name)
-            return learned
+            return called(agent, index, state, data, clock=clock, key=key)
 
         if not solo:
             go = over_seeds(go, (0, data_axes(data), 0), 0, devices=devices)
@@ -365,7 +354,6 @@ class JitDriver(AbstractDriver):
         check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
         data = progress.data
         if additions:
-            check_names(additions, data)
             changed = {each: data[each] for each in additions}
             data = {**data, **self._programs.append(None, changed, additions)}
         return dataclasses.replace(progress, agent_state=state, data=data, clock=after, metrics={name: metrics})

@@ -221,10 +221,25 @@ def recorded(
     return Recorded(new, after, episodes.add(over, returns, lengths, after.env_steps), seen)
 
 
-def check_names(additions: Additions, data: dict[str, AbstractReplay]) -> None:
-    """Raises ValueError for rows for a data set that there is not."""
-    if unknown := [name for name in additions if name not in data]:
-        raise ValueError(f"additions for {', '.join(unknown)}; the agent's data sets are {', '.join(data)}")
+def called(
+    agent: AbstractAgent, index: int, state: Any, data: dict[str, AbstractReplay], *, clock: Clock, key: PRNGKeyArray
+) -> tuple[Any, Additions, Metrics]:
+    """What a call of a round answers: state, additions, metrics.
+
+    Raises UserError for additions to a data set that there is not, and for a metric that is no scalar.
+    """
+    name = agent.schedule.rounds[index].name
+    draw = round_key(key, index, clock.calls[index])
+    state, additions, metrics = agent.update(state, data, round=name, clock=clock, key=draw)
+    if unknown := [each for each in additions if each not in data]:
+        raise UserError(
+            f"round {name}: additions for {', '.join(unknown)}; the agent's data sets are {', '.join(data)}"
+        )
+    for metric, value in metrics.items():
+        if np.ndim(value):
+            shape = np.shape(value)
+            raise UserError(f"round {name}: metric {metric} has shape {shape}, wanted a scalar, such as its mean")
+    return state, additions, metrics
 
 
 def appended(data: dict[str, AbstractReplay], additions: Additions) -> dict[str, AbstractReplay]:
@@ -302,14 +317,6 @@ def strongly_typed(tree: Any) -> Any:
             return jax.lax.convert_element_type(x, x.dtype)
 
     return jax.tree.map(fix, tree)
-
-
-def check_scalars(metrics: Metrics, name: str) -> None:
-    """Raises UserError for a metric of round `name` that is no scalar."""
-    for metric, value in metrics.items():
-        if np.ndim(value):
-            shape = np.shape(value)
-            raise UserError(f"round {name}: metric {metric} has shape {shape}, wanted a scalar, such as its mean")
 
 
 def check_metrics(metrics: Metrics, *, update: int, env_steps: int) -> None:

@@ -24,14 +24,12 @@ from .progress import (
     Progress,
     append,
     broadcast,
+    called,
     check_metrics,
-    check_names,
-    check_scalars,
     first_progress,
     no_extras,
     recorded,
     reset_key,
-    round_key,
     stream,
     strongly_typed,
 )
@@ -52,11 +50,7 @@ class _Programs(NamedTuple):
 
 def _programs(agent: AbstractAgent, num_envs: int) -> _Programs:
     def update(index: int, state: Any, data: Data, key: PRNGKeyArray, clock: Clock) -> Any:
-        draw = round_key(key, index, clock.calls[index])
-        name = agent.schedule.rounds[index].name
-        learned = agent.update(state, data, round=name, clock=clock, key=draw)
-        check_scalars(learned[2], name)
-        return *learned, clock.called(index)
+        return *called(agent, index, state, data, clock=clock, key=key), clock.called(index)
 
     def play(*args: Any) -> None:
         # Without results nothing is left to be computed but the keys of what is drawn.
@@ -140,7 +134,6 @@ class StepDriver(AbstractDriver):
             data = {**data, "env": env_data.learned()}
         check_metrics(metrics, update=int(clock.calls[index]) + 1, env_steps=int(clock.env_steps))
         if additions:
-            check_names(additions, data)
             data = {**data, **append(None, {each: data[each] for each in additions}, additions)}
         return dataclasses.replace(progress, agent_state=state, data=data, clock=after, metrics={name: metrics})
 
