@@ -82,7 +82,7 @@ PRESETS: dict[str, DreamerV3Config] = {
     "tiny": _TINY,
     "catch": dataclasses.replace(_TINY, train_ratio=16, horizon=33, entropy=3e-3),
     "cartpole": dataclasses.replace(
-        _TINY, horizon=200, model=dataclasses.replace(_TINY.model, observation_weight=100.0)
+        _TINY, train_ratio=128, horizon=200, model=dataclasses.replace(_TINY.model, observation_weight=100.0)
     ),
     "dmc": dataclasses.replace(
         _TINY,
