@@ -203,7 +203,6 @@ def test_the_returns_with_the_other_preset_are_what_the_raw_curves_say():
     assert f"returns of {min(finals):.1f} to {max(finals):.1f}" in text
     finals, mark = values(results(LEARNED), "", "final_return"), CARDS[LEARNED].marks[0]
     assert len(finals) == 10 and min(finals) > mark.bound and "all ten seeds swing up" in text
-    assert finals[1] < 100 < 161.6 < finals[2] and "another swings up in some of its last episodes only" in text
 
 
 @needs("reproductions/mpc-ladder-cartpole")
