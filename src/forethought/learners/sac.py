@@ -140,10 +140,14 @@ class SAC(eqx.Module):
         *,
         key: PRNGKeyArray,
     ) -> tuple[SACState, Metrics]:
-        """`count` updates (None: `updates_per_step`), each on a batch of `draw(key)`; metrics are the means."""
+        """`count` updates (None: `updates_per_step`), each on a batch of `draw(key)`; metrics are the means.
 
-        def one(state: SACState, key: PRNGKeyArray) -> tuple[SACState, Metrics]:
-            draw_key, update_key = jr.split(key)
-            return self.update(state, draw(draw_key), key=update_key)
+        All batches are drawn at once: random numbers cost little more for many than for one.
+        """
 
-        return repeated(one, state, jr.split(key, self.config.updates_per_step if count is None else count))
+        def one(state: SACState, drawn: tuple[Transition, PRNGKeyArray]) -> tuple[SACState, Metrics]:
+            batch, key = drawn
+            return self.update(state, batch, key=key)
+
+        keys = jax.vmap(jr.split)(jr.split(key, self.config.updates_per_step if count is None else count))
+        return repeated(one, state, (jax.vmap(draw)(keys[:, 0]), keys[:, 1]))
