@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import random_rows
 
-from forethought.core import replaced
+from forethought.core import AbstractModel, replaced
 from forethought.fit import GradientLearner
 from forethought.models.ensemble import Ensemble, EnsembleBelief
 from forethought.networks.normaliser import Normaliser
@@ -99,12 +99,21 @@ def test_ts1_deals_every_member_the_same_number_of_particles_at_every_step():
 @pytest.mark.parametrize("common", [False, True])
 def test_ts1_deals_every_candidate_in_an_order_of_its_own_unless_noise_is_common(common):
     model = linear([1.0] * 3, [-1.0, 0.0, 2.0], 1e-9, propagation="TS1", particles=6)
-    step = lambda belief, action: model.step(belief, action, key=jr.key(2))[0].obs[..., 0]
-    if common:  # as a planner asks that compares candidates under the same luck
-        step = jax.vmap(step, in_axes=1, out_axes=1)
-    moved = np.round(np.asarray(step(EnsembleBelief(*[jnp.zeros((6, 40, 1))] * 3), jnp.zeros((6, 40, 1)))))
+    step = model.step_alike if common else model.step
+    moved = step(EnsembleBelief(*[jnp.zeros((6, 40, 1))] * 3), jnp.zeros((6, 40, 1)), key=jr.key(2))[0].obs[..., 0]
+    moved = np.round(np.asarray(moved))
     np.testing.assert_array_equal(np.sort(moved, 0), np.tile([[-1.0], [-1], [0], [0], [2], [2]], 40))
     assert (np.ptp(moved, 1).max() == 0) == common
+
+
+@pytest.mark.parametrize("propagation", ["E", "DS", "MM", "TS1", "TSinf"])
+def test_candidates_that_are_alike_are_stepped_as_one_by_one_with_the_same_key(propagation):
+    particles = 1 if propagation == "E" else 6
+    model = linear([0.5, 0.8, 1.1], [0.1, -0.1, 0.3], STD, propagation=propagation, particles=particles)
+    obs, action = (jr.normal(jr.key(i), (particles, 5, 1)) for i in range(2))
+    together = model.step_alike(EnsembleBelief(obs, obs, 0 * obs), action, key=jr.key(2))
+    singly = AbstractModel.step_alike(model, EnsembleBelief(obs, obs, 0 * obs), action, key=jr.key(2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), together, singly)
 
 
 def test_ts1_keeps_each_particles_own_action():

@@ -59,6 +59,14 @@ class AbstractModel(eqx.Module, Generic[Belief]):
     def step(self, belief: Belief, action: Array, *, key: PRNGKeyArray) -> tuple[Belief, Prediction]:
         """One imagined step; `action` is `[particles, *batch, *action]`."""
 
+    def step_alike(self, belief: Belief, action: Array, *, key: PRNGKeyArray) -> tuple[Belief, Prediction]:
+        """As `step` for `[particles, candidates, ...]`, where all candidates of a particle meet the same luck.
+
+        A model may override it to be faster than candidates one by one.
+        """
+        one = lambda belief, action: self.step(belief, action, key=key)
+        return jax.vmap(one, in_axes=1, out_axes=1)(belief, action)
+
     @abc.abstractmethod
     def observation(self, belief: Belief) -> AbstractDistribution | None:
         """What would be seen now, with batch axes `[particles, *batch]`; None if the model cannot say.

@@ -186,16 +186,27 @@ class Ensemble(AbstractFittable):
         return EnsembleBelief(obs, obs, jnp.zeros_like(obs))
 
     def step(self, belief: EnsembleBelief, action: Array, *, key: PRNGKeyArray) -> tuple[EnsembleBelief, Prediction]:
+        return self._step(belief, action, key=key)
+
+    def step_alike(
+        self, belief: EnsembleBelief, action: Array, *, key: PRNGKeyArray
+    ) -> tuple[EnsembleBelief, Prediction]:
+        return self._step(belief, action, alike=True, key=key)
+
+    def _step(
+        self, belief: EnsembleBelief, action: Array, *, alike: bool = False, key: PRNGKeyArray
+    ) -> tuple[EnsembleBelief, Prediction]:
+        """One imagined step; with `alike` each particle draws once for the whole batch."""
         obs, size = belief.obs, self.spec.obs_dim
         if self.propagation == "TS1":
             key, order_key = jr.split(key)
-            said = self._dealt(obs, action, key=order_key)
+            said = self._dealt(obs, action, alike=alike, key=order_key)
         else:
             said = self._predict(obs, action)
         mean, var, final, stop = said
         if self.propagation == "MM":
             mean, var = _matched(mean, var, self._base(obs))
-        next_obs = self._base(obs) + self._draw(mean, var, key=key)[..., :size]
+        next_obs = self._base(obs) + self._draw(mean, var, alike=alike, key=key)[..., :size]
         earned = None if self.given.reward is not None else mean[..., size]
         prediction = self._outcome(obs, action, next_obs, earned, final, stop)
         return EnsembleBelief(next_obs, self._base(obs) + mean[..., :size], var[..., :size]), prediction
@@ -235,12 +246,15 @@ class Ensemble(AbstractFittable):
         """Whether every particle sees the mixture of all members rather than a member of its own."""
         return self.propagation in ("E", "DS", "MM")
 
-    def _dealt(self, obs: Float[Array, "particles *batch obs"], action: Array, *, key: PRNGKeyArray) -> "_Said":
+    def _dealt(
+        self, obs: Float[Array, "particles *batch obs"], action: Array, *, alike: bool, key: PRNGKeyArray
+    ) -> "_Said":
         """As `_predict`, with the particles dealt to the members in random order, to each member as many.
 
-        The order is each batch row's own, as in the authors' code.
+        The order is each batch row's own, as in the authors' code, unless they are alike.
         """
-        order = jnp.argsort(jr.uniform(key, obs.shape[:-1]), 0)
+        shape = obs.shape[:1] + (1,) * (obs.ndim - 2) if alike else obs.shape[:-1]
+        order = jnp.argsort(jr.uniform(key, shape), 0)
         back = jnp.argsort(order, 0)
 
         def along(x: Array, order: Array) -> Array:
@@ -268,12 +282,15 @@ class Ensemble(AbstractFittable):
         back = lambda y: jnp.swapaxes(y.reshape(groups, y.shape[-2], -1), 1, 2).reshape(*lead, -1)
         return _Said(back(mean), back(var), final.reshape(lead), stop.reshape(lead))
 
-    def _draw(self, mean: Array, var: Array, *, key: PRNGKeyArray) -> Float[Array, "particles *batch targets"]:
+    def _draw(
+        self, mean: Array, var: Array, *, alike: bool, key: PRNGKeyArray
+    ) -> Float[Array, "particles *batch targets"]:
         """A target for each particle, drawn as the propagation method says."""
         certain = not self.probabilistic and not (self._mixes and self.num_elites > 1)
         if self.propagation == "E" or certain:
             return mean
-        return mean + jnp.sqrt(var) * jr.normal(key, mean.shape)
+        shape = (mean.shape[0], *[1] * (mean.ndim - 2), mean.shape[-1]) if alike else mean.shape
+        return mean + jnp.sqrt(var) * jr.normal(key, shape)
 
     def observation(self, belief: EnsembleBelief) -> DiagonalNormal:
         return DiagonalNormal(belief.mean, belief.variance)

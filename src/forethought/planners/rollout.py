@@ -33,14 +33,12 @@ def rollout(
     candidates, horizon = actions.shape[:2]
     belief, particles = _spread(belief, candidates)
 
-    def advance(belief, action, key):
-        one = lambda belief, action: model.step(belief, action, key=key)
-        return (jax.vmap(one, in_axes=1, out_axes=1) if common_noise else one)(belief, action)
+    advance = model.step_alike if common_noise else model.step
 
     def step(carry, x):
         belief, weight, total = carry
         t, action = x
-        belief, said = advance(belief, _for_all(action, particles), jr.fold_in(key, t))
+        belief, said = advance(belief, _for_all(action, particles), key=jr.fold_in(key, t))
         # A model run on past termination may say NaN or inf, and 0 * NaN is NaN.
         total = total + jnp.where(weight > 0, weight * said.reward, 0)
         return (belief, weight * (discount * said.continuation), total), None
